@@ -78,18 +78,19 @@ const SECTIONS = {
       default: join(ROOT_DIR, 'models/tiny-stories'),
       defaultText: 'models/tiny-stories',
       help: 'model: ORG/NAME[@REVISION] of a hub, a Hugging Face directory, a *.gguf file, or a directory made by shoal pack',
-      more: 'Model types: `deepseek_v2`, `deepseek_v3`, `qwen3_moe`, `olmoe`, `mixtral`.',
+      more: 'See [MODELS.md](MODELS.md).',
     }),
     offline: option('offline', SWITCH, {
       help: 'fetch nothing from the hub; use what is in its cache, or packed already',
       more: 'As `HF_HUB_OFFLINE=1`. See [below](#a-model-by-its-name).',
     }),
     quant: option('quant', choice(...QUANT_CHOICES), {
-      defaultText: "f16, or mxfp4 where the checkpoint's experts have it, or a packed directory's own",
+      defaultText:
+        "a packed directory's own; auto if the experts take more than 1 GiB in f16; else f16, or the checkpoint's own",
       help: "format of the experts on tabs; auto is the checkpoint's own where tabs compute with it, else q4",
     }),
     denseQuant: option('dense-quant', choice(...DENSE_FORMATS, 'auto'), {
-      defaultText: "f16, or q8 with --quant auto, or a packed directory's own",
+      defaultText: "a packed directory's own; q8 where --quant is auto; else f16",
       help: "format of the coordinator's own weights; auto is q8",
     }),
     cacheDir: option('cache', path('DIR'), {
@@ -190,8 +191,8 @@ const SECTIONS = {
       default: '2',
       help: 'how long prompts may hold up each token of running answers, in laps',
       more:
-        'With more, first tokens come sooner when many clients ask at once, and gaps between tokens are longer ' +
-        '([measurements](measurements/scheduling.md)).',
+        'Gaps of 50 ms are always allowed. With more, first tokens come sooner when many clients ask at once, and gaps ' +
+        'between tokens are longer ([measurements](measurements/scheduling.md)).',
     }),
     halfBatches: option('half-batches', choice('auto', 'on', 'off'), {
       default: 'auto',

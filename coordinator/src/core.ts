@@ -18,7 +18,8 @@ import type { Config } from './config.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
-import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
+import { Dispatcher } from './laps/dispatcher.ts';
+import type { RedispatchEvent } from './laps/lap.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
@@ -26,6 +27,7 @@ import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.t
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { requireTokenizer } from './text/require-tokenizer.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
@@ -197,6 +199,7 @@ async function packedModel(
       cacheDir,
       quant,
       denseQuant,
+      beforePacking: requireTokenizer,
       ...(onPackProgress && { onProgress: onPackProgress }),
       ...(onNotice && { onNotice }),
       ...(signal && { signal }),

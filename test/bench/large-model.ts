@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { PLEDGE_FILL } from '@shoal/placement';
 import type { BrowserContext } from 'playwright';
 import { ROOT_DIR } from '../../coordinator/src/index.ts';
 import type { ServingPlan } from '../../coordinator/src/cli/capacity.ts';
@@ -30,6 +31,8 @@ const SHOAL = join(ROOT_DIR, 'coordinator/bin/shoal.mjs');
 const POLL_MS = 250;
 const LOAD_TIMEOUT_MS = 30 * 60_000;
 const GIB = 2 ** 30;
+/** Of a plan's figures of memory, as a share. */
+const LARGEST_ERROR = 0.1;
 const seconds = (sinceMs: number): number => (performance.now() - sinceMs) / 1000;
 
 /** A command in a process of its own, whose peak memory is looked at. */
@@ -131,7 +134,7 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
   const donors = new Donors();
   try {
     startedMs = performance.now();
-    const pledgeMiB = Math.round(plan.tabs.usableBytesPerTab / 0.85 / 2 ** 20);
+    const pledgeMiB = Math.round(plan.tabs.usableBytesPerTab / PLEDGE_FILL / 2 ** 20);
     for (let tab = 0; tab < plan.tabs.count; tab++)
       await donors.open(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
     let tabsBytes = 0;
@@ -144,9 +147,18 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
     add(`${tokens} tokens, s`, seconds(startedMs).toFixed(1));
     clearInterval(look);
     const kvBytes = plan.coordinator.kvBytesAtContext;
-    const coordinator = plan.coordinator.weightsBytes;
-    add('coordinator, peak GiB', (serving.peakBytes / GIB).toFixed(2), `weights ${(coordinator / GIB).toFixed(2)}`);
-    add('tabs, peak GiB', (tabsBytes / GIB).toFixed(2), `experts ${(plan.allExpertsBytes / GIB).toFixed(2)}`);
+    const { memoryBytes } = plan.coordinator;
+    const lentBytes = (plan.tabs.count * plan.tabs.usableBytesPerTab) / PLEDGE_FILL;
+    const near = (bytes: number, planned: number): boolean => Math.abs(bytes / planned - 1) <= LARGEST_ERROR;
+    const plannedPeak = (bytes: number): string => `plan ${(bytes / GIB).toFixed(2)}`;
+    const peak = (bytes: number): string => (bytes / GIB).toFixed(2);
+    add(
+      'coordinator, peak GiB',
+      peak(serving.peakBytes),
+      plannedPeak(memoryBytes),
+      near(serving.peakBytes, memoryBytes),
+    );
+    add('browsers, peak GiB', peak(tabsBytes), `${plannedPeak(lentBytes)} lent`, near(tabsBytes, lentBytes));
     add('KV cache of 4,096 tokens, plan, MiB', (kvBytes / 2 ** 20).toFixed(0));
     process.stderr.write(`the answer: ${JSON.stringify(text)}\n`);
   } finally {

@@ -1,8 +1,8 @@
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
-import { launchChromium } from '../../tools/browser/chromium.ts';
-import { buildPages, FakeCoordinator } from './console-fake.ts';
+import { FakeCoordinator, PAGES } from './console-fake.ts';
 import { makeSnapshot } from './console-fake-data.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 const VIEWPORT = { width: 1280, height: 900 };
 const PAGE_TIMEOUT_MS = 20_000;
@@ -12,18 +12,17 @@ export let browser: Browser;
 export let fake: FakeCoordinator;
 export let page: Page;
 
-/** Builds the pages and opens one browser context per file; each test gets its own fake coordinator and tab. */
+/** Opens one browser context per file; each test gets its own fake coordinator and tab. */
 export function useFakeCoordinator(permissions: string[] = []): void {
-  let pages: string;
   let context: BrowserContext;
   let faults: string[];
   beforeAll(async () => {
-    [pages, browser] = await Promise.all([buildPages(), launchChromium()]);
+    browser = await connectChromium();
     context = await browser.newContext({ viewport: VIEWPORT, permissions });
   });
   afterAll(() => browser?.close());
   beforeEach(async () => {
-    fake = new FakeCoordinator(pages, makeSnapshot());
+    fake = new FakeCoordinator(PAGES, makeSnapshot());
     await fake.start();
     ({ page, faults } = await openTab(context, fake.url));
   });

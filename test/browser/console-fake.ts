@@ -1,7 +1,6 @@
-import { createReadStream, mkdtempSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   commandSchema,
@@ -12,7 +11,6 @@ import {
   type ConsoleSnapshot,
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
-import { build } from 'vite';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { storyTokens } from './console-fake-data.ts';
 
@@ -21,13 +19,8 @@ const policy = "default-src 'self'; connect-src 'self'; img-src 'self' data:; st
 
 export type Story = 'whole' | 'error-inside' | 'endless' | 'queue-full' | 'hang-up';
 
-/** Builds the pages into a folder of this test's own, so that no other build is disturbed. */
-export async function buildPages(): Promise<string> {
-  const outDir = mkdtempSync(join(tmpdir(), 'shoal-console-'));
-  const root = join(import.meta.dirname, '../../apps/console');
-  await build({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir } });
-  return outDir;
-}
+/** The console's pages, which `npm test` builds where their sources have changed. */
+export const PAGES = join(import.meta.dirname, '../../apps/console/dist');
 
 /** Stands in for the coordinator as the two pages see it: documents, socket.io `/console`, models and completions. */
 export class FakeCoordinator {

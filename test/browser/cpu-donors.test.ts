@@ -1,16 +1,27 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import type { BrowserServer } from 'playwright';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { launchSharedChromium } from '../../tools/browser/chromium.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
 import { axeViolations, shoot, waitForPhase } from './donor-page.ts';
-import { Network } from './network.ts';
+import { Network, type NetworkOptions } from './network.ts';
 
+let server: BrowserServer;
 let network: Network;
+beforeAll(async () => {
+  server = await launchSharedChromium({ webGpu: false });
+});
 afterEach(() => network.stop());
+afterAll(() => server.close());
+
+const start = (options: NetworkOptions = {}): Promise<Network> =>
+  Network.start({ ...options, chromium: server.wsEndpoint() });
 
 describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
-  it.each(['f16', 'q8', 'q4'] as const)('lends its CPU and serves %s experts', async (quant) => {
-    network = await Network.start({ quant, webGpu: false });
+  // Floats and integers; what else formats differ in is the kernels' (test/browser/kernels.test.ts).
+  it.each(['f16', 'q4'] as const)('lends its CPU and serves %s experts', async (quant) => {
+    network = await start({ quant });
     const { coordinator } = network;
     const [tab] = await network.join(1, 'cpu');
     const [peer] = coordinator.swarm.peers;
@@ -33,7 +44,7 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
   });
 
   it('is told so, and joins with its CPU when its donor agrees to that', async () => {
-    network = await Network.start({ webGpu: false });
+    network = await start();
     const page = await (await network.browser.browser.newContext()).newPage();
     await page.goto(network.coordinator.url);
     await page.getByRole('button', { name: 'Lend my GPU' }).click();
@@ -52,7 +63,7 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
   });
 
   it('is asked for its CPU alone, and turned away where the operator wants GPUs only', async () => {
-    network = await Network.start({ webGpu: false, cpuDonors: false });
+    network = await start({ cpuDonors: false });
     const page = await (await network.browser.browser.newContext()).newPage();
     // Firefox and older browsers lack the property.
     await page.addInitScript('delete Navigator.prototype.gpu');

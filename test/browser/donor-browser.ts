@@ -1,10 +1,9 @@
-import { rm } from 'node:fs/promises';
 import { closeRtc } from '@shoal/transport/node';
 import type { Browser, BrowserContext, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { launchChromium } from '../../tools/browser/chromium.ts';
 import { FakeCoordinator } from './donor-fake-coordinator.ts';
-import { axeViolations, buildDonorPage, shoot } from './donor-page.ts';
+import { axeViolations, DONOR_PAGE, shoot } from './donor-page.ts';
 
 /** f16 on the wire costs 4e-4 relative, i.e. about 2e-7 squared. */
 export const MAX_NMSE = 1e-6;
@@ -19,18 +18,15 @@ export let page: Page;
 /** Script errors and violations of the content policy. */
 export let complaints: string[];
 
-let dist: string;
-
-/** Builds the page and opens one browser per file; each test gets its own fake coordinator and browser context. */
+/** Opens one browser per file; each test gets its own fake coordinator and browser context. */
 export function useFakeCoordinator(): void {
   beforeAll(async () => {
     const extraFlags = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`];
-    [dist, browser] = await Promise.all([buildDonorPage(), launchChromium({ extraFlags })]);
+    browser = await launchChromium({ extraFlags });
   });
   afterAll(async () => {
     await browser?.close();
     await closeRtc();
-    await rm(dist, { recursive: true, force: true });
   });
   beforeEach(async () => {
     await startCoordinator();
@@ -50,7 +46,7 @@ export function useFakeCoordinator(): void {
 
 /** Replaces the coordinator by a new one. */
 export async function startCoordinator(port?: number): Promise<void> {
-  coordinator = new FakeCoordinator(dist);
+  coordinator = new FakeCoordinator(DONOR_PAGE);
   await coordinator.start(port);
 }
 

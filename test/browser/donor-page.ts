@@ -1,17 +1,10 @@
-import { mkdir, mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
-import { build } from 'vite';
 import { accessFaults } from './access-faults.ts';
 
-/** Builds the donor's page into a folder of its own, so that no other build is disturbed. */
-export async function buildDonorPage(): Promise<string> {
-  const outDir = await mkdtemp(join(tmpdir(), 'shoal-donor-page-'));
-  const configFile = join(import.meta.dirname, '../../apps/donor/vite.config.ts');
-  await build({ configFile, logLevel: 'warn', build: { outDir, emptyOutDir: true } });
-  return outDir;
-}
+/** The donor's page, which `npm test` builds where its sources have changed. */
+export const DONOR_PAGE = join(import.meta.dirname, '../../apps/donor/dist');
 
 /** WCAG A and AA, without axe-core's best practices. */
 export const axeViolations = (page: Page): Promise<string[]> => accessFaults(page, { bestPractice: false });

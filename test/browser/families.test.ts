@@ -1,42 +1,110 @@
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { EXPERT_ACTIVATIONS } from '@shoal/model';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FamilyReference, fixtureDir } from '../golden/families.ts';
 import { answer } from '../integration/answers.ts';
+import { MIN_MARGIN } from '../integration/golden.ts';
+import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
 import { Network } from './network.ts';
 
-// Each family's small random checkpoint, served as downloaded: packed, its experts in two real tabs, its own attention and
-// gate in the coordinator. The ids are the reference implementation's (test/golden/make/families).
+// Small random checkpoints, served as downloaded: packed, their experts in two real tabs, one on WebGPU and one on WebAssembly, their
+// own attention and gate in the coordinator.
 
+let folder: string;
 let network: Network | undefined;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'shoal-families-'));
+});
 afterEach(async () => {
+  setExpertKind(undefined);
   await network?.stop();
   network = undefined;
 });
+afterAll(() => rm(folder, { recursive: true }));
 
-// One model for each way in which tensors are stored and each kind of expert; what attention and gates differ in stays in the
-// coordinator, where test/golden and test/integration look at it.
-const MODELS = [
-  { name: 'deepseek-v3-fp8', quant: 'f16', device: 'gpu' },
-  { name: 'mixtral', quant: 'f16', device: 'gpu' },
-  { name: 'qwen3-moe', quant: 'f16', device: 'cpu' },
-  { name: 'gpt-oss-mxfp4', quant: 'mxfp4', device: 'gpu' },
-  { name: 'gpt-oss-mxfp4', quant: 'mxfp4', device: 'cpu' },
+// One model for each way in which tensors are stored; what attention and gates differ in stays in the coordinator, where test/golden
+// and test/integration look at it. The ids are the reference implementation's (test/golden/make/families).
+const FAMILIES = [
+  { name: 'deepseek-v3-fp8', quant: 'f16', activation: 'swiglu' },
+  { name: 'gpt-oss-mxfp4', quant: 'mxfp4', activation: 'clamped-swiglu' },
 ] as const;
 
-describe('model families: two tabs hold the experts', () => {
-  it.each(MODELS)('of $name in $quant on the $device, and the greedy ids are the reference’s', async (model) => {
-    const modelDir = fixtureDir(model.name);
-    const { greedy } = JSON.parse(readFileSync(join(modelDir, 'reference.json'), 'utf8')) as FamilyReference;
-    network = await Network.start({ modelDir, replicas: 1, quant: model.quant });
-    await network.join(2, model.device);
-    const { coordinator } = network;
-    for (const { prompt_ids: prompt, ids } of greedy) {
-      const said = await answer(coordinator, prompt, { maxTokens: ids.length });
-      expect(said.ids).toEqual(ids);
+/** Kinds of experts that no served family has. */
+const OTHER_KINDS: readonly ExpertKind[] = [
+  { activation: 'geglu', bias: true },
+  { activation: 'relu', bias: true },
+  { activation: 'relu2', bias: false },
+];
+
+const { greedy: prompts } = referenceOf('qwen3-moe');
+
+function referenceOf(name: string): FamilyReference {
+  return JSON.parse(readFileSync(join(fixtureDir(name), 'reference.json'), 'utf8')) as FamilyReference;
+}
+
+describe('greedy ids are the reference’s where a tab on WebGPU and one on WebAssembly hold the experts', () => {
+  it.each(FAMILIES)('of $name in $quant', async ({ name, quant }) => {
+    const { greedy } = referenceOf(name);
+    // Both hold the one layer that has experts, and laps go to one; then to the other.
+    network = await Network.start({ modelDir: fixtureDir(name), replicas: 2, quant });
+    const [gpu, cpu] = await network.join(2, 'gpu', 'cpu');
+    await expectAnswers(network, greedy);
+    const [first] = peersOf(network).sort((a, b) => b.rows - a.rows);
+    await network.crash(first!.device === 'gpu' ? gpu! : cpu!);
+    await network.settle(1);
+    const [before] = peersOf(network);
+    expect(before!.device).not.toBe(first!.device);
+    await expectAnswers(network, greedy);
+    expect(peersOf(network)[0]!.rows).toBeGreaterThan(before!.rows);
+  });
+
+  it.each(OTHER_KINDS)('of the kind $activation (biases: $bias)', async (kind) => {
+    const modelDir = join(folder, kind.activation);
+    setExpertKind(kind);
+    await writeModelOfKind(modelDir, kind);
+    const greedy = [];
+    for (const { prompt_ids, ids: otherIds } of prompts) {
+      const { ids, leads } = await greedyReference(modelDir, prompt_ids, otherIds.length);
+      expect(ids).not.toEqual(otherIds);
+      // A close choice may be another one in f16, and then the text goes on otherwise.
+      const unsure = leads.findIndex((lead) => lead < MIN_MARGIN);
+      greedy.push({ prompt_ids, ids: unsure < 0 ? ids : ids.slice(0, unsure) });
     }
-    // By the tabs: nothing was left to the coordinator.
-    expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
-    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(greedy.reduce((sum, { ids }) => sum + ids.length, 0)).toBeGreaterThan(20);
+    // Each holds one of two layers.
+    network = await Network.start({ modelDir, replicas: 1, quant: 'f16', cacheDir: folder });
+    expect(network.coordinator.packed.manifest.shape).toMatchObject({
+      activation: kind.activation,
+      ...(kind.bias && { bias: true }),
+    });
+    await network.join(2, 'gpu', 'cpu');
+    await expectAnswers(network, greedy);
+    const peers = peersOf(network).filter(({ rows }) => rows > 0);
+    expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
+  });
+
+  it('for every kind that there is', () => {
+    const tested = [...FAMILIES, ...OTHER_KINDS].map(({ activation }) => activation);
+    expect(tested.sort()).toEqual([...EXPERT_ACTIVATIONS].sort());
   });
 });
+
+type Greedy = readonly { prompt_ids: readonly number[]; ids: readonly number[] }[];
+
+async function expectAnswers({ coordinator }: Network, greedy: Greedy): Promise<void> {
+  for (const { prompt_ids: prompt, ids } of greedy) {
+    const said = await answer(coordinator, prompt, { maxTokens: ids.length });
+    expect(said.ids).toEqual(ids);
+  }
+  // Nothing was left to the coordinator.
+  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+}
+
+/** The peers by device, with the rows that they have answered. */
+const peersOf = ({ coordinator }: Network) =>
+  coordinator.swarm.peers.map(({ hello, laps }) => {
+    return { device: hello.adapter.vendor === 'cpu' ? 'cpu' : 'gpu', rows: laps.rows };
+  });

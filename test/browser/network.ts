@@ -1,6 +1,5 @@
 import type { Quant } from '@shoal/weights';
 import { type Coordinator } from '../../coordinator/src/index.ts';
-import { launchChromium } from '../../tools/browser/chromium.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
@@ -11,14 +10,16 @@ const PLEDGE_MIB = 64;
 /** Software WebGPU compiles and tests on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 120_000;
 
-interface NetworkOptions {
+export interface NetworkOptions {
   /** The default model if omitted. */
   modelDir?: string;
   quant?: Quant;
+  /** All tests' by default. */
+  cacheDir?: string;
   replicas?: number;
   cpuDonors?: boolean;
-  /** A new browser by default. */
-  webGpu?: boolean;
+  /** Endpoint of another browser than the one with WebGPU that all tests share. */
+  chromium?: string;
 }
 
 /** A real coordinator on a free port, and real tabs in a real Chromium. */
@@ -35,19 +36,21 @@ export class Network {
   static async start(options: NetworkOptions = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
       ...(options.modelDir !== undefined && { model: options.modelDir }),
+      ...(options.cacheDir !== undefined && { cacheDir: options.cacheDir }),
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,
       cpuDonors: options.cpuDonors ?? true,
     });
-    const browser = options.webGpu === false ? await launchChromium({ webGpu: false }) : await connectChromium();
-    return new Network(coordinator, new DonorBrowser(browser));
+    return new Network(coordinator, new DonorBrowser(await connectChromium(options.chromium)));
   }
 
-  /** Open tabs, and wait until they hold and serve what the plan wants of them. */
-  async join(count: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab[]> {
+  /** Open tabs, with these devices in turn, and wait until they hold and serve what the plan wants of them. */
+  async join(count: number, ...devices: ('gpu' | 'cpu')[]): Promise<DonorTab[]> {
     const opened = await Promise.all(
-      Array.from({ length: count }, () => this.browser.open(this.coordinator.url, PLEDGE_MIB, device)),
+      Array.from({ length: count }, (_, i) =>
+        this.browser.open(this.coordinator.url, PLEDGE_MIB, devices[i % devices.length] ?? 'gpu'),
+      ),
     );
     this.tabs.push(...opened);
     await this.settle(this.tabs.length);

@@ -19,8 +19,15 @@ export interface TransportPair {
   dispose(): Promise<void> | void;
 }
 
-/** What every transport must do. The same cases run over memory and over each WebRTC implementation. */
-export function describeTransport(name: string, makePair: () => Promise<TransportPair>): void {
+/**
+ * What every transport must do. The same cases run over memory and over each WebRTC implementation, but for what a peer may send
+ * that is no message: the channel's code for it is the same over all, so WebRTC, whose connections take long, shows two.
+ */
+export function describeTransport(
+  name: string,
+  makePair: () => Promise<TransportPair>,
+  hostile: 'all' | 'shortest and longest' = 'all',
+): void {
   describe(`transport: ${name}`, () => {
     let pair: TransportPair;
     beforeEach(async () => {
@@ -28,28 +35,27 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
       return () => pair.dispose();
     }, CONNECT_TIMEOUT_MS);
 
-    it.each([
-      ['1 B', 1],
-      ['16 KiB', 16 * 1024],
-      ['100 KiB', 100 * 1024],
-      ['the largest frame', MAX_FRAME_BYTES],
-    ])('echoes %s', async (_, sizeBytes) => {
-      const frame = patterned(sizeBytes, 7);
+    it('echoes frames of all sizes up to the largest', async () => {
       pair.b.onFrame = (received) => void pair.b.send(received);
-      const answers = collect(pair.a, 1);
-      await pair.a.send(frame);
-      const [answer] = await answers;
-      expect(sameBytes(answer!, frame)).toBe(true);
+      for (const sizeBytes of [1, 16 * 1024, 100 * 1024, MAX_FRAME_BYTES]) {
+        const frame = patterned(sizeBytes, 7);
+        const answers = collect(pair.a, 1);
+        await pair.a.send(frame);
+        const [answer] = await answers;
+        expect(sameBytes(answer!, frame), `${sizeBytes} B`).toBe(true);
+      }
     });
 
-    it.each([1024, 1150, 3333, 16_376])('puts together a frame cut into pieces of %s B', async (payloadBytes) => {
-      const frame = patterned(20_000, 3);
-      const received = collect(pair.b, 1);
-      const count = fragmentCount(frame.byteLength, payloadBytes);
-      for (let index = count - 1; index >= 0; index--) {
-        pair.aChannel.send(writeFragment(new Uint8Array(MAX_MESSAGE_BYTES), frame, 1, index, payloadBytes));
+    it('puts together frames cut into pieces of any size', async () => {
+      for (const [id, payloadBytes] of [1024, 1150, 3333, 16_376].entries()) {
+        const frame = patterned(20_000, 3);
+        const received = collect(pair.b, 1);
+        const count = fragmentCount(frame.byteLength, payloadBytes);
+        for (let index = count - 1; index >= 0; index--) {
+          pair.aChannel.send(writeFragment(new Uint8Array(MAX_MESSAGE_BYTES), frame, id, index, payloadBytes));
+        }
+        expect(sameBytes((await received)[0]!, frame), `pieces of ${payloadBytes} B`).toBe(true);
       }
-      expect(sameBytes((await received)[0]!, frame)).toBe(true);
     });
 
     it.each([
@@ -98,9 +104,9 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
       expect(order).toEqual([100, MAX_FRAME_BYTES]);
     });
 
-    it('moves 40 MB without loss and without filling the buffer', async () => {
+    it('moves 20 MB without loss and without filling the buffer', async () => {
       const frameBytes = 100_000;
-      const numFrames = 400;
+      const numFrames = 200;
       const received = collect(pair.b, numFrames);
       let largestBuffer = 0;
       for (let i = 0; i < numFrames; i++) {
@@ -153,16 +159,22 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
       expect(await remote).toBe('remote-closed');
     });
 
-    it.each(hostileMessages())('closes only the link on %s', async (_, message) => {
-      const remote = closeReason(pair.b);
-      const frames: Uint8Array[] = [];
-      pair.b.onFrame = (frame) => frames.push(frame);
-      for (const bytes of message) pair.aChannel.send(bytes);
-      expect(await remote).toBe('protocol');
-      expect(frames).toEqual([]);
-    });
+    it.each(hostile === 'all' ? hostileMessages() : hostileMessages().filter(([, [first]]) => isOfExtremeSize(first!)))(
+      'closes only the link on %s',
+      async (_, message) => {
+        const remote = closeReason(pair.b);
+        const frames: Uint8Array[] = [];
+        pair.b.onFrame = (frame) => frames.push(frame);
+        for (const bytes of message) pair.aChannel.send(bytes);
+        expect(await remote).toBe('protocol');
+        expect(frames).toEqual([]);
+      },
+    );
   });
 }
+
+/** Too short for a header, or longer than a message may be. */
+const isOfExtremeSize = ({ byteLength }: Uint8Array): boolean => byteLength < 4 || byteLength > MAX_MESSAGE_BYTES;
 
 function hostileMessages(): [string, Uint8Array<ArrayBuffer>[]][] {
   /** Fragment `index` of `count` of frame 5. */

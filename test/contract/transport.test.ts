@@ -26,13 +26,14 @@ describeTransport('memory with four channels, jitter and reordering', async () =
 });
 
 describe.each<RtcName>(['node-datachannel', 'wrtc'])('over WebRTC', (name) => {
-  describeTransport(`simple-peer on ${name}`, () => rtcPair(name));
+  describeTransport(`simple-peer on ${name}`, () => rtcPair(name), 'shortest and longest');
   afterAll(closeRtc);
 });
 
 describe('over WebRTC', () => {
   // As between coordinator and browser. libdatachannel at both ends fails now and then, and here a case has four.
-  describeTransport('four connections, node-datachannel and libwebrtc', () => rtcPair('node-datachannel', 'wrtc', 4));
+  const makePair = () => rtcPair('node-datachannel', 'wrtc', 4);
+  describeTransport('four connections, node-datachannel and libwebrtc', makePair, 'shortest and longest');
   afterAll(closeRtc);
 });
 

@@ -18,6 +18,16 @@ describe.each(Object.entries(cases.templates))('the template "%s"', (_, of) => {
   });
 });
 
+it('renders 3,001 messages', () => {
+  const { source } = cases.templates['thinks']!;
+  const messages = Array.from({ length: 3_001 }, (_, i) => ({
+    role: i % 2 ? 'assistant' : 'user',
+    content: `turn ${i}`,
+  }));
+  const text = new ChatTemplate(source).renderChat(messages);
+  for (const { content } of messages) expect(text).toContain(content);
+});
+
 describe('an expression', () => {
   // The fixture's time, in local time.
   beforeAll(() => vi.useFakeTimers({ now: new Date(2026, 2, 5, 17, 4, 9), toFake: ['Date'] }));

@@ -40,6 +40,8 @@ const deepseek: Json = {
 
 const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32, rope_theta: 10_000 };
 
+const llama3 = { rope_type: 'llama3', original_max_position_embeddings: 64, rope_theta: 10_000 };
+
 /** Without the key that a family has under another name. */
 function without(key: string, json: Json): Json {
   return Object.fromEntries(Object.entries(json).filter(([name]) => name !== key));
@@ -196,6 +198,8 @@ export const ggufConfigs: Record<string, Json> = {
       num_hidden_layers: 4,
       use_qk_norm: true,
       attention_chunk_size: 8192,
+      // As of Scout, in a shorter text: the slower half of the pairs is slowed further.
+      rope_parameters: { ...llama3, factor: 16, low_freq_factor: 1, high_freq_factor: 1 },
     },
   },
 };

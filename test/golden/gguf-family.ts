@@ -220,6 +220,7 @@ class Writer {
     await this.#copy('token_embd.weight', embedTokens);
     await this.#copy('output_norm.weight', norm);
     await this.#copy('output.weight', lmHead);
+    this.#ropeFactors();
     for (const [index, layer] of layers.entries()) await this.#layer(index, layer);
     if (!mtp) return this.#tensors;
     const index = this.#config.numHiddenLayers;
@@ -234,6 +235,24 @@ class Writer {
   #add(name: string, shape: readonly number[], values: Float32Array): void {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
     this.#tensors.push({ name, shape, type: F32, bytes });
+  }
+
+  /** LlamaModel.generate_extra_tensors. */
+  #ropeFactors(): void {
+    const text = (this.#source.raw['text_config'] ?? this.#source.raw) as Json;
+    const rope = (text['rope_parameters'] ?? {}) as Record<string, number | string>;
+    if (rope['rope_type'] !== 'llama3') return;
+    const [factor, low, high] = [rope['factor'], rope['low_freq_factor'], rope['high_freq_factor']].map(Number);
+    const context = Number(rope['original_max_position_embeddings']);
+    const { dim } = this.#config.rope;
+    const factors = Float32Array.from({ length: dim / 2 }, (_, pair) => {
+      const wavelength = 2 * Math.PI * Number(rope['rope_theta']) ** ((2 * pair) / dim);
+      if (wavelength < context / high!) return 1;
+      if (wavelength > context / low!) return factor!;
+      const smooth = (context / wavelength - low!) / (high! - low!);
+      return 1 / ((1 - smooth) / factor! + smooth);
+    });
+    this.#add('rope_freqs.weight', [dim / 2], factors);
   }
 
   async #copy(name: string, spec: TensorSpec | null): Promise<void> {

@@ -1,4 +1,4 @@
-import { afterEach, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import type { Coordinator } from '../../coordinator/src/index.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
 import { startTinyCoordinator } from './tiny-coordinator.ts';
@@ -10,11 +10,16 @@ const JOIN_TIMEOUT_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 let coordinator: Coordinator;
-let tabs: ProcessTab[] = [];
+const tabs: ProcessTab[] = [];
 
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await Promise.all(tabs.splice(0).map((tab) => tab.close()));
+// One for all tests: starting tabs takes longest.
+beforeAll(async () => {
+  coordinator = await startTinyCoordinator();
+  await join();
+});
+afterEach(() => vi.restoreAllMocks());
+afterAll(async () => {
+  await Promise.all(tabs.map((tab) => tab.close()));
   await coordinator.close();
 });
 
@@ -35,8 +40,6 @@ async function answers(): Promise<number> {
 }
 
 it('keeps its tabs and admits others when the system’s clock is set back or forward by an hour', async () => {
-  coordinator = await startTinyCoordinator();
-  await join();
   const { now } = Date;
   for (const byMs of [-HOUR_MS, HOUR_MS]) {
     vi.spyOn(Date, 'now').mockImplementation(() => now() + byMs);
@@ -48,15 +51,13 @@ it('keeps its tabs and admits others when the system’s clock is set back or fo
 });
 
 it('keeps its tabs when it was blocked for longer than a silent tab is waited for', async () => {
-  coordinator = await startTinyCoordinator();
-  await join();
-  await join();
   const before = peerIds();
   // Three pings of two seconds go unanswered, at either end.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 9_000);
   // Two rounds of pings, in which either end would give the other up.
   await new Promise((resolve) => setTimeout(resolve, 4_500));
   expect(peerIds()).toEqual(before);
+  expect(before).toHaveLength(tabs.length);
   expect(await answers()).toBe(200);
   const handshake = await (await fetch(`${coordinator.url}/socket.io/?EIO=4&transport=polling`)).text();
   expect(JSON.parse(handshake.slice(1))).toMatchObject({ pingTimeout: 60_000 });

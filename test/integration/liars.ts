@@ -131,6 +131,7 @@ export async function life(kind: string, begin: Begin, seed: number, rowFormat: 
       return {
         partial: overTheWire(request, said, rowFormat),
         timing: { lapMs: 1, queueMs: 0, computeMs: 0 },
+        sentMs: 0,
       };
     },
   };
@@ -256,7 +257,7 @@ export async function honestLife(
   const laps = {
     async ask(request: WorkItem): Promise<LapAnswer> {
       const partial = overTheWire(request, await truth.work.compute(request), rowFormat);
-      return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0 } };
+      return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0 }, sentMs: 0 };
     },
   };
   const record = { consecutiveRight: 0, verifiedRows: 0 };

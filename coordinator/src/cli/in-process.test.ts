@@ -1,6 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseHeader, PREFIX_BYTES, readHeaderLength } from '@shoal/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { inProcess } from './in-process.ts';
 
@@ -98,6 +99,33 @@ describe('shoal logits', () => {
     const result = await run('logits', '--model', model, '--ids', '1', '--out', path);
     expect(result.code).toBe(1);
     expect(result.err).toContain(path);
+  });
+
+  // Numbers in BF16 that are finite, as what is computed with them is not: 3e38, and 2^126 by which 100 is multiplied.
+  it.each([
+    [
+      { 'model.layers.1.post_attention_layernorm.weight': 0x7f61 },
+      /: the input of the experts of layer 1,.* is NaN or beyond/,
+    ],
+    [
+      { 'model.norm.weight': 0x7e80, 'lm_head.weight': 0x42c8 },
+      /: logits hold NaN at token 0: a weight of the output head is damaged/,
+    ],
+  ])('fails with the cause where numbers are too large (%o)', async (weights, cause) => {
+    const damaged = await mkdtemp(join(dir, 'damaged-'));
+    await cp(join(fixtures, 'families/qwen3-moe'), damaged, { recursive: true });
+    const path = join(damaged, 'model.safetensors');
+    const file = await readFile(path);
+    const headerBytes = readHeaderLength(file.subarray(0, PREFIX_BYTES), file.byteLength, path);
+    const table = parseHeader(file.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes), file.byteLength, path);
+    for (const [name, value] of Object.entries(weights)) {
+      const { offset, bytes } = table.get(name)!;
+      for (let at = offset; at < offset + bytes; at += 2) file.writeUInt16LE(value, at);
+    }
+    await writeFile(path, file);
+    const failed = await run('logits', '--model', damaged, '--ids', '1,2,3', '--out', join(dir, 'damaged.bin'));
+    expect(failed.code).toBe(1);
+    expect(failed.err).toMatch(cause);
   });
 });
 

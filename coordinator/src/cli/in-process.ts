@@ -96,9 +96,9 @@ async function withLocal(
   const opened = await openModel(await openModelOption({ model, offline }, io));
   const closing = [() => opened.close()];
   try {
-    const { dir, config, reader, dense } = opened;
-    const tokenizer = await loadTokenizer(dir);
-    const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(dir);
+    const { folder, config, reader, dense } = opened;
+    const tokenizer = await loadTokenizer(folder);
+    const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(folder);
     io.stderr.write(`reading ${model}\n`);
     const engine = await openDenseEngine({ config, engine: name, reader, packed: dense, threads });
     closing.push(() => engine.close());

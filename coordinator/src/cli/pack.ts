@@ -1,5 +1,5 @@
 import { type Manifest, QUANT_CHOICES } from '@shoal/weights';
-import { openPacked, packModel } from '@shoal/weights/node';
+import { HubSource, openPacked, packModel } from '@shoal/weights/node';
 import { choice, integer, SWITCH, text } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
@@ -54,7 +54,7 @@ async function pack(options: PackOptions, io: CommandIo, signal: AbortSignal): P
   const startedMs = performance.now();
   if (model !== undefined) {
     const source = await openModelOption({ model, offline }, io, signal);
-    const verb = source.dir === undefined ? 'fetching and packing' : 'packing';
+    const verb = source instanceof HubSource ? 'fetching and packing' : 'packing';
     const formats = { quant, denseQuant };
     const more = { measure, signal, ...(threads !== undefined && { threads }) };
     await withProgress(io, verb, (onProgress) => packModel({ source, outDir, ...formats, ...more, onProgress }));

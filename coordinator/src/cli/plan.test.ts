@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FORMAT_VERSION, type Manifest, shardBytes } from '@shoal/weights';
@@ -105,6 +105,30 @@ describe('the model of shoal plan', () => {
     expect(withIt.mtpExperts).toBe('tabs');
     expect(withIt.coordinator.parameters).toBeGreaterThan(without.coordinator.parameters);
     expect(withIt.tabs.count).toBeGreaterThan(without.tabs.count);
+  });
+
+  it('has its MTP module only where its one file holds it', async () => {
+    const dir = join(ROOT_DIR, 'test/golden/fixtures/families/glm4-moe-qk-norm');
+    expect(JSON.parse(await readFile(join(dir, 'config.json'), 'utf8'))).toMatchObject({ num_nextn_predict_layers: 1 });
+    expect((await plan('--model', dir)).mtpExperts).toBeUndefined();
+  });
+
+  it('is told to have no tokenizer that can be read, before anything is fetched for it', async () => {
+    const dir = join(folder, 'untold');
+    await mkdir(dir);
+    await writeFile(join(dir, 'config.json'), await readFile(V3));
+    const { code, stdout } = await run('--model', dir);
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^Tokenizer +cannot be read.*tokenizer\.json/m)]);
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) await copyFile(join(TINY, name), join(dir, name));
+    expect((await run('--model', dir)).stdout).not.toContain('Tokenizer');
+  });
+
+  it('is no adapter, and no weights that are not read', async () => {
+    const dir = join(folder, 'adapter');
+    await mkdir(dir);
+    await writeFile(join(dir, 'config.json'), await readFile(V3));
+    await writeFile(join(dir, 'adapter_config.json'), '{}');
+    expect(await run('--model', dir)).toMatchObject({ code: 1, stderr: expect.stringContaining('LoRA') as string });
   });
 
   it('has the formats, and the module, that it was packed with', async () => {

@@ -1,16 +1,12 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { expertLayers, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readModelConfig } from '@shoal/model/node';
+import { expertLayers } from '@shoal/model';
 import { PLEDGE_FILL } from '@shoal/placement';
-import { chooseFormats, type Formats, parseManifest, type Quant, type WantedFormats } from '@shoal/weights';
-import { HubSource, isPackedDir } from '@shoal/weights/node';
+import { chooseFormats, type Formats, type Quant, type WantedFormats } from '@shoal/weights';
 import { integer, SIZE, SWITCH, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { CONFIG_OPTIONS, MODEL } from '../config.ts';
 import { measureBandwidth, type PlanInput, planServing, type ServingPlan } from './capacity.ts';
-import { command, type CommandIo } from './command.ts';
-import { openModelOption } from './model-option.ts';
+import { command } from './command.ts';
+import { type HubWeights, type PlannedModel, readPlannedModel } from './planned-model.ts';
 import { formatBytes } from './progress.ts';
 
 const DEFAULT_CONTEXT = 4096;
@@ -25,8 +21,8 @@ const OPTIONS = {
     default: '1GiB',
     help: `what each tab lends, as 1GiB; ${100 * PLEDGE_FILL} % of it holds experts`,
   }),
-  quant: { ...CONFIG_OPTIONS.quant, defaultText: "auto, or a packed directory's own" },
-  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "auto, or a packed directory's own" },
+  quant: CONFIG_OPTIONS.quant,
+  denseQuant: CONFIG_OPTIONS.denseQuant,
   replicas: option('replicas', integer(1), { default: '1', help: 'copies of each expert, in different tabs' }),
   rttMs: option('rtt', TIME, { default: '20ms', help: 'round trip between coordinator and tabs' }),
   context: option('context', integer(1), {
@@ -47,10 +43,10 @@ export const runPlan = command({
   usage: ['--model MODEL [options]'],
   about: `
 Prints what it takes to serve a model: memory of the coordinator, number of tabs, download of each, laps and bytes per token,
-and what bounds the speed. Reads (and fetches) only the config and the index, so the weights need not be there.`,
+and what bounds the speed. Reads (and fetches) only the config, the index and the tokenizer, so the weights need not be there; of weights that are, the headers.`,
   options: OPTIONS,
   run: async (options, io) => {
-    const model = await readModel(options, io);
+    const model = await readPlannedModel(options, io);
     const { config } = model;
     const { tabBytes, replicas, rttMs } = options;
     const input = {
@@ -62,51 +58,20 @@ and what bounds the speed. Reads (and fetches) only the config and the index, so
       contextTokens: options.context ?? Math.min(DEFAULT_CONTEXT, config.maxPositionEmbeddings),
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
     };
-    const plan = { ...planServing(input), packedBytes: packedBytes(input), hub: model.weights };
+    const { weights: hub, tokenizerProblem } = model;
+    const plan = { ...planServing(input), packedBytes: packedBytes(input), hub, tokenizerProblem };
     if (options.json) io.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
     else io.stdout.write(`${describe(plan, options).join('\n')}\n`);
   },
 });
 
-interface ModelToPlan {
-  config: ModelConfig;
-  /** Those of a packed model. */
-  own?: Formats;
-  /** What a hub has of it, and what of that is not here. */
-  weights?: HubWeights;
-}
-
-type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
-
-function formatsOf({ config, own }: ModelToPlan, { quant = 'auto', denseQuant = 'auto' }: WantedFormats): Formats {
+/** The formats that `shoal serve` would choose. */
+function formatsOf({ config, own }: PlannedModel, { quant, denseQuant }: WantedFormats): Formats {
+  const isOpen = (format: string | undefined): boolean => format === undefined || format === 'auto';
   return chooseFormats(config, {
-    quant: quant === 'auto' && own ? own.quant : quant,
-    denseQuant: denseQuant === 'auto' && own ? own.denseQuant : denseQuant,
+    quant: own && isOpen(quant) ? own.quant : quant,
+    denseQuant: own && isOpen(denseQuant) ? own.denseQuant : denseQuant,
   });
-}
-
-/** Reads a model of any kind, or a bare config. Only an index or a manifest shows whether there is an MTP module. */
-async function readModel(options: { model: string; offline: boolean }, io: CommandIo): Promise<ModelToPlan> {
-  const { model } = options;
-  if (model.endsWith('.json')) return { config: await readModelConfig(model) };
-  const source = await openModelOption(options, io);
-  const dir = await source.metaDir();
-  if (dir === undefined) {
-    const config = (await source.files()).find(({ name }) => name === 'config.json')!;
-    return { config: parseModelConfig(JSON.parse(new TextDecoder().decode(config.bytes)), model) };
-  }
-  const config = await readModelConfig(join(dir, 'config.json'));
-  if (await isPackedDir(dir)) {
-    const manifestPath = join(dir, 'manifest.json');
-    const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);
-    const packed = manifest.numNextnPredictLayers === 0 ? withoutMtp(config) : config;
-    return { config: packed, own: { quant: manifest.shape.quant, denseQuant: manifest.dense.format } };
-  }
-  const index = await readFile(join(dir, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
-  const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
-  const asStored = index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
-  const weights = source instanceof HubSource && !options.offline ? { weights: await source.weights() } : {};
-  return { config: asStored, ...weights };
 }
 
 /** Formats of the experts that most people choose from. */
@@ -128,28 +93,32 @@ const rate = (perSecond: number): string => `${perSecond.toPrecision(3)} tokens/
 interface ShownPlan extends ServingPlan {
   packedBytes: Partial<Record<Quant, number>>;
   hub: HubWeights | undefined;
+  tokenizerProblem: string | undefined;
 }
 
 function describe(plan: ShownPlan, options: PlanOptions): string[] {
   const { coordinator, tabs, ceilings } = plan;
-  const here = coordinator.weightsBytes + coordinator.kvBytesAtContext;
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
       : ` (${tabs.countByBytes} by bytes alone: ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} experts would fit into each, and ${tabs.expertsPerTab} whole ones do)`;
   return [
-    `In short      ${tabs.count} tabs of ${formatBytes(options.tabBytes)}, ${formatBytes(here)} here, ${plan.lapsPerToken} laps a token`,
+    `In short      ${tabs.count} ${tabs.count === 1 ? 'tab' : 'tabs'} of ${formatBytes(options.tabBytes)}, ${formatBytes(coordinator.memoryBytes)} here, ${plan.lapsPerToken} laps a token`,
+    ...(plan.tokenizerProblem === undefined
+      ? []
+      : [`Tokenizer     cannot be read, so the model cannot be served: ${plan.tokenizerProblem}`]),
     ...describeDisk(plan),
     `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
+    `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
     ...(plan.mtpExperts === undefined
       ? []
       : [
           `Drafts        experts of the MTP module (${formatBytes(plan.localExperts.layerBytes)}) are ` +
             (plan.mtpExperts === 'tabs' ? 'on tabs, as one more layer' : "in the coordinator's memory"),
         ]),
-    `Tabs          ${tabs.count} that lend ${formatBytes(options.tabBytes)}${whole}, copies of each expert: ${options.replicas}`,
+    `Tabs          ${tabs.count} that lend ${formatBytes(options.tabBytes)}${whole}, copies of each expert: ${options.replicas} (serve makes ${CONFIG_OPTIONS.replicas.default} where memory allows)`,
     `Download      ${formatBytes(tabs.downloadBytesPerTab)} for each tab (${tabs.expertsPerTab} experts), once`,
     `Each token    ${plan.lapsPerToken} laps; at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
@@ -177,7 +146,7 @@ function describeLocalExperts({ localExperts, expertsPerToken, expertBytes, ceil
     const gain = (100 * (tokensPerSecond / ceilings.both - 1)).toFixed(0);
     return (
       `  ${formatBytes(localBytes).padStart(10)}  holds ${drafter}${layers} ${layers === 1 ? 'layer' : 'layers'}: ` +
-      `${lapsPerToken} laps, ${tabs} tabs, at most ${rate(tokensPerSecond)} (${gain.startsWith('-') ? gain : `+${gain}`} %)`
+      `${lapsPerToken} laps, ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}, at most ${rate(tokensPerSecond)} (${gain.startsWith('-') ? gain : `+${gain}`} %)`
     );
   });
   return [

@@ -1,8 +1,8 @@
 import type { MoeCall } from '@shoal/model';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Dispatcher, type RedispatchEvent } from './dispatcher.ts';
-import { LapError, type LapTrace } from './lap.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { LapError, type LapTrace, type RedispatchEvent } from './lap.ts';
 import { call, every, EXPERTS, FakePeer, HIDDEN, only, onesWork, perRow, TOP_K } from './testing/fake-peer.ts';
 import type { ReferenceWork } from './testing/reference-work.ts';
 

@@ -6,16 +6,16 @@ import {
   uniformRowEnd,
   type WorkItem,
 } from '@shoal/model';
-import { FrameError, itemRows, notFiniteRows, roundedRows, type RowFormat } from '@shoal/protocol';
+import { FrameError, itemRows, roundedRows, type RowFormat } from '@shoal/protocol';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
 import type { LapAttempt, LapClient } from './lap-client.ts';
-import { type LapAnswer, LapError, type LapTiming, type LapTrace } from './lap.ts';
+import { type LapAnswer, LapError, type LapTiming, type LapTrace, type RedispatchEvent } from './lap.ts';
 import { LapFigures } from './lap-figures.ts';
-import { assignmentsOf, bySums, finiteRows, othersThan, rowsOf } from './finite-rows.ts';
+import { assignmentsOf, bySums, finiteRows, othersThan, rowsOf, someHasSum } from './finite-rows.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
 import { standInMs, trialMs } from './patience.ts';
 import { type RowParts, sumParts } from './row-sums.ts';
@@ -42,16 +42,6 @@ export interface DispatcherOptions {
   onLap?: (lapMs: number) => void;
   timeline?: Timeline | undefined;
   clock?: Clock;
-}
-
-export interface RedispatchEvent {
-  peerId: string;
-  layer: number;
-  rows: number;
-  error: LapError;
-  /** The peers that did the work in the end; null is the coordinator. */
-  to: (string | null)[];
-  tookMs: number;
 }
 
 /** What a pass asks for besides its sums. */
@@ -248,13 +238,20 @@ export class Dispatcher {
       : peer.laps.hedgeAfterMs(item.numRows);
     const comesAfterMs = standInMs(item, peer, this.#ownCost);
     const { result, overtaken } = this.#ask(within, item, peer);
-    const own = result.then((answer) => this.#partsOf(within, item, { peer, assignments, rows }, answer));
+    let isAnswered = false;
+    const own = result.then((answer) => {
+      isAnswered = true;
+      return this.#partsOf(within, item, { peer, assignments, rows }, answer, tried);
+    });
+    // What an answer leaves open is asked anew, with timers of its own.
     const replicas = (): Attempt<PartResult[]> | undefined => {
+      if (isAnswered) return undefined;
       const parts = this.#split(lap, assignments, others);
       if (parts.some((part) => part.peer === null) || !this.#mayHedge(trial)) return undefined;
       return { result: this.#serveAll(within, parts, others), lost: () => {} };
     };
-    const standIn = (): Attempt<PartResult[]> => {
+    const standIn = (): Attempt<PartResult[]> | undefined => {
+      if (isAnswered) return undefined;
       this.figures.standIns++;
       return { result: this.#serve(within, { peer: null, assignments }, others), lost: () => {} };
     };
@@ -301,26 +298,29 @@ export class Dispatcher {
   }
 
   /**
-   * The parts of a peer's answer. The coordinator computes the rows that have no finite sum, as the peer says: at worst their own
-   * sequences end. If they have one, the peer has withheld it.
+   * The parts of a peer's answer. The rows that have no finite sum, as the peer says, are asked of others once, and then
+   * computed here: at worst their own sequences end. If they have one, the peer has withheld it.
    */
   async #partsOf(
     lap: Lap,
     item: WorkItem,
     { peer, assignments, rows }: PeerPart & { rows: number[] },
-    { partial, timing }: LapAnswer,
+    answer: LapAnswer,
+    tried: ReadonlySet<LapPeer>,
   ): Promise<PartResult[]> {
-    const { hiddenSize } = this.#options;
+    const { partial, timing } = answer;
     const { summed, without } = bySums(partial, item.numRows);
     if (without.length === 0) return [{ rows, partial, peer, assignments, timing }];
     const part = (of: readonly number[]) => ({
       rows: of.map((row) => rows[row]!),
       assignments: of.flatMap((row) => assignmentsOf(item, row)).map((a) => assignments[a]!),
     });
-    const own = { ...part(summed), partial: rowsOf(partial, summed, hiddenSize), peer, timing };
-    const others = await this.#serve(lap, { ...part(without), peer: null }, new Set());
-    const found = others.some((other) => notFiniteRows(other.partial, hiddenSize).length < other.rows.length);
-    if (found) peer.laps.withheld(timing);
+    const own = { ...part(summed), partial: rowsOf(partial, summed, this.#options.hiddenSize), peer, timing };
+    const open = part(without);
+    const others = await (tried.size === 0
+      ? this.#serveAgain(lap, open.assignments, new Set([peer]))
+      : this.#serve(lap, { ...open, peer: null }, new Set()));
+    peer.laps.checked(answer, someHasSum(open.rows, others));
     return summed.length === 0 ? others : [own, ...others];
   }
 

@@ -1,14 +1,14 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import { call, every, EXPERTS, FakePeer, HIDDEN, onesWork, perRow, TOP_K } from './testing/fake-peer.ts';
 
-const network = (peer: FakePeer) =>
+const network = (...peers: FakePeer[]) =>
   new Dispatcher({
     hiddenSize: HIDDEN,
     nRoutedExperts: EXPERTS,
     numExpertsPerTok: TOP_K,
     local: onesWork(),
-    peers: () => [peer],
+    peers: () => peers,
   });
 
 it('a row that is not finite, or has such a weight, is sent to no tab and gets NaN; the others are answered', async () => {
@@ -29,33 +29,47 @@ it('a row that is not finite, or has such a weight, is sent to no tab and gets N
   expect(dispatcher.figures).toMatchObject({ fallbackAssignments: 0, redispatches: 0 });
 });
 
-it('a row for which a peer finds no finite sum is computed here, and held against it only if it has one', async () => {
-  for (const weight of [1, 3e38]) {
-    const peer = new FakePeer('a', every);
-    let withheld = 0;
-    const { laps } = peer;
-    const attempt = (...[item]: Parameters<typeof laps.attempt>) => ({
-      result: laps.ask(item).then((answer) => ({ ...answer, partial: answer.partial.fill(Number.NaN, 0, HIDDEN) })),
-      overtaken: () => {},
-    });
-    const lying = Object.assign(Object.create(peer) as FakePeer, { serves: every, accepts: peer.accepts });
-    Object.defineProperty(lying, 'laps', { value: { ...laps, attempt, withheld: () => withheld++ } });
-    const dispatcher = network(lying);
-    const sums = await dispatcher
-      .batch()
-      .dispatch(
-        call(
-          [
-            [0, 1],
-            [2, 3],
-          ],
-          { weights: [weight, weight, 3, 4] },
-        ),
-      )
-      .combine();
-    expect(perRow(sums)[1]).toBe(7);
-    expect(Number.isFinite(sums[0])).toBe(weight === 1);
-    expect(withheld).toBe(weight === 1 ? 1 : 0);
-    expect(dispatcher.figures).toMatchObject({ redispatches: 0, fallbackAssignments: 2, tabAssignments: 2 });
-  }
+describe('a row for which a peer finds no finite sum', () => {
+  const ROWS = [
+    [0, 1],
+    [2, 3],
+  ];
+  const withholding = (peerId: string): FakePeer => Object.assign(new FakePeer(peerId, every), { withholds: true });
+  /** Asked only where the first peer is not. */
+  const replica = (): FakePeer => Object.assign(new FakePeer('replica', every), { expectedLapMs: 1_000 });
+
+  it.each([1, 3e38])(
+    'is computed here where nobody else can, and held against it only if it has one (%f)',
+    async (weight) => {
+      const peer = withholding('a');
+      const dispatcher = network(peer);
+      const sums = await dispatcher
+        .batch()
+        .dispatch(call(ROWS, { weights: [weight, weight, 3, 4] }))
+        .combine();
+      expect(perRow(sums)[1]).toBe(7);
+      expect(Number.isFinite(sums[0])).toBe(weight === 1);
+      expect(peer.checked).toEqual([weight === 1]);
+      expect(dispatcher.figures).toMatchObject({ redispatches: 0, fallbackAssignments: 2, tabAssignments: 2 });
+    },
+  );
+
+  it('is asked of one replica before, and nothing else is', async () => {
+    const [liar, other] = [withholding('liar'), replica()];
+    liar.hedgeAfterMs = 1;
+    other.delay = new Promise((resolve) => setTimeout(resolve, 20));
+    const dispatcher = network(liar, other);
+    expect(perRow(await dispatcher.batch().dispatch(call(ROWS)).combine())).toEqual([3, 7]);
+    expect(liar.checked).toEqual([true]);
+    expect(other.asked.map(({ experts }) => [...experts])).toEqual([[0, 1]]);
+    expect(dispatcher.figures).toMatchObject({ fallbackAssignments: 0, tabAssignments: 4, hedges: 0, standIns: 0 });
+  });
+
+  it('is computed here where two find none', async () => {
+    const liars = [withholding('a'), withholding('b'), withholding('c')];
+    const dispatcher = network(...liars);
+    expect(perRow(await dispatcher.batch().dispatch(call(ROWS)).combine())).toEqual([3, 7]);
+    expect(liars.flatMap(({ checked }) => checked)).toEqual([true, true]);
+    expect(dispatcher.figures).toMatchObject({ fallbackAssignments: 2, tabAssignments: 2 });
+  });
 });

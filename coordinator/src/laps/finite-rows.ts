@@ -1,6 +1,7 @@
 import { rowRange, type RowWork } from '@shoal/model';
 import { notFiniteRows } from '@shoal/protocol';
 import { rowsWithoutSum } from './lap.ts';
+import type { RowParts } from './row-sums.ts';
 
 /** The rows of a call, x [numRows, hiddenSize], with finite values and weights. Others cannot be sent, and concern only their sequence. */
 export function finiteRows(x: Float32Array, work: RowWork): number[] {
@@ -13,6 +14,14 @@ export function finiteRows(x: Float32Array, work: RowWork): number[] {
 export function bySums(partial: Float32Array, numRows: number): { summed: number[]; without: number[] } {
   const without = rowsWithoutSum(partial, partial.length / numRows);
   return { summed: othersThan(without, numRows), without };
+}
+
+/** Whether one of these rows has a finite sum in all of the parts that it has one in. */
+export function someHasSum(rows: readonly number[], parts: readonly RowParts[]): boolean {
+  const damaged = new Set<number>();
+  for (const part of parts)
+    for (const i of notFiniteRows(part.partial, part.partial.length / part.rows.length)) damaged.add(part.rows[i]!);
+  return rows.some((row) => !damaged.has(row));
 }
 
 /** A row's assignments. */

@@ -1,4 +1,4 @@
-import { encodeRefuse, type LapRefusal, MAX_LAP_ID, peekFrame } from '@shoal/protocol';
+import { encodeCombine, encodeRefuse, type LapRefusal, MAX_LAP_ID, peekFrame } from '@shoal/protocol';
 import { TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LapClient } from './lap-client.ts';
@@ -108,6 +108,37 @@ describe('LapClient', () => {
       return laps.failures.verdict;
     });
     expect(verdicts.indexOf('drain')).toBe(19);
+  });
+
+  it('learns nothing from answers without sums that have one, and drains a peer that gives them', async () => {
+    const partial = new Float32Array(2 * HIDDEN).fill(Number.NaN, 0, HIDDEN);
+    const withheld = (index = -1): void => {
+      const lapId = link.lapId(index);
+      laps.receive(encodeCombine({ lapId, numRows: 2, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial }));
+    };
+    const ask = () => laps.ask(someItem(), { meter: { frameBytes: 0 } });
+    // In flight together, and checked after a while.
+    const both = [ask(), ask()];
+    rig.nowMs += 1;
+    withheld();
+    withheld(-2);
+    rig.nowMs += 50;
+    for (const answer of both) laps.checked(await answer, true);
+    expect(laps.failures.inARow).toBe(1);
+    for (let i = 0; i < 3; i++) {
+      const answer = ask();
+      rig.nowMs += 1;
+      withheld();
+      laps.checked(await answer, true);
+    }
+    expect(laps.failures.verdict).toBe('drain');
+    expect(laps).toMatchObject({ lapsAnswered: 5, rows: 0 });
+    expect([laps.lapMs.length, laps.expected.perAssignmentMs]).toEqual([0, 0]);
+    // An honest one is an answer like others.
+    const honest = ask();
+    withheld();
+    laps.checked(await honest, false);
+    expect(laps.failures.inARow).toBe(0);
   });
 
   it('cannot be made to wait longer and longer by a peer that keeps some laps', async () => {

@@ -16,7 +16,7 @@ import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
-import { type LapAnswer, LapError, type LapTiming } from './lap.ts';
+import { type LapAnswer, LapError, type LapTiming, rowsWithoutSum } from './lap.ts';
 import { LapDeadlines } from './lap-deadlines.ts';
 import { LapFailures } from './lap-failures.ts';
 import { type LapExpectation, PeerStanding } from './peer-standing.ts';
@@ -203,9 +203,13 @@ export class LapClient {
     return answer;
   }
 
-  /** A row of its answer has a finite sum after all: counts as a refusal that an honest tab may have a reason for. */
-  withheld({ lapMs }: LapTiming): void {
-    this.failures.withheld(this.#clock.now() - lapMs);
+  /**
+   * Others have computed the rows of an answer that have no finite sum, as it says. If they have one, that counts as a refusal
+   * that an honest tab may have a reason for.
+   */
+  checked({ sentMs }: LapAnswer, hasSum: boolean): void {
+    if (hasSum) this.failures.withheld(sentMs);
+    else this.failures.answered();
   }
 
   /** Fails every lap in flight and accepts no new ones. */
@@ -300,9 +304,11 @@ export class LapClient {
     const timing = { lapMs, queueMs, computeMs };
     this.#settle(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     this.#standing.recovered();
-    if (pending.meter) this.#record(timing, pending.item);
-    else this.#recordTest(lapMs);
-    pending.resolve({ partial: frame.partial, timing });
+    if (!pending.meter) this.#recordTest(lapMs);
+    // An answer without all sums may have cost nothing, and tells nothing before it was checked.
+    else if (rowsWithoutSum(frame.partial, hiddenSize).length > 0) this.lapsAnswered++;
+    else this.#record(timing, pending.item);
+    pending.resolve({ partial: frame.partial, timing, sentMs: pending.sentMs });
   }
 
   #refused(lapId: number, pending: PendingLap, reason: LapRefusal): void {

@@ -14,6 +14,7 @@ export interface LapAnswer {
   /** [numRows, hiddenSize]: finite, or all NaN for a row that the peer says has no finite sum. */
   partial: Float32Array;
   timing: LapTiming;
+  sentMs: number;
 }
 
 /** The rows of an answer that have no finite sum, as the peer says. */
@@ -37,6 +38,17 @@ export class LapError extends Error {
     this.reason = reason;
     this.refusal = refusal;
   }
+}
+
+/** A lap failed, and went elsewhere. */
+export interface RedispatchEvent {
+  peerId: string;
+  layer: number;
+  rows: number;
+  error: LapError;
+  /** The peers that did the work in the end; null is the coordinator. */
+  to: (string | null)[];
+  tookMs: number;
 }
 
 /** The peers that served one row in one MoE layer. Its fields are part of the HTTP API. */

@@ -13,6 +13,8 @@ const ROW_MS = 0.5;
 
 /** [passes] rows of each. */
 let passes: number[];
+/** What a pass of so many rows takes, in milliseconds. */
+let passMs: (rows: number) => number;
 
 /** Passes take virtual time, and every token is the same: only the order of the work is under test. */
 function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
@@ -22,7 +24,7 @@ function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
     newSequence: () => ({ length: 0, allocatedBytes: 0, truncate: () => {}, free: () => {} }),
     forward: async (rows: readonly EngineRow[]) => {
       passes.push(rows.length);
-      vi.advanceTimersByTime(PASS_MS + ROW_MS * rows.length);
+      vi.advanceTimersByTime(passMs(rows.length));
       for (const { cache } of rows) (cache as { length: number }).length++;
       return { answers: rows.map(() => ({ tokenId: 1 })), hidden: new Float32Array(0) };
     },
@@ -72,6 +74,7 @@ async function forPasses(count: number): Promise<void> {
 
 beforeEach(() => {
   passes = [];
+  passMs = (rows) => PASS_MS + ROW_MS * rows;
   ends.length = 0;
   vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] });
 });
@@ -112,6 +115,32 @@ describe('a short prompt', () => {
     // The pass that was under way, and its own.
     expect(short.firstTokenMs).toBeLessThan(2.1 * (PASS_MS + ROW_MS * 256));
     expect((await long).firstTokenMs).toBeGreaterThan(15 * PASS_MS);
+  });
+});
+
+describe('sixteen short prompts that come at once', () => {
+  const [TOKENS, ANSWER, COLD_MS] = [9, 24, 900];
+
+  /** Mean waits for first tokens, of one prompt and of sixteen whose first is in a pass before the others come, in milliseconds. */
+  async function firstTokens(costMs: (rows: number) => number) {
+    const shoal = newScheduler();
+    // As where experts are read from the disk.
+    passMs = (rows) => (passes.length === 1 ? COLD_MS : 0) + costMs(rows);
+    await ask(shoal, 'cold', 36, ANSWER);
+    const alone = await ask(shoal, 'alone', TOKENS, ANSWER);
+    const first = ask(shoal, 'first', TOKENS, ANSWER);
+    await forPasses(1);
+    const others = Array.from({ length: 15 }, (_, i) => ask(shoal, `other ${i}`, TOKENS, ANSWER));
+    const all = (await Promise.all([first, ...others])).map(({ firstTokenMs }) => firstTokenMs);
+    return { alone: alone.firstTokenMs, mean: all.reduce((a, b) => a + b) / 16 };
+  }
+
+  it.each([
+    ['over a network', (rows: number) => 100 + 0.4 * rows],
+    ['on this machine alone', (rows: number) => 3 + 0.2 * rows],
+  ])('share passes from the first one on, %s', async (_, costMs) => {
+    const { alone, mean } = await firstTokens(costMs);
+    expect(mean / alone).toBeLessThan(6);
   });
 });
 

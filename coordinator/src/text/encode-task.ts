@@ -4,6 +4,7 @@ import {
   MarkRunError,
   ModelError,
   type Tokenizer,
+  TooManyStepsError,
   TooManyTokensError,
 } from '@shoal/model';
 
@@ -52,9 +53,9 @@ const SCAN_BYTES = 1;
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
   const { messages, tools = [], variables = {} } = task;
-  const toolBytes = tools.length * MESSAGE_BYTES + (tools.length === 0 ? 0 : jsonBytes(tools));
+  const toolBytes = tools.length * MESSAGE_BYTES + (tools.length === 0 ? 0 : jsonBytes(JSON.stringify(tools)));
   const scanBytes = SCAN_BYTES * messages.length ** 2;
-  const variableBytes = Object.keys(variables).length === 0 ? 0 : jsonBytes(variables);
+  const variableBytes = Object.keys(variables).length === 0 ? 0 : jsonBytes(JSON.stringify(variables));
   return messages.reduce((sum, message) => sum + messageBytes(message), toolBytes + variableBytes + scanBytes);
 }
 
@@ -68,24 +69,78 @@ function messageBytes(message: ChatMessage): number {
   } = message;
   const own = [content ?? '', name, reasoning, id].reduce((sum, text) => sum + Buffer.byteLength(text), MESSAGE_BYTES);
   return calls.reduce(
-    (sum, call) =>
-      sum + MESSAGE_BYTES + Buffer.byteLength(call.function.name) + Buffer.byteLength(call.function.arguments),
+    (sum, call) => sum + MESSAGE_BYTES + Buffer.byteLength(call.function.name) + jsonBytes(call.function.arguments),
     own,
   );
 }
 
-const jsonBytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
+/** Some templates print JSON over lines, each indented by this for each level around it. */
+const INDENT_BYTES = 4;
+
+/** The most bytes that a template makes of JSON: levels within levels take many times their own. */
+function jsonBytes(json: string): number {
+  let bytes = Buffer.byteLength(json);
+  let depth = 0;
+  let isString = false;
+  for (let at = 0; at < json.length; at++) {
+    const unit = json[at]!;
+    if (isString) {
+      if (unit === '\\') at++;
+      else if (unit === '"') isString = false;
+    } else if (unit === '"') isString = true;
+    else if (',[]{}'.includes(unit)) {
+      if ('[{'.includes(unit)) depth++;
+      else if (unit !== ',') depth = Math.max(0, depth - 1);
+      bytes += 1 + INDENT_BYTES * depth;
+    }
+  }
+  return bytes;
+}
 
 /** Runs a task on the calling thread. Throws only for faults that are not the client's. */
 export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome {
-  const text = 'text' in task ? task.text : render(tokenizer, task);
-  if (typeof text !== 'string') return { fault: text };
+  if ('text' in task) return encodeText(tokenizer, task);
+  const text = render(tokenizer, task);
+  return typeof text === 'string' ? encodeRendered(tokenizer, text, task) : { fault: text };
+}
+
+/** As `render`; undefined if it takes more than so many steps. */
+export function renderWithin(
+  tokenizer: Tokenizer,
+  conversation: Conversation,
+  maxSteps: number,
+): string | TextFault | undefined {
   try {
-    // A template writes the special tokens that a conversation begins with itself, so a second begin-of-text would be one too many.
-    const isPrompt = 'text' in task && task.addsSpecialTokens !== false;
-    const list = isPrompt ? tokenizer.encodePrompt(text, task.maxTokens) : tokenizer.encode(text, task.maxTokens);
-    const ids = Uint32Array.from(list);
-    return 'text' in task ? { ids } : { ids, tail: text.slice(-TAIL_CHARACTERS) };
+    return render(tokenizer, { ...conversation, maxSteps });
+  } catch (thrown) {
+    if (thrown instanceof TooManyStepsError) return undefined;
+    throw thrown;
+  }
+}
+
+/** The text of a conversation as a task. A template writes the special tokens that it begins with itself. */
+export const renderedTask = (text: string, { maxTokens }: EncodeTask): EncodeTask & PlainText => ({
+  text,
+  addsSpecialTokens: false,
+  maxTokens,
+});
+
+/** What the task of a conversation's text gives, as what the conversation gives. */
+export const withTail = (text: string, outcome: EncodeOutcome): EncodeOutcome =>
+  'ids' in outcome ? { ids: outcome.ids, tail: text.slice(-TAIL_CHARACTERS) } : outcome;
+
+/** Tokenizes the text that was made of a conversation. */
+export const encodeRendered = (tokenizer: Tokenizer, text: string, task: EncodeTask): EncodeOutcome =>
+  withTail(text, encodeText(tokenizer, renderedTask(text, task)));
+
+function encodeText(
+  tokenizer: Tokenizer,
+  { text, addsSpecialTokens, maxTokens }: EncodeTask & PlainText,
+): EncodeOutcome {
+  try {
+    const isPrompt = addsSpecialTokens !== false;
+    const list = isPrompt ? tokenizer.encodePrompt(text, maxTokens) : tokenizer.encode(text, maxTokens);
+    return { ids: Uint32Array.from(list) };
   } catch (thrown) {
     if (thrown instanceof MarkRunError) return { fault: { reason: 'marks', message: thrown.message } };
     if (!(thrown instanceof TooManyTokensError)) throw thrown;

@@ -106,6 +106,48 @@ describe('TextEncoding', () => {
     expect(all).toEqual(Array.from({ length: 32 }, () => ({ ids: Uint32Array.from(tokenizer.encodePrompt(text)) })));
   });
 
+  it('tokenizes no conversation on the main thread whose template takes long or makes a long text of it', async () => {
+    const files = withTemplate(
+      "{{ messages[0].content | replace('x', 'hen ' * 100) }}{% for a in range(messages[0].content | length * 300) %}{% endfor %}",
+    );
+    const thread = new FakeWorker((worker) => worker.emit('message', { ids: Uint32Array.of(7) }));
+    const start = (): Worker => thread as unknown as Worker;
+    const own = new TextEncoding(tokenizerFrom(files), { files, start, clock: () => 0 });
+    closing.push(() => (thread.end(), own.close()));
+    const said = (content: string): EncodeTask => ({ messages: [{ role: 'user', content }], maxTokens: 1e9 });
+    const henTimes = (count: number): string => 'hen '.repeat(count);
+    // 400 bytes.
+    const onMain = { ids: Uint32Array.from(tokenizer.encode(henTimes(100))), tail: henTimes(64) };
+    expect(await own.encode(said('x'), {})).toEqual(onMain);
+    expect(thread.tasks).toEqual([]);
+    // 2,400 bytes: as a text, whose end is known.
+    expect(await own.encode(said('xxxxxx'), {})).toEqual({ ids: Uint32Array.of(7), tail: henTimes(64) });
+    expect(thread.tasks.splice(0)).toEqual([{ text: henTimes(600), addsSpecialTokens: false, maxTokens: 1e9 }]);
+    // 30,300 rounds, for which the main thread does nothing more for a while.
+    await own.encode(said(`x${'y'.repeat(100)}`), {});
+    await own.encode(said('x'), {});
+    expect(thread.tasks).toEqual([said(`x${'y'.repeat(100)}`), said('x')]);
+  });
+
+  it('counts the lines that templates make of levels within levels', () => {
+    const parameters: unknown = JSON.parse(`${'['.repeat(54)}${'1,'.repeat(600)}1${']'.repeat(54)}`);
+    const tools = [{ type: 'function' as const, function: { name: 'f', parameters } }];
+    const messages = [{ role: 'user', content: '' }];
+    const bytes = (indent?: number): number => JSON.stringify(tools, null, indent).length;
+    expect(bytes()).toBeLessThan(2_000);
+    expect(taskBytes({ messages, tools, maxTokens: 9 })).toBeGreaterThan(0.9 * bytes(4));
+    const call = { type: 'function' as const, function: { name: 'f', arguments: JSON.stringify({ parameters }) } };
+    expect(taskBytes({ messages: [{ ...messages[0]!, tool_calls: [call] }], maxTokens: 9 })).toBeGreaterThan(
+      0.9 * bytes(4),
+    );
+    // Brackets of texts have no lines.
+    const text = {
+      type: 'function' as const,
+      function: { name: 'f', arguments: JSON.stringify({ a: '"[{,\\'.repeat(99) }) },
+    };
+    expect(taskBytes({ messages: [{ ...messages[0]!, tool_calls: [text] }], maxTokens: 9 })).toBeLessThan(1_900);
+  });
+
   it('counts the names in messages', () => {
     const messages = [{ role: 'user' as const, content: 'hen' }];
     const named = [{ ...messages[0]!, name: 'é'.repeat(512) }];

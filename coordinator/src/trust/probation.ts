@@ -23,7 +23,8 @@ export interface ProbationOptions {
 
 /**
  * A new peer's first rows: ordinary laps whose results are compared with the coordinator's own and never used. Resolves to
- * whether PROBATION_ROWS rows were right; the first wrong row ends it. Rejects with a LapError if the peer doesn't answer, and
+ * whether PROBATION_ROWS rows were right; the first wrong row ends it. Rejects with a LapError if the peer doesn't answer
+ * (`wrong` if it says that a row has no finite sum, which may be its driver's fault), and
  * with the cause if the coordinator cannot compute the rows.
  */
 export async function runProbation(trust: PeerTrust, options: ProbationOptions): Promise<boolean> {
@@ -39,7 +40,7 @@ export async function runProbation(trust: PeerTrust, options: ProbationOptions):
     const withheld = new Set(rowsWithoutSum(answer.partial, item.rows.length / numRows));
     for (const [row, verdict] of verdicts.entries()) {
       if (verdict === 'wrong' && withheld.has(row))
-        throw new LapError('refused', 'the peer says that a row has no finite sum, but it has one', 'failed');
+        throw new LapError('wrong', 'The tab found no finite sum of a row that has one.');
       if (verdict === 'wrong') {
         trust.wrong();
         return false;

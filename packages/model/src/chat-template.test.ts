@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type ChatMessage, ChatTemplate, variablesFault } from './chat-template.ts';
 import { ModelError } from './errors.ts';
+import { TooManyStepsError } from './jinja/budget.ts';
 
 const USER: ChatMessage = { role: 'user', content: 'Weather?' };
 const TOOL = { type: 'function', function: { name: 'weather', parameters: { type: 'object' } } } as const;
@@ -188,6 +189,17 @@ describe('a hostile conversation', () => {
   it('is refused where it goes too deep', () => {
     const deep = `{"a": ${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
     expect(() => AS_OBJECT.renderChat(calling(deep))).toThrow(ModelError);
+  });
+
+  it('is refused where the template would take all memory for it, or complains at length', () => {
+    const swelling = new ChatTemplate("{{ messages[0].content * 100000000 }}{{ raise_exception('never') }}");
+    const said = { role: 'user', content: 'x' };
+    expect(() => swelling.renderChat([said])).toThrow(
+      'the chat template refuses these messages: it takes too many steps',
+    );
+    expect(() => swelling.renderChat([said], { maxSteps: 1_000 })).toThrow(TooManyStepsError);
+    const complaining = new ChatTemplate("{{ raise_exception('x' * 100000) }}");
+    expect(() => complaining.renderChat([said])).toThrow(/^the chat template refuses these messages: x{1000}$/);
   });
 
   it('sets no prototypes', () => {

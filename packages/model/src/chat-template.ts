@@ -1,4 +1,5 @@
 import { messageOf, ModelError } from './errors.ts';
+import { TooManyStepsError } from './jinja/budget.ts';
 import { parseJsonValue } from './jinja/json.ts';
 import { PythonTemplate } from './jinja/template.ts';
 import type { Value } from './jinja/value.ts';
@@ -39,6 +40,8 @@ export interface ChatOptions {
   addGenerationPrompt?: boolean | undefined;
   /** The text ends with the last message's content, for the model to go on with. Overrides `addGenerationPrompt`. */
   continueFinalMessage?: boolean | undefined;
+  /** Gives up with a TooManyStepsError after so many steps of about 0.1 µs. */
+  maxSteps?: number | undefined;
 }
 
 /** Values that Shoal gives to a template, which a client may not give instead. */
@@ -85,7 +88,10 @@ export class ChatTemplate {
     return (this.#traits ??= probeTemplate((values) => this.#toolTemplate.render({ ...this.#variables, ...values })));
   }
 
-  /** The text to continue. Throws a ModelError `bad-template` with the template's message if it rejects the roles or their order. */
+  /**
+   * The text to continue. Throws a ModelError `bad-template` with the template's message if it rejects the roles or their order,
+   * or takes more steps than any published template would.
+   */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
     const tools = options.tools?.length ? options.tools : null;
     const values = {
@@ -100,8 +106,9 @@ export class ChatTemplate {
     const hasCalls = messages.some((message) => message.tool_calls?.length || message.role === 'tool');
     let text: string;
     try {
-      text = (tools || hasCalls ? this.#toolTemplate : this.#template).render(values);
+      text = (tools || hasCalls ? this.#toolTemplate : this.#template).render(values, options.maxSteps);
     } catch (cause) {
+      if (cause instanceof TooManyStepsError && options.maxSteps !== undefined) throw cause;
       throw refused(messageOf(cause), cause);
     }
     return options.continueFinalMessage ? cutAtMark(text) : text;
@@ -173,6 +180,10 @@ function parse(source: string): PythonTemplate {
   }
 }
 
+/** A template may make a complaint as long as a text. */
+const MAX_COMPLAINT = 1_000;
+
 function refused(why: string, cause?: unknown): ModelError {
-  return new ModelError('bad-template', 'chat_template', `the chat template refuses these messages: ${why}`, { cause });
+  const message = `the chat template refuses these messages: ${why.slice(0, MAX_COMPLAINT)}`;
+  return new ModelError('bad-template', 'chat_template', message, { cause });
 }

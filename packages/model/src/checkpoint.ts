@@ -5,7 +5,7 @@ import { familyOf } from './families/index.ts';
 import type { Int4Rows } from './int4.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
 import type { Mxfp4Rows } from './mxfp4.ts';
-import { besideWeight, type Encoding, type Part, partError, type PartReader } from './quantised/encoding.ts';
+import { besideWeight, type Encoding, partError, type PartReader } from './quantised/encoding.ts';
 import { PlainModules } from './quantised/plain-modules.ts';
 import { resolveEncoding } from './quantised/resolve.ts';
 import { storedPlace, type StoredPlace } from './quantised/stored-matrix.ts';
@@ -14,7 +14,7 @@ import { readModelConfig } from './read-model-config.ts';
 import { RowScratch } from './row-scratch.ts';
 import type { TensorInfo } from './safetensors.ts';
 import { TensorSpec } from './tensors.ts';
-import { type OpenWeightFile, openWeightFiles, type WeightFiles } from './weight-files.ts';
+import { type OpenWeightFile, openWeightFiles, type StoredTensor, type WeightFiles } from './weight-files.ts';
 
 /**
  * A model's weights, open for ranged reads, so that only the tensors being read are in memory.
@@ -50,8 +50,6 @@ export interface Checkpoint {
   mxfp4Rows?(spec: TensorSpec, firstRow: number, numRows: number): Promise<Mxfp4Rows | undefined>;
   /** The rows as 4-bit integers with a scale for 32 columns; undefined where the tensor is stored otherwise. */
   int4Rows?(spec: TensorSpec, firstRow: number, numRows: number, scratch?: RowScratch): Promise<Int4Rows | undefined>;
-  /** The stored tensors, or entries of stacks, that reading a tensor takes. */
-  partsOf?(spec: TensorSpec): readonly Part[];
   /** A stored tensor's bytes, little-endian. */
   readRaw(name: string): Promise<Uint8Array>;
   close(): Promise<void>;
@@ -61,7 +59,7 @@ export interface Checkpoint {
  * Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. With `openFile`
  * the weights may be elsewhere.
  */
-export async function openDirectory(dir: string, openFile?: OpenWeightFile): Promise<Checkpoint> {
+export async function openDirectory(dir: string, openFile?: OpenWeightFile): Promise<SafetensorsCheckpoint> {
   const config = await readModelConfig(join(dir, 'config.json'));
   const files = await openWeightFiles(dir, openFile);
   return checkpointOf(dir, config, files);
@@ -121,8 +119,9 @@ export class SafetensorsCheckpoint implements Checkpoint {
     return this.#stored(name).info;
   }
 
-  partsOf(spec: TensorSpec): readonly Part[] {
-    return this.#find(spec).encoding.parts;
+  /** The stored tensors that reading a tensor takes: of a stack the whole, though one entry is read. */
+  storedTensorsOf(spec: TensorSpec): StoredTensor[] {
+    return this.#find(spec).encoding.parts.map(({ name }) => this.#stored(name));
   }
 
   bytesOf(spec: TensorSpec): number {
@@ -192,7 +191,7 @@ export class SafetensorsCheckpoint implements Checkpoint {
     return stored.some((one) => this.#files.tensors.has(one));
   }
 
-  #stored(name: string) {
+  #stored(name: string): StoredTensor {
     const found = this.#files.tensors.get(name);
     if (found) return found;
     throw new CheckpointError('missing-tensor', this.#files.listedIn, name, 'is not in the checkpoint');

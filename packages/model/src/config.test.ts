@@ -10,6 +10,7 @@ const tiny = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 
 const fp8 = { quant_method: 'fp8', weight_block_size: [128, 128] };
 const yarn = { type: 'yarn', factor: 40, original_max_position_embeddings: 4096 };
+const longrope = { type: 'longrope', short_factor: [1], long_factor: [1], attention_factor: 1 };
 
 const FULL = { span: { kind: 'full' }, rope: true };
 const WINDOW = { span: { kind: 'window', positions: 4096 }, rope: true };
@@ -129,6 +130,7 @@ describe('parseModelConfig', () => {
     ['bad-value', 'hidden_size', { hidden_size: 191.5 }],
     ['bad-value', 'vocab_size', { vocab_size: 1e12 }],
     ['bad-value', 'num_hidden_layers', { num_hidden_layers: 1e6 }],
+    ['bad-value', 'num_hidden_layers', { num_hidden_layers: 1024, n_routed_experts: 256 }],
     ['bad-value', 'n_routed_experts', { n_routed_experts: 65536 }],
     ['bad-value', 'rms_norm_eps', { rms_norm_eps: -1 }],
     ['bad-value', 'q_lora_rank', { q_lora_rank: 0 }],
@@ -153,6 +155,8 @@ describe('parseModelConfig', () => {
     ['contradiction', 'eos_token_id', { eos_token_id: [0, 2048] }],
     ['contradiction', 'rope_theta', { rope_parameters: { rope_theta: 5000 } }],
     ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'longrope', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { ...longrope, long_factor: [2] } }],
+    ['contradiction', 'rope_scaling', { rope_scaling: longrope }],
     ['unsupported', 'rope_scaling', { rope_scaling: { type: 'linear', factor: 40 } }],
     ['unsupported', 'rope_scaling', { rope_scaling: { ...yarn, short_factor: [1] } }],
     ['bad-value', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],

@@ -4,7 +4,10 @@ import { bookkeepingKeys } from './families/bookkeeping-keys.ts';
 import type { Family, TextConfig } from './families/family.ts';
 import { families } from './families/index.ts';
 import { notComputed } from './families/not-computed.ts';
-import type { ModelConfig } from './model-config.ts';
+import { expertLayers, type ModelConfig } from './model-config.ts';
+
+/** Kimi-K2 has 23,040. */
+const MAX_EXPERTS_IN_ALL = 1 << 17;
 
 /**
  * Reads a parsed `config.json` (Hugging Face layout). `where` names the file in errors.
@@ -19,7 +22,18 @@ export function parseModelConfig(json: unknown, where = 'config.json'): ModelCon
   const keys = family.textConfig ? textKeys(family.textConfig, whole, where) : whole;
   const known = [...Object.keys(family.schema.shape), ...family.ignoredKeys, ...bookkeepingKeys];
   refuseUnknown(keys, known, where);
-  return family.toConfig(parseKeys(family.schema, withoutNulls(family.schema, keys), where), where);
+  const config = family.toConfig(parseKeys(family.schema, withoutNulls(family.schema, keys), where), where);
+  refuseTooManyExperts(config, where);
+  return config;
+}
+
+/** Each is listed by itself, several times: 2 million, which the limits of layers and experts allow, would take gigabytes. */
+function refuseTooManyExperts(config: ModelConfig, where: string): void {
+  const layers = expertLayers(config).length;
+  if (layers * config.nRoutedExperts <= MAX_EXPERTS_IN_ALL) return;
+  const problem = `${layers} layers of ${config.nRoutedExperts} routed experts`;
+  const message = `${where}: num_hidden_layers gives ${problem}; this version reads up to ${MAX_EXPERTS_IN_ALL} in all`;
+  throw new ModelError('bad-value', 'num_hidden_layers', message);
 }
 
 /** Throws `unknown-key` for a key that isn't among the known ones, unless it holds nothing. */

@@ -37,7 +37,7 @@ export interface ForwardResult {
   logits: (Float32Array | undefined)[];
   /** Per row: undefined where there was no query. */
   answers: (RowAnswer | undefined)[];
-  /** Per row: why it is no longer finite, which its answer is too. Absent if all are. Its sequence cannot go on. */
+  /** Per row: why it is no longer finite, which its answer is too. Absent if all are. Its sequence cannot go on from it. */
   faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;

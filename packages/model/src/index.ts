@@ -85,6 +85,7 @@ export {
   type TokenAnswer,
 } from './token-query.ts';
 export { TooManyTokensError } from './bpe-bounds.ts';
+export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';

@@ -46,8 +46,8 @@ describe('readJson', () => {
     expect(await readText(await written('\ufeffa'))).toBe('a');
   });
 
-  it('takes no longer for many quotes', () => {
-    const text = `{"a": ${'"\\\\'.repeat(300_000)}NaN`;
+  it.each(['"\\\\', '\\"'])('takes no longer for many of %s', (quote) => {
+    const text = `{"a": "${quote.repeat(300_000)}NaN\\`;
     expect(() => parseJson({ path: 'x', text })).toThrow('not valid JSON');
   });
 });
@@ -118,6 +118,7 @@ describe('loadGenerationConfig', () => {
     ['{"temperature": "0.7"}', 'temperature'],
     ['{"top_p": 1.5}', 'top_p'],
     ['{"top_k": 2.5}', 'top_k'],
+    ['{"top_k": 4294967297}', 'top_k'],
     ['{"min_p": 2}', 'min_p'],
     ['{"repetition_penalty": 0}', 'repetition_penalty'],
     ['{"eos_token_id": "</s>"}', 'eos_token_id'],

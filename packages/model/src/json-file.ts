@@ -32,7 +32,7 @@ export async function readText(path: string): Promise<string> {
     if (cause instanceof ModelError) throw cause;
     throw new ModelError('not-found', undefined, `${path}: cannot be read (${messageOf(cause)})`, { cause });
   }
-  return decode(bytes, path);
+  return decodeText(bytes, path);
 }
 
 /** Reads a file as `readText` does; undefined if there is none. */
@@ -57,9 +57,9 @@ export function parseJson({ path, text }: JsonText): unknown {
   }
 }
 
-/** Files of Windows' older programs, such as PowerShell's `>`, are UTF-16. */
-function decode(bytes: Buffer, path: string): string {
-  const isUtf16 = [0xfffe, 0xfeff].includes(bytes.length < 2 ? 0 : bytes.readUInt16BE(0));
+/** A file's text without its byte-order mark. Files of Windows' older programs, such as PowerShell's `>`, are UTF-16. */
+export function decodeText(bytes: Uint8Array, path: string): string {
+  const isUtf16 = bytes.length >= 2 && [0xfffe, 0xfeff].includes((bytes[0]! << 8) | bytes[1]!);
   try {
     // It leaves the byte-order mark out.
     if (!isUtf16) return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -73,13 +73,14 @@ function decode(bytes: Buffer, path: string): string {
 const NAN = '\0NaN';
 
 function parsePythonJson(text: string): unknown {
-  // What is inside a string stays: each alternative begins where the one before it ended.
-  const json = text.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/gs, (part) => {
-    if (part.startsWith('"')) return part;
-    if (part === 'NaN') return JSON.stringify(NAN);
-    return part.startsWith('-') ? '-1e999' : '1e999';
-  });
   try {
+    // What is inside a string stays: each alternative begins where the one before it ended. A string that is not closed goes on to
+    // the end, or it would be looked for again from each quote in it. Matching may take more memory than there is for it.
+    const json = text.replace(/"(?:[^"\\]|\\(?:.|$))*(?:"|$)|-?\bInfinity\b|\bNaN\b/gs, (part) => {
+      if (part.startsWith('"')) return part;
+      if (part === 'NaN') return JSON.stringify(NAN);
+      return part.startsWith('-') ? '-1e999' : '1e999';
+    });
     return JSON.parse(json, (_, value: unknown) => (value === NAN ? Number.NaN : value));
   } catch {
     return undefined;

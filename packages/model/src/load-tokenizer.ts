@@ -1,7 +1,7 @@
-import { join } from 'node:path';
 import { z } from 'zod';
 import { ModelError } from './errors.ts';
-import { type JsonText, parseJson, readJsonText, readText, readTextIfPresent } from './json-file.ts';
+import { type JsonText, parseJson } from './json-file.ts';
+import { type ModelFolder, requiredText, textIn } from './model-folder.ts';
 import { fromTiktoken, tokenizerSource } from './tiktoken-model.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -14,36 +14,28 @@ export interface TokenizerFiles {
 }
 
 /**
- * Reads the tokenizer's files of a Hugging Face model directory, among them `chat_template.jinja` where there is one. A
- * `tiktoken.model` is converted where there is no `tokenizer.json`.
+ * Reads a model's files of its tokenizer, among them `chat_template.jinja` where there is one. A `tiktoken.model` is converted
+ * where there is no `tokenizer.json`.
  */
-export async function readTokenizerFiles(dir: string): Promise<TokenizerFiles> {
-  const path = join(dir, 'tokenizer.json');
-  const json = await readTextIfPresent(path);
-  const tiktoken = json === undefined ? await readTextIfPresent(join(dir, 'tiktoken.model')) : undefined;
+export async function readTokenizerFiles(folder: ModelFolder): Promise<TokenizerFiles> {
+  const json = await textIn(folder, 'tokenizer.json');
+  const tiktoken = json ? undefined : await textIn(folder, 'tiktoken.model');
   // The error for neither file is about the one that most models have.
-  const text = json ?? tiktoken ?? (await readText(path));
-  const config = await readJsonText(join(dir, 'tokenizer_config.json'));
+  const vocabulary = json ?? tiktoken ?? (await requiredText(folder, 'tokenizer.json'));
+  const config = await requiredText(folder, 'tokenizer_config.json');
   return {
-    tokenizer: tiktoken === undefined ? { path, text } : await convertedTiktoken(dir, tiktoken, config),
+    tokenizer: tiktoken === undefined ? vocabulary : await convertedTiktoken(folder, tiktoken, config),
     config,
     // Python reads its lines so, whichever system wrote them.
-    template: (await readTextIfPresent(join(dir, 'chat_template.jinja')))?.replace(/\r\n?/g, '\n'),
+    template: (await textIn(folder, 'chat_template.jinja'))?.text.replace(/\r\n?/g, '\n'),
   };
 }
 
-async function convertedTiktoken(dir: string, text: string, config: JsonText): Promise<JsonText> {
-  const path = join(dir, 'tiktoken.model');
+async function convertedTiktoken(folder: ModelFolder, tiktoken: JsonText, config: JsonText): Promise<JsonText> {
   const configJson = parseJson(config);
   const name = tokenizerSource(configJson);
-  const sourcePath = join(dir, name ?? '');
-  const source = name === undefined ? undefined : await readTextIfPresent(sourcePath);
-  const converted = fromTiktoken(
-    { path, text },
-    configJson,
-    source === undefined ? undefined : { path: sourcePath, text: source },
-  );
-  return { path, text: JSON.stringify(converted) };
+  const source = name === undefined ? undefined : await textIn(folder, name);
+  return { path: tiktoken.path, text: JSON.stringify(fromTiktoken(tiktoken, configJson, source)) };
 }
 
 /** Throws a ModelError where the files are not supported. */
@@ -56,9 +48,9 @@ export function tokenizerFrom({ tokenizer, config, template }: TokenizerFiles): 
   );
 }
 
-/** Loads the tokenizer of a Hugging Face model directory. */
-export async function loadTokenizer(dir: string): Promise<Tokenizer> {
-  return tokenizerFrom(await readTokenizerFiles(dir));
+/** Loads a model's tokenizer. */
+export async function loadTokenizer(folder: ModelFolder): Promise<Tokenizer> {
+  return tokenizerFrom(await readTokenizerFiles(folder));
 }
 
 /** The sampling parameters that a model's authors suggest; undefined where they suggest none, or one without effect. */
@@ -77,26 +69,28 @@ export interface GenerationConfig {
 /** Some tools write -1 for none, or leave holes in a list. */
 const eosTokenId = z.int().min(-1).nullable();
 
+/** What the API takes, and the engine holds. */
+const MAX_TOP_K = 2 ** 31 - 1;
+
 /** Keys are often null, which is as if they were absent. */
 const generationSchema = z.looseObject({
   do_sample: z.boolean().nullish(),
   temperature: z.number().min(0).nullish(),
   top_p: z.number().min(0).max(1).nullish(),
-  top_k: z.int().nullish(),
+  top_k: z.int().max(MAX_TOP_K).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().nullish(),
   eos_token_id: z.union([eosTokenId, z.array(eosTokenId)]).optional(),
 });
 
-/** Loads `generation_config.json` of a model directory, which may be absent. */
-export async function loadGenerationConfig(dir: string): Promise<GenerationConfig> {
-  const path = join(dir, 'generation_config.json');
-  const text = await readTextIfPresent(path);
-  const parsed = generationSchema.safeParse(text === undefined ? {} : parseJson({ path, text }));
+/** Loads a model's `generation_config.json`, which may be absent. */
+export async function loadGenerationConfig(folder: ModelFolder): Promise<GenerationConfig> {
+  const file = await textIn(folder, 'generation_config.json');
+  const parsed = generationSchema.safeParse(file ? parseJson(file) : {});
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const key = issue.path.join('.');
-    throw new ModelError('bad-value', key, `${path}: ${key || 'the file'}: ${issue.message}`);
+    throw new ModelError('bad-value', key, `${file!.path}: ${key || 'the file'}: ${issue.message}`);
   }
   const { do_sample, temperature, top_p, top_k, min_p, repetition_penalty, eos_token_id } = parsed.data;
   const ends = new Set([eos_token_id].flat().filter((id): id is number => typeof id === 'number' && id >= 0));

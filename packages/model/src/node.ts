@@ -1,4 +1,4 @@
-export { type Checkpoint, openDirectory } from './checkpoint.ts';
+export { type Checkpoint, openDirectory, type SafetensorsCheckpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { readJson } from './json-file.ts';
 export {
@@ -8,8 +8,10 @@ export {
   type TokenizerFiles,
   tokenizerFrom,
 } from './load-tokenizer.ts';
+export type { ModelFile, ModelFolder } from './model-folder.ts';
 export { openCheckpoint } from './open-checkpoint.ts';
 export { readFully } from './read-fully.ts';
 export { readModelConfig } from './read-model-config.ts';
 export { RowScratch } from './row-scratch.ts';
-export { type OpenWeightFile, openWeightFiles, type WeightFile, type WeightFiles } from './weight-files.ts';
+export { tokenizerSource } from './tiktoken-model.ts';
+export type { OpenWeightFile } from './weight-files.ts';

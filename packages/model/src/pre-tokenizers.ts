@@ -1,4 +1,5 @@
 import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { ModelError } from './errors.ts';
 
 /** A pre-tokenizer of tokenizer.json. */
 interface Step {
@@ -52,14 +53,51 @@ const split = (regex: string, behavior: string): Step => ({
   invert: false,
 });
 
-/** One character, a class, or an escape, and a quantifier that gives nothing back. */
-const POSSESSIVE = /(\\[pP]\{[^}]*\}|\\.|\[(?:\\.|\[[^\]]*\]|[^\]\\])*\]|[^\\()[\]|*+?{}])([*+?])\+/gs;
+/** Published patterns have up to 2 KB. */
+const MAX_PATTERN_CHARS = 64 * 1024;
 
 /** The library takes possessive quantifiers for greedy ones. Of single characters they are these with a look-ahead. */
 function withoutPossessives(regex: string): string {
-  return regex.replace(POSSESSIVE, (_, atom: string, quantifier: string) =>
-    quantifier === '?' ? `(?:${atom}|(?!${atom}))` : `${atom}${quantifier}(?!${atom})`,
-  );
+  if (regex.length > MAX_PATTERN_CHARS) {
+    const problem = `tokenizer.json: a pattern of ${regex.length} characters, more than the ${MAX_PATTERN_CHARS} that are read`;
+    throw new ModelError('bad-tokenizer', 'pre_tokenizer', problem);
+  }
+  const endOfAtom = atomReader(regex);
+  let mended = '';
+  for (let at = 0; at < regex.length;) {
+    const end = endOfAtom(at);
+    const atom = regex.slice(at, end);
+    const quantifier = regex[end] ?? '';
+    const isPossessive = '*+?'.includes(quantifier) && regex[end + 1] === '+' && !'()|*+?{}]'.includes(atom);
+    if (!isPossessive) mended += atom;
+    else mended += quantifier === '?' ? `(?:${atom}|(?!${atom}))` : `${atom}${quantifier}(?!${atom})`;
+    at = isPossessive ? end + 2 : end;
+  }
+  return mended;
+}
+
+/** Finds where what begins at a place ends: a class, an escape, or a character. All calls together take a time in proportion to the pattern. */
+function atomReader(regex: string): (at: number) => number {
+  // In Rust a class may hold others.
+  let isNested = true;
+  const endOfClass = (at: number): number | undefined => {
+    let depth = 0;
+    for (let i = at; i < regex.length; i++) {
+      if (regex[i] === '\\') i++;
+      else if (regex[i] === '[' && (isNested || i === at)) depth++;
+      else if (regex[i] === ']' && --depth === 0) return i + 1;
+    }
+    return undefined;
+  };
+  return (at) => {
+    if (regex[at] === '\\') return at + /^\\(?:[pP]\{[^}]{0,64}\}|.?)/s.exec(regex.slice(at, at + 70))![0].length;
+    if (regex[at] !== '[') return at + 1;
+    const end = endOfClass(at);
+    if (end !== undefined) return end;
+    if (!isNested) return regex.length;
+    isNested = false;
+    return endOfClass(at) ?? regex.length;
+  };
 }
 
 /** Has the library's `Split` do what its `behavior` and `invert` say; it knows "Isolated", and "Removed" without `invert`. */

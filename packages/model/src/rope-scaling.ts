@@ -1,3 +1,4 @@
+import { ModelError } from './errors.ts';
 import { plainFrequencies, yarnFrequencies, type Yarn, yarnMscale } from './yarn.ts';
 
 /** Llama 3.1's context extension (`apply_scaling` in Meta's published code). */
@@ -17,9 +18,11 @@ export type RopeScaling =
   | ({ type: 'yarn' } & Yarn)
   | ({ type: 'llama3' } & Llama3Scaling)
   /** θ is multiplied by alpha^(dim / (dim − 2)) (Hunyuan's "dynamic NTK", which is static). */
-  | { type: 'ntk-alpha'; alpha: number };
+  | { type: 'ntk-alpha'; alpha: number }
+  /** Each frequency is divided by a factor of its own, [dim / 2] (transformers' "longrope"; llama.cpp's rope_freqs). */
+  | { type: 'factors'; factors: readonly number[] };
 
-/** Radians per position of every pair, [dim / 2]. */
+/** Radians per position of every pair, [dim / 2]. Throws a ModelError where there are not as many factors as pairs. */
 export function inverseFrequencies(theta: number, dim: number, scaling?: RopeScaling): Float64Array {
   switch (scaling?.type) {
     case undefined:
@@ -30,9 +33,17 @@ export function inverseFrequencies(theta: number, dim: number, scaling?: RopeSca
       return plainFrequencies(theta, dim).map((frequency) => llama3Frequency(frequency, scaling));
     case 'ntk-alpha':
       return plainFrequencies(theta * scaling.alpha ** (dim / (dim - 2)), dim);
+    case 'factors':
+      return dividedFrequencies(plainFrequencies(theta, dim), scaling.factors);
     default:
       return scaling satisfies never;
   }
+}
+
+function dividedFrequencies(frequencies: Float64Array, factors: readonly number[]): Float64Array {
+  if (factors.length === frequencies.length) return frequencies.map((frequency, pair) => frequency / factors[pair]!);
+  const problem = `rope_scaling has ${factors.length} factors, and heads have ${frequencies.length} pairs`;
+  throw new ModelError('contradiction', 'rope_scaling', problem);
 }
 
 function llama3Frequency(frequency: number, scaling: Llama3Scaling): number {

@@ -38,7 +38,22 @@ describe('fromTiktoken', () => {
       {},
     );
     expect(tokenizer.encode('ab')).toEqual([97, 98]);
-    expect(() => convert([], {}, 'pat_str = PATTERN')).toThrow(/dir\/tokenization\.py: no pattern.*tokenizer\.json/);
+    const asPublished =
+      'PATTERN = 1\n    pat_str = "|".join(\n        [\n            r"""a""",\n            r"""[^a]+""",\n        ]\n    )';
+    expect(convert([], {}, asPublished)).toMatchObject({
+      pre_tokenizer: { pretokenizers: [{ pattern: { Regex: 'a|[^a]+' } }, {}] },
+    });
+  });
+
+  it.each([
+    ['another form', 'pat_str = PATTERN'],
+    ['items that Python takes for one', 'pat_str = "|".join([r"""a""" r"""b"""])'],
+    // Each takes for ever where the file is read again from each place at which a list may begin or end.
+    ['a list that does not end', `pat_str = "|".join([${'r"""a""",'.repeat(50_000)}`],
+    ['a name again and again', 'pat_str '.repeat(500_000)],
+    ['lines that go on', `pat_str =${' '.repeat(1_000_000)}`],
+  ])('finds no pattern in %s', (_, source) => {
+    expect(() => convert([], {}, source)).toThrow(/dir\/tokenization\.py: no pattern.*tokenizer\.json/);
   });
 
   it.each<[string, string[], RegExp]>([

@@ -6,7 +6,7 @@ import type { JsonText } from './json-file.ts';
 /** Far above any published vocabulary. */
 const MAX_RANKS = 1 << 20;
 /** The longest published token is 128 spaces; splitting one takes a time that is the square of its length. */
-const MAX_TOKEN_BYTES = 256;
+export const MAX_TOKEN_BYTES = 256;
 /** Ids after the ranks that a tokenizer of this kind keeps for special tokens. */
 const RESERVED_TOKENS = 256;
 
@@ -150,12 +150,29 @@ function specialTokens(
     }));
 }
 
+/** Up to the first item. Nothing in it may be long, so that looking for it takes a time in proportion to the file. */
+const PATTERN_LIST = /\bpat_str\b[^=\n]{0,80}=\s{0,80}"\|"\s{0,80}\.join\(\s{0,80}\[\s{0,80}/g;
+/** After an item: its comma, and the end of the list if it was the last. */
+const AFTER_ITEM = /\s{0,80}(,?)\s{0,80}(\]?)/y;
+const QUOTES = '"""';
+
 /** `pat_str = "|".join([r"""…""", …])`, which is how these files write it. Nothing of the file is run. */
 function patternOf({ path, text }: JsonText): string {
-  const list = /\bpat_str\b[^=\n]*=\s*"\|"\s*\.join\(\s*\[((?:\s*r"""(?:(?!""").)*"""\s*,?)+)\s*\]/s.exec(text)?.[1];
-  if (list === undefined) {
-    const message = `${path}: no pattern of the form pat_str = "|".join([r"""…""", …]), which says how texts are split`;
-    throw new ModelError('unsupported', 'pat_str', `${message}: add a tokenizer.json to the model`);
+  const [list] = text.matchAll(PATTERN_LIST);
+  const items: string[] = [];
+  let at = list ? list.index + list[0].length : text.length;
+  while (text.startsWith(`r${QUOTES}`, at)) {
+    const begin = at + 1 + QUOTES.length;
+    const end = text.indexOf(QUOTES, begin);
+    if (end < 0) break;
+    items.push(text.slice(begin, end));
+    AFTER_ITEM.lastIndex = end + QUOTES.length;
+    const [whole, comma, bracket] = AFTER_ITEM.exec(text)!;
+    if (bracket) return items.join('|');
+    // Without a comma Python takes two items for one.
+    if (!comma) break;
+    at = end + QUOTES.length + whole.length;
   }
-  return Array.from(list.matchAll(/r"""(.*?)"""/gs), ([, part]) => part!).join('|');
+  const message = `${path}: no pattern of the form pat_str = "|".join([r"""…""", …]), which says how texts are split`;
+  throw new ModelError('unsupported', 'pat_str', `${message}: add a tokenizer.json to the model`);
 }

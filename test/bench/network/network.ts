@@ -4,6 +4,7 @@ import { EngineWatch } from '../engine-watch.ts';
 import { Clients } from '../load/clients.ts';
 import { Rig } from '../rig.ts';
 import { formatHeldRows, type HeldRow } from '../table.ts';
+import { firstTokenRows } from './first-tokens.ts';
 import { loopRows, soakRows } from './crowd.ts';
 import { manyStreamsRows } from './many-streams.ts';
 import type { NetworkOptions, NetworkPart } from './options.ts';
@@ -25,6 +26,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
   const laps = moeLayers(rig.coordinator.config).length;
   const parts: Record<NetworkPart, () => Promise<HeldRow[]>> = {
     'one-stream': () => oneStreamRows(rig, watch, repeats, laps),
+    'first-tokens': () => firstTokenRows(repeats),
     speculation: () => speculationRows(repeats),
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),

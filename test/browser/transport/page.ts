@@ -14,10 +14,15 @@ declare global {
   }
 }
 
+let worker: Worker | undefined;
+
+/** Each call makes a new connection in a new worker; of the one before nothing more is heard. */
 window.connect = async (lapConnections = 1) => {
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+  if (worker) worker.onmessage = null;
+  worker?.terminate();
+  worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
   // On a busy machine a worker's modules take longer to load than three heartbeats.
-  await new Promise((resolve) => worker.addEventListener('message', resolve, { once: true }));
+  await new Promise((resolve) => worker!.addEventListener('message', resolve, { once: true }));
   worker.onmessage = ({ data }: MessageEvent<{ closed: string }>) => window.linkClosed(data.closed);
   window.connection = linkInWorker(worker, lapConnections, (signal) => window.toCoordinator(signal));
 };

@@ -40,6 +40,11 @@ export class FakePeer implements LapPeer {
     this.serves = serves;
   }
 
+  /** It says of the first row of each lap that it has no finite sum. */
+  withholds = false;
+  /** Whether such a row had one, for each of these laps. */
+  readonly checked: boolean[] = [];
+
   believed = true;
   rowsAhead = Number.POSITIVE_INFINITY;
   accepting = true;
@@ -61,7 +66,8 @@ export class FakePeer implements LapPeer {
     const { trial } = this;
     const standing = this.expectedLapMs === 0 ? 'try' : 'known';
     const expected = { standing, fixedMs: this.expectedLapMs, perAssignmentMs: this.perAssignmentMs };
-    return { ask, attempt, hedgeAfterMs, trial, expected, lapMs } as unknown as LapClient;
+    const checked = (_: LapAnswer, hasSum: boolean): void => void this.checked.push(hasSum);
+    return { ask, attempt, hedgeAfterMs, trial, expected, lapMs, checked } as unknown as LapClient;
   }
 
   async #ask(item: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {
@@ -69,9 +75,11 @@ export class FakePeer implements LapPeer {
     if (options.meter) options.meter.frameBytes += 100;
     await this.delay;
     if (this.failure) throw this.failure;
+    const partial = roundedRows('f16', await onesWork().compute(item), HIDDEN);
     return {
-      partial: roundedRows('f16', await onesWork().compute(item), HIDDEN),
+      partial: this.withholds ? partial.fill(Number.NaN, 0, HIDDEN) : partial,
       timing: { lapMs: 9, queueMs: 2, computeMs: 3 },
+      sentMs: 0,
     };
   }
 }

@@ -15,8 +15,9 @@ export interface PassTimes {
 
 /** Passes that a line is fitted to. A change of network or load shows after half as many. */
 const WINDOW = 16;
-/** Passes of a kind that are needed before its cost counts as known. */
+/** Passes without prompt rows, and with them, that are needed before the cost of either counts as known. */
 const MIN_PASSES = 4;
+const MIN_PROMPT_PASSES = 2;
 /** A row's price counts as known once Σ (rows − mean)² over the window reaches this: two passes with one draft, two without. */
 const MIN_SPREAD_ROWS2 = 1;
 /** A known price is estimated anew from this on: one pass with a draft (a probe) among fifteen without. */
@@ -36,6 +37,8 @@ export class PassCosts {
   readonly #waits = { 1: new RowLine((pass) => pass.waitedMs), 2: new RowLine((pass) => pass.waitedMs) };
   /** Recent passes with both decoding and prompt rows, or with prompt rows only. */
   readonly #mixed: PassTimes[] = [];
+  /** Passes with prompt rows since start. */
+  #promptPasses = 0;
   readonly #drafting = { first: new CallCost(), deeper: new CallCost() };
   /** Passes that decoded and had prompt rows, since the last one without prompt rows. */
   mixedInARow = 0;
@@ -54,6 +57,8 @@ export class PassCosts {
       return;
     }
     if (pass.rows > pass.promptRows) this.mixedInARow++;
+    // The first one is cold: experts are read from the disk for it, and code is compiled.
+    if (this.#promptPasses++ === 1) this.#mixed.shift();
     this.#mixed.push(pass);
     if (this.#mixed.length > WINDOW) this.#mixed.shift();
   }
@@ -101,14 +106,23 @@ export class PassCosts {
     return this.#decode.length >= MIN_PASSES;
   }
 
-  /** One prompt row beside decoding rows, the drafting that it causes included; undefined while unknown. */
+  /**
+   * One prompt row beside decoding rows, the drafting that it causes included; undefined while unknown. Never more than the bound:
+   * one pass that had to wait for something, as for experts that are read from the disk, may have most of all recent prompt rows.
+   */
   get promptRowMs(): number | undefined {
-    if (!this.isDecodeKnown || this.#mixed.length < MIN_PASSES) return undefined;
+    if (!this.isDecodeKnown || this.#mixed.length < MIN_PROMPT_PASSES) return undefined;
     const added = this.#mixed.map(({ rows, promptRows, turnMs }) => ({
       value: (turnMs - this.#decodeTurn.at(rows - promptRows)) / promptRows,
       weight: promptRows,
     }));
-    return weightedMedian(added)!;
+    return Math.min(weightedMedian(added)!, this.promptRowBoundMs!);
+  }
+
+  /** An upper bound for what one prompt row costs: the least time of recent passes by prompt rows. Undefined before the first. */
+  get promptRowBoundMs(): number | undefined {
+    if (this.#mixed.length === 0) return undefined;
+    return Math.min(...this.#mixed.map(({ promptRows, turnMs }) => turnMs / promptRows));
   }
 
   /** The most prompt rows that a recent pass took. */

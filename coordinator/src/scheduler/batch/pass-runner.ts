@@ -65,8 +65,10 @@ export class PassRunner {
       const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...watch.times };
       // Before drafting, which asks what passes cost.
       costs.add(times);
-      const finite = entries.filter(({ sequence, firstRow, numRows }) => {
-        const fault = result.faults?.slice(firstRow, firstRow + numRows).find((error) => error !== undefined);
+      const finite = entries.filter(({ sequence, firstRow, numRows, drafts }) => {
+        // A draft's row matters only if the draft is right: taking its answer then throws the fault.
+        const known = firstRow + numRows - drafts.length;
+        const fault = result.faults?.slice(firstRow, known).find((error) => error !== undefined);
         if (fault) abandon(sequence, fault);
         return !fault;
       });

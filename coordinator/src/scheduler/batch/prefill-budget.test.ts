@@ -1,7 +1,7 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { PassCosts } from './pass-costs.ts';
-import { FIRST_PREFILL_ROWS, MIN_PREFILL_ROWS, PrefillBudget } from './prefill-budget.ts';
+import { FIRST_PREFILL_ROWS, MIN_PREFILL_ROWS, PrefillBudget, UNFELT_PASS_MS } from './prefill-budget.ts';
 
 const LAPS = 5;
 
@@ -96,16 +96,37 @@ describe('prompt rows beside running streams', () => {
   });
 
   it('are one in any case, which costs no more than one stream more, and never more than the chunk', () => {
-    const dear = drive(newBudget(), { pass: 10, row: 1, promptRow: 5 }).slice(50);
+    const dear = drive(newBudget(), { pass: 100, row: 1, promptRow: 50 }).slice(50);
     expect(new Set(dear.map(({ promptRows }) => promptRows))).toEqual(new Set([0, MIN_PREFILL_ROWS]));
     const free = drive(newBudget(100), { pass: 100, row: 1, promptRow: 0 }).slice(50);
     expect(new Set(free.map(({ promptRows }) => promptRows))).toEqual(new Set([0, 100]));
   });
 
-  it('grow by a quarter at a time, since what was not tried is not known', () => {
+  it('lengthen short passes to what nobody feels, whatever a lap takes', () => {
+    const settled = drive(newBudget(), { pass: 2, row: 0.5, promptRow: 0.4 }).slice(50);
+    expect(new Set(settled.map(({ promptRows }) => promptRows))).toEqual(
+      new Set([0, Math.floor((UNFELT_PASS_MS - 2 - 0.5 * 4) / 0.4)]),
+    );
+  });
+
+  it('double at most from pass to pass, since what was not tried is not known', () => {
     const trace = drive(newBudget(100), { pass: 1000, row: 1, promptRow: 0.01 }, { passes: 80 });
     const steps = [...new Set(trace.map(({ promptRows }) => promptRows))];
-    expect(steps).toEqual([8, 0, 10, 13, 17, 22, 28, 35, 44, 55, 69, 87, 100]);
+    expect(steps).toEqual([8, 0, 16, 32, 64, 100]);
+  });
+
+  it('are not held back by a first pass that was cold', () => {
+    const { costs, budget } = newBudget();
+    const pass = (decodeRows: number, promptRows: number, ms: number): void =>
+      costs.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
+    pass(0, 40, 1000);
+    expect(budget.rowsBeside(1, 1)).toBe(FIRST_PREFILL_ROWS);
+    for (let i = 0; i < 4; i++) pass(1, 0, 4);
+    pass(0, 10, 6);
+    // At most 0.6 ms a row.
+    expect(budget.rowsBeside(1, 1)).toBe(20);
+    pass(1, 20, 10);
+    expect(budget.rowsBeside(1, 1)).toBe(40);
   });
 
   it('are more where streams may be held up by more laps', () => {

@@ -4,16 +4,13 @@ import type { ChatMessage } from '../encode-task.ts';
 
 const TINY_STORIES = join(import.meta.dirname, '../../../../models/tiny-stories');
 
-/** Takes hours for two messages, and hands on the text of one. */
+/** Takes all the steps that it is allowed for more than one message, and hands on the text of one. */
 const TEMPLATE =
-  '{% if messages | length == 2 %}{% for a in range(50000) %}{% for b in range(50000) %}{% endfor %}{% endfor %}{% endif %}' +
+  '{% if messages | length > 1 %}{% for a in range(50000) %}{% for b in range(50000) %}{% endfor %}{% endfor %}{% endif %}' +
   '{{ messages[0].content }}';
 
-/** What the model below never gets done with; too long for the thread of short texts. */
-export const ENDLESS_CHAT: ChatMessage[] = [
-  { role: 'user', content: 'x'.repeat(70_000) },
-  { role: 'assistant', content: '' },
-];
+/** What the model below takes longest for: so many messages are allowed half a minute. Too long for the thread of short texts. */
+export const ENDLESS_CHAT: ChatMessage[] = Array.from({ length: 2_000 }, () => ({ role: 'user', content: '' }));
 
 /** The tokenizer of the default model. */
 export const TINY_FILES: TokenizerFiles = await readTokenizerFiles(TINY_STORIES);

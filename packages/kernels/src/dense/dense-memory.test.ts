@@ -23,3 +23,10 @@ it.each(['DeepSeek-V2-Lite', 'Qwen3-30B-A3B'])('%s takes 110 MB at most beside i
   expect(allocated).toBeGreaterThan(held);
   expect(allocated).toBeLessThanOrEqual(held + WORK_BYTES);
 });
+
+it('holds an embedding and a head that one bank does not, as Kimi-K2 has them in f16', () => {
+  const json = JSON.parse(readFileSync(join(published, 'DeepSeek-V3.json'), 'utf8')) as object;
+  const config = parseModelConfig({ ...json, vocab_size: 163_840, num_hidden_layers: 4 });
+  const memory = new DenseMemory(config, denseLayout(config, 'f16'), { kvBytes: 2 ** 20, threads: 1, shared: true });
+  expect(memory.bankOf('head')).not.toBe(memory.bankOf('embed'));
+});

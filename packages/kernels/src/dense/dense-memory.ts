@@ -149,22 +149,27 @@ export class DenseMemory {
     return found;
   }
 
-  /** Places embedding and head first, since a tied head is the embedding, then layer by layer, opening a bank when one is full. */
+  /**
+   * Places embedding and head first, in one bank where they fit (a tied head is the embedding), then layer by layer, opening a bank
+   * when one is full.
+   */
   #place({ bankBytes = MAX_BANK_BYTES, shared }: DenseMemoryOptions): void {
     const ends = this.segments.filter(({ name }) => name === 'embed' || name === 'head');
-    const rest = this.segments.filter((segment) => !ends.includes(segment));
+    const others = this.segments.filter((segment) => !ends.includes(segment)).map((segment) => [segment]);
+    const units = this.config.tieWordEmbeddings ? [ends, ...others] : [...ends.map((end) => [end]), ...others];
     const capacity = bankBytes * (1 - SPARE_SHARE);
-    const groups: DenseSegment[][] = [[...ends]];
-    const bytesOf = (segments: readonly DenseSegment[]): number =>
-      segments.reduce((sum, { bytes }) => sum + bytes, this.#kvBytesOf(segments));
-    for (const segment of rest) {
-      const needed = bytesOf([segment]);
+    const groups: DenseSegment[][] = [[]];
+    for (const unit of units) {
+      const needed = this.#bytesWithKvOf(unit);
       if (needed > capacity) {
-        throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank holds`);
+        const remedy = 'a smaller --dense-quant or --kv-memory may help';
+        throw new RangeError(
+          `${unit[0]!.name} needs ${needed} bytes with its KV cache, more than a bank holds: ${remedy}`,
+        );
       }
       const last = groups.at(-1)!;
-      if (last.length === 0 || bytesOf([...last, segment]) <= capacity) last.push(segment);
-      else groups.push([segment]);
+      if (last.length === 0 || this.#bytesWithKvOf([...last, ...unit]) <= capacity) last.push(...unit);
+      else groups.push([...unit]);
     }
     for (const [bank, segments] of groups.entries()) this.#openBank(bank, segments, bankBytes, shared);
   }
@@ -207,9 +212,10 @@ export class DenseMemory {
     return pageBytes(most, kvWidth(this.config.attention));
   }
 
-  #kvBytesOf(segments: readonly DenseSegment[]): number {
+  #bytesWithKvOf(segments: readonly DenseSegment[]): number {
+    const weights = segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
-    return this.pool.numPages * this.#pageBytesOf(segments) + mtp;
+    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp;
   }
 
   #copyPage(from: number, to: number): void {

@@ -131,7 +131,8 @@ export class ConformanceBench {
   }
 }
 
-function addExpert64(
+/** Adds an expert’s weighted output for the row x to y. */
+export function addExpert64(
   { gate, up, down, biases }: ExpertWeights,
   activation: ExpertActivation,
   x: Float64Array,

@@ -53,7 +53,7 @@ export const storedAsNamed = (name: string): StoredAt => ({ name });
 
 /** Limits far above any published model, so that a hostile config causes neither absurd allocations nor inexact indices. */
 const MAX_DIMENSION = 1 << 20;
-const MAX_LAYERS = 1024;
+export const MAX_LAYERS = 1024;
 /** topkIdx holds 16 bits per expert. */
 const MAX_EXPERTS = 0xffff;
 

@@ -44,6 +44,15 @@ const alphaSchema = z.strictObject({
   alpha: z.number().min(1).finite(),
 });
 
+const factors = z.array(positive).max(4096);
+const longropeSchema = z.strictObject({
+  ...typeKeys,
+  ...z.object(factorKeys).partial().shape,
+  short_factor: factors,
+  long_factor: factors,
+  attention_factor: z.literal(1),
+});
+
 export interface RopeKeys {
   theta: number;
   scaling: RopeScaling | undefined;
@@ -121,8 +130,21 @@ function parseScaling(kind: unknown, key: 'rope_scaling' | 'rope_parameters', va
       const keys = parseObject(alphaSchema, key, value, where);
       return { keys, scaling: { type: 'ntk-alpha' as const, alpha: keys.alpha } };
     }
+    case 'longrope': {
+      const { short_factor: short, long_factor: long } = value as { short_factor?: unknown; long_factor?: unknown };
+      // Else the keys of a text would change when it becomes long.
+      if (short === undefined || JSON.stringify(short) !== JSON.stringify(long))
+        throw unsupported(
+          where,
+          key,
+          'has the type "longrope" with other factors for long texts, which is not computed',
+        );
+      const keys = parseObject(longropeSchema, key, value, where);
+      return { keys, scaling: { type: 'factors' as const, factors: keys.short_factor } };
+    }
     default: {
-      const computed = 'this version computes unscaled RoPE ("default"), "yarn", "llama3", and "dynamic" with alpha';
+      const computed =
+        'this version computes unscaled RoPE ("default"), "yarn", "llama3", "dynamic" with alpha, and "longrope" with the same factors for all texts';
       throw unsupported(where, key, `has the type ${JSON.stringify(kind)}; ${computed}`);
     }
   }

@@ -5,9 +5,11 @@ import type { Metadata } from './metadata.ts';
 type Json = Record<string, unknown>;
 
 /** An architecture of llama.cpp that is a family of Shoal's. */
-interface Architecture {
+export interface Architecture {
   /** Whether llama.cpp's converter changes the order of the rows of q_proj and k_proj, as its LlamaModel does. */
   permutesHeads: boolean;
+  /** Whether llama.cpp divides RoPE's frequencies by the file's `rope_freqs`. */
+  readsRopeFactors?: boolean;
   /** The whole config.json, from the keys that all families have. */
   configJson(common: Json, source: ConfigSource): Json;
 }
@@ -21,7 +23,7 @@ const named = (architecture: string, modelType: string): Json => ({
 });
 
 /** Keys of several architectures, from the metadata. */
-const facts = {
+export const facts = {
   experts: ({ metadata }: ConfigSource): number => metadata.number('{arch}.expert_count'),
   /** Width of an expert. */
   expertWidth: ({ metadata }: ConfigSource): number => metadata.number('{arch}.expert_feed_forward_length'),
@@ -89,6 +91,7 @@ const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Archite
     'llama',
     {
       permutesHeads: true,
+      readsRopeFactors: true,
       configJson: (common, source) => ({
         ...named('MixtralForCausalLM', 'mixtral'),
         ...common,
@@ -120,7 +123,7 @@ const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Archite
       }),
     },
   ],
-  ['llama4', { permutesHeads: false, configJson: llama4 }],
+  ['llama4', { permutesHeads: false, readsRopeFactors: true, configJson: llama4 }],
   [
     'granitemoe',
     {

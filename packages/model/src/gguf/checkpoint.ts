@@ -7,7 +7,7 @@ import type { Int4Rows } from '../int4.ts';
 import type { Mxfp4Rows } from '../mxfp4.ts';
 import { RowScratch } from '../row-scratch.ts';
 import type { TensorSpec } from '../tensors.ts';
-import { architectureOf } from './architectures.ts';
+import { type Architecture, architectureOf } from './architectures.ts';
 import { modelConfigJson } from './config.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { Metadata } from './metadata.ts';
@@ -20,8 +20,8 @@ export async function openGguf(path: string): Promise<Checkpoint> {
   try {
     const metadata = new Metadata(files.metadata, basename(path));
     const where = `${path} (config.json as made from its metadata)`;
-    const config = withMtpAsStored(parseModelConfig(modelConfigJson(metadata, files.tensors), where), files);
-    return new GgufCheckpoint(path, config, files, architectureOf(metadata).permutesHeads);
+    const config = withMtpAsStored(parseModelConfig(await modelConfigJson(metadata, files), where), files);
+    return new GgufCheckpoint(path, config, files, architectureOf(metadata));
   } catch (error) {
     await files.close();
     throw error;
@@ -42,12 +42,12 @@ class GgufCheckpoint implements Checkpoint {
   readonly #places: Places;
   readonly #reader: TensorReader;
 
-  constructor(path: string, config: ModelConfig, files: GgufFiles, permutesHeads: boolean) {
+  constructor(path: string, config: ModelConfig, files: GgufFiles, architecture: Architecture) {
     this.dir = path;
     this.config = config;
     this.tensors = [...files.tensors.keys()];
     this.#files = files;
-    this.#places = new Places(config, files, permutesHeads);
+    this.#places = new Places(config, files, architecture);
     this.#reader = new TensorReader(files);
   }
 

@@ -1,25 +1,29 @@
 import { z } from 'zod';
-import { architectureOf } from './architectures.ts';
+import { MAX_LAYERS } from '../families/family.ts';
+import { architectureOf, facts } from './architectures.ts';
 import { type ConfigSource, decimal } from './config-source.ts';
 import type { GgufFiles } from './files.ts';
 import type { Metadata } from './metadata.ts';
+import { ROPE_FACTORS } from './names.ts';
+import { readRopeFactors } from './rope-factors.ts';
 import { tokenizerJson } from './tokenizer.ts';
 
 /** The config.json, as it is published for the family, of the model in a GGUF file. */
-export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors']): Record<string, unknown> {
+export async function modelConfigJson(metadata: Metadata, files: GgufFiles): Promise<Record<string, unknown>> {
+  const { tensors } = files;
   const architecture = architectureOf(metadata);
   const { bosTokenId, eosTokenIds } = tokenizerJson(metadata);
   const embeddings = tensors.get('token_embd.weight')?.tensor.shape;
   const hiddenSize = metadata.number('{arch}.embedding_length');
   const numHeads = metadata.same('{arch}.attention.head_count') ?? metadata.number('{arch}.attention.head_count');
-  const nextn = metadata.findNumber('{arch}.nextn_predict_layers') ?? 0;
   const source: ConfigSource = {
     metadata,
     has: (tensor) => tensors.has(tensor),
-    numHiddenLayers: metadata.number('{arch}.block_count') - nextn,
+    numHiddenLayers: hiddenLayers(metadata),
     numHeads,
     headDim: metadata.findNumber('{arch}.attention.key_length') ?? hiddenSize / numHeads,
   };
+  const factors = architecture.readsRopeFactors ? await readRopeFactors(files, facts.rotated(source) / 2) : undefined;
   const common = {
     vocab_size: embeddings?.[0] ?? metadata.find('tokenizer.ggml.tokens', z.array(z.string()))?.length,
     hidden_size: hiddenSize,
@@ -32,12 +36,24 @@ export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors'
     hidden_act: 'silu',
     tie_word_embeddings: !tensors.has('output.weight'),
     rope_theta: decimal(metadata.findNumber('{arch}.rope.freq_base') ?? 10_000),
-    rope_scaling: ropeScaling(metadata),
+    rope_scaling: ropeScaling(metadata, factors),
     ...(bosTokenId === null ? {} : { bos_token_id: bosTokenId }),
     eos_token_id: eosTokenIds,
     ...(hasMxfp4Experts(tensors) && { quantization_config: { quant_method: 'mxfp4' } }),
   };
   return architecture.configJson(common, source);
+}
+
+/** The layers of the main model. They are counted before anything is made for each. */
+function hiddenLayers(metadata: Metadata): number {
+  const blocks = metadata.number('{arch}.block_count');
+  const nextn = metadata.findNumber('{arch}.nextn_predict_layers') ?? 0;
+  const layers = blocks - nextn;
+  if (Number.isInteger(blocks) && Number.isInteger(nextn) && nextn >= 0 && layers >= 1 && layers <= MAX_LAYERS) {
+    return layers;
+  }
+  const modules = nextn === 0 ? '' : `, and nextn_predict_layers ${nextn}`;
+  throw metadata.bad('{arch}.block_count', `is ${blocks}${modules}: 1 to ${MAX_LAYERS} layers are read`);
 }
 
 /** Whether all experts are in MXFP4, of which config.json tells as it does for safetensors. */
@@ -47,8 +63,13 @@ function hasMxfp4Experts(tensors: GgufFiles['tensors']): boolean {
 }
 
 /** RoPE's scaling as config.json has it; null without one. */
-function ropeScaling(metadata: Metadata): Record<string, unknown> | null {
+function ropeScaling(metadata: Metadata, factors: number[] | undefined): Record<string, unknown> | null {
   const type = metadata.find('{arch}.rope.scaling.type', z.string()) ?? 'none';
+  if (factors) {
+    const problem = `is "${type}" beside ${ROPE_FACTORS}: both at a time are not computed`;
+    if (type !== 'none') throw metadata.bad('{arch}.rope.scaling.type', problem);
+    return { rope_type: 'longrope', short_factor: factors, long_factor: factors, attention_factor: 1 };
+  }
   if (type === 'none') return null;
   const factor = decimal(metadata.number('{arch}.rope.scaling.factor'));
   if (type !== 'yarn') return { type, factor };

@@ -1,17 +1,12 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { z } from 'zod';
+import type { ModelFile } from '../model-folder.ts';
 import { decimal } from './config-source.ts';
 import { modelConfigJson } from './config.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { Metadata } from './metadata.ts';
 import { tokenizerJson } from './tokenizer.ts';
-
-/** A small file of a model's directory. */
-export interface ModelFile {
-  name: string;
-  bytes: Uint8Array;
-}
 
 /** The files that a Hugging Face directory of the model would have beside its weights, made from a GGUF file's metadata. */
 export async function ggufFiles(path: string): Promise<ModelFile[]> {
@@ -20,7 +15,7 @@ export async function ggufFiles(path: string): Promise<ModelFile[]> {
     const metadata = new Metadata(files.metadata, basename(path));
     const { tokenizer, config, eosTokenIds } = tokenizerJson(metadata);
     return [
-      jsonFile('config.json', modelConfigJson(metadata, files.tensors)),
+      jsonFile('config.json', await modelConfigJson(metadata, files)),
       jsonFile('generation_config.json', { eos_token_id: eosTokenIds, ...sampling(metadata) }),
       jsonFile('tokenizer.json', tokenizer),
       jsonFile('tokenizer_config.json', config),

@@ -184,7 +184,23 @@ const ofKey: Mutation[] = [
   },
   { what: 'one layer more', edit: setKey('qwen3moe.block_count', 3), names: 'blk.2.' },
   { what: 'one layer less', edit: setKey('qwen3moe.block_count', 1), names: 'blk.1.' },
-  { what: '4 billion layers', edit: setKey('qwen3moe.block_count', 0xffff_ffff), names: 'num_hidden_layers' },
+  ...Object.entries<GgufInput>({
+    'no layers': 0,
+    '4 billion layers': 0xffff_ffff,
+    '10^15 layers': { u64: 10n ** 15n },
+    'two and a half layers': { f32: 2.5 },
+    '-5 layers': { raw: Uint8Array.of(5, 0, 0, 0, 251, 255, 255, 255) },
+  }).map(([what, count]) => ({
+    what: `${what} of gpt-oss, whose config lists them`,
+    edit: (file: Small) => {
+      file.metadata = file.metadata.map(([key, value]) => [key.replace('qwen3moe.', 'gpt-oss.'), value]);
+      file.metadata.push(['gpt-oss.attention.sliding_window', 8]);
+      setKey('general.architecture', 'gpt-oss')(file);
+      setKey('gpt-oss.block_count', count)(file);
+    },
+    names: 'gpt-oss.block_count',
+  })),
+  { what: 'more MTP modules than layers', edit: setKey('qwen3moe.nextn_predict_layers', 2), names: 'block_count' },
   { what: 'one expert more', edit: setKey('qwen3moe.expert_count', 3), names: 'blk.0.ffn_gate_inp.weight' },
   {
     what: 'more experts a token than there are',
@@ -214,6 +230,26 @@ const ofKey: Mutation[] = [
     names: 'general.alignment',
   })),
   { what: 'another tokenizer', edit: setKey('tokenizer.ggml.model', 'bert'), names: 'tokenizer.ggml.model' },
+  ...[
+    { what: 'too few factors of RoPE', factors: [1, 8] },
+    { what: 'a factor of RoPE that is 0', factors: [1, 1, 8, 0] },
+    { what: 'a factor of RoPE that is NaN', factors: [1, 1, 8, Number.NaN] },
+    { what: 'factors of RoPE beside another scaling', factors: [1, 1, 8, 8], scaling: 'yarn' },
+  ].map(({ what, factors, scaling }) => ({
+    what,
+    edit: (file: Small) => {
+      const isScaling = scaling === undefined ? [] : [['llama.rope.scaling.type', scaling] as [string, string]];
+      const metadata = file.metadata.map(([key, value]): [string, GgufInput] => [
+        key.replace('qwen3moe.', 'llama.'),
+        value,
+      ]);
+      swap(file, { metadata: [...metadata, ...isScaling] });
+      setKey('general.architecture', 'llama')(file);
+      const bytes = new Uint8Array(Float32Array.from(factors).buffer);
+      file.tensors.push({ name: 'rope_freqs.weight', shape: [factors.length], type: 0, bytes });
+    },
+    names: 'rope_freqs.weight',
+  })),
   { what: 'unknown words', edit: setKey('tokenizer.ggml.pre', 'mine'), names: 'tokenizer.ggml.pre' },
   {
     what: 'tokens that are numbers',
@@ -227,6 +263,17 @@ const ofKey: Mutation[] = [
       small.metadata.flatMap(([key, value]) => (key.endsWith('.tokens') ? ['b', ...(value as string[]).slice(1)] : [])),
     ),
     names: 'tokenizer.ggml.tokens',
+  },
+  {
+    what: 'a piece of SentencePiece with a megabyte',
+    edit: (file) => {
+      const tokens = file.metadata.find(([key]) => key === 'tokenizer.ggml.tokens')![1] as string[];
+      setKey('tokenizer.ggml.model', 'llama')(file);
+      setKey('tokenizer.ggml.tokens', [...tokens.slice(1), 'a'.repeat(1 << 20)])(file);
+      setKey('tokenizer.ggml.token_type', { i32s: tokens.map(() => 1) })(file);
+      setKey('tokenizer.ggml.scores', { f32s: tokens.map((_, id) => -id) })(file);
+    },
+    names: 'tokenizer.ggml.tokens has a token of 1048576 bytes',
   },
   {
     what: 'a type too few',

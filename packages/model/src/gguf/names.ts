@@ -74,6 +74,9 @@ export function ggufNames(name: string): GgufNames {
   return { layer: Number(layer), names: names.map((one) => `${block}${one}`) };
 }
 
+/** Divisors of RoPE's frequencies, one for each pair, as which llama.cpp's converter writes Llama 3's scaling. */
+export const ROPE_FACTORS = 'rope_freqs.weight';
+
 /** Tensors that are computed from the config, or that an MTP module shares with the main model. */
 export const REDUNDANT: readonly RegExp[] = [
   /^blk\.\d+\.attn_rot_embd\.weight$/,

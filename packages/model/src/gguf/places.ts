@@ -3,8 +3,9 @@ import { CheckpointError } from '../errors.ts';
 import { isMoeLayer, type ModelConfig } from '../model-config.ts';
 import { expertTensors, listDenseTensors, listTensorSpecs, type TensorSpec } from '../tensors.ts';
 import { READABLE_TYPES } from './block-types.ts';
+import type { Architecture } from './architectures.ts';
 import type { GgufFiles } from './files.ts';
-import { ggufNames, REDUNDANT } from './names.ts';
+import { ggufNames, REDUNDANT, ROPE_FACTORS } from './names.ts';
 
 /** Where a file has a tensor of the model. */
 export type Place =
@@ -19,13 +20,13 @@ export type Place =
 export class Places {
   readonly #config: ModelConfig;
   readonly #files: GgufFiles;
-  readonly #permutesHeads: boolean;
+  readonly #architecture: Architecture;
   readonly #found = new Map<string, Place | undefined>();
 
-  constructor(config: ModelConfig, files: GgufFiles, permutesHeads: boolean) {
+  constructor(config: ModelConfig, files: GgufFiles, architecture: Architecture) {
     this.#config = config;
     this.#files = files;
-    this.#permutesHeads = permutesHeads;
+    this.#architecture = architecture;
   }
 
   /** Throws `missing-tensor`, naming the tensor as it should be called. */
@@ -57,7 +58,8 @@ export class Places {
 
   #whole({ name }: TensorSpec, tensor: string): Place {
     const { attention } = this.#config;
-    const isPermuted = this.#permutesHeads && attention.kind === 'gqa' && /\.self_attn\.[qk]_proj\./.test(name);
+    const isPermuted =
+      this.#architecture.permutesHeads && attention.kind === 'gqa' && /\.self_attn\.[qk]_proj\./.test(name);
     return isPermuted ? { kind: 'heads', tensor, headDim: attention.headDim } : { kind: 'rows', tensor, firstRow: 0 };
   }
 
@@ -88,7 +90,8 @@ export class Places {
    * Reads no weights. Throws CheckpointError `missing-tensor`, `wrong-shape`, `wrong-dtype` or `unknown-tensor`.
    */
   check(): void {
-    const known = new Set<string>();
+    // What the config has been made from is used.
+    const known = new Set(this.#architecture.readsRopeFactors ? [ROPE_FACTORS] : []);
     const use = (name: string, shape: readonly number[]): void => {
       if (known.has(name)) return;
       known.add(name);

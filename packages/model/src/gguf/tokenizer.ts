@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_TOKEN_BYTES } from '../tiktoken-model.ts';
 import type { Metadata } from './metadata.ts';
 import { PRE_TOKENIZERS, type PreTokenizer } from './pre-tokenizers.ts';
 import { mergesOfScores } from './sentence-piece.ts';
@@ -153,6 +154,11 @@ function sentencePiece(metadata: Metadata, vocabulary: Vocabulary): Record<strin
   if (scores.length !== vocabulary.tokens.length) {
     throw metadata.bad('tokenizer.ggml.scores', `has ${scores.length} values for ${vocabulary.tokens.length} tokens`);
   }
+  const pieces = vocabulary.tokens.filter((_, id) => vocabulary.types[id] === TYPE.normal);
+  const long = pieces.map((piece) => Buffer.byteLength(piece)).find((bytes) => bytes > MAX_TOKEN_BYTES);
+  if (long !== undefined) {
+    throw metadata.bad('tokenizer.ggml.tokens', `has a token of ${long} bytes, more than ${MAX_TOKEN_BYTES}`);
+  }
   const addSpace = metadata.find('tokenizer.ggml.add_space_prefix', z.boolean()) ?? true;
   const unknown = metadata.findNumber('tokenizer.ggml.unknown_token_id') ?? 0;
   const entries = vocab(vocabulary);
@@ -181,11 +187,7 @@ function sentencePiece(metadata: Metadata, vocabulary: Vocabulary): Record<strin
       byte_fallback: true,
       ignore_merges: false,
       vocab: entries,
-      merges: mergesOfScores(
-        vocabulary.tokens.filter((_, id) => vocabulary.types[id] === TYPE.normal),
-        entries,
-        scores,
-      ),
+      merges: mergesOfScores(pieces, entries, scores),
     },
   };
 }

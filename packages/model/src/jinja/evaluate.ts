@@ -1,3 +1,4 @@
+import { ROUND_STEPS, spend, spendText } from './budget.ts';
 import { filterNamed, testNamed } from './filters.ts';
 import { loopState } from './loop.ts';
 import { attributeOf, itemOf } from './methods.ts';
@@ -19,6 +20,7 @@ import {
   orElse,
   plain,
   tuple,
+  spendValue,
   typeName,
   Undefined,
   type Value,
@@ -72,6 +74,7 @@ function run(body: readonly Node[], scope: Scope, out: string[]): Ending {
 }
 
 function runOne(node: Node, scope: Scope, out: string[]): Ending {
+  spend(1);
   switch (node.type) {
     case 'If':
       return run(isTrue(evaluate(node.test, scope)) ? node.body : node.alternate, scope, out);
@@ -85,10 +88,10 @@ function runOne(node: Node, scope: Scope, out: string[]): Ending {
       scope.set(node.name.value, macro(node.args, node.body, scope));
       return undefined;
     case 'CallStatement':
-      out.push(str(callBlock(node, scope)));
+      write(str(callBlock(node, scope)), out);
       return undefined;
     case 'FilterStatement':
-      out.push(str(filtered(render(node.body, new Scope(scope)), node.filter, scope)));
+      write(str(filtered(render(node.body, new Scope(scope)), node.filter, scope)), out);
       return undefined;
     case 'Break':
       return 'break';
@@ -97,9 +100,14 @@ function runOne(node: Node, scope: Scope, out: string[]): Ending {
     case 'Comment':
       return undefined;
     default:
-      out.push(str(evaluate(node, scope)));
+      write(str(evaluate(node, scope)), out);
       return undefined;
   }
+}
+
+function write(text: string, out: string[]): void {
+  spendText(text.length);
+  out.push(text);
 }
 
 function runFor({ loopvar, iterable, body, defaultBlock }: For, scope: Scope, out: string[]): void {
@@ -123,6 +131,7 @@ function runFor({ loopvar, iterable, body, defaultBlock }: For, scope: Scope, ou
 }
 
 function withItem(scope: Scope, target: Node, item: Value): Scope {
+  spend(ROUND_STEPS);
   const inner = new Scope(scope);
   assign(target, item, inner);
   return inner;
@@ -174,6 +183,7 @@ function callBlock({ call, callerArgs, body }: CallStatement, scope: Scope): Val
 
 /** An expression's value. */
 function evaluate(node: Node, scope: Scope): Value {
+  spend(1);
   switch (node.type) {
     case 'StringLiteral':
     case 'IntegerLiteral':
@@ -271,5 +281,9 @@ function filtered(value: Value, filter: Named, scope: Scope): Value {
   if (name.value === 'safe' || (name.value === 'string' && value instanceof Markup)) return new Markup(str(value));
   const operand = plain(value);
   const test = /^is (not )?(\w+)$/.exec(name.value);
-  return test ? testNamed(test[2]!)(operand, args) === !test[1] : filterNamed(name.value)(operand, args);
+  if (test) return testNamed(test[2]!)(operand, args) === !test[1];
+  spendValue(operand);
+  const result = filterNamed(name.value)(operand, args);
+  spendValue(result);
+  return result;
 }

@@ -1,3 +1,4 @@
+import { joinTexts, repeatText, spend } from './budget.ts';
 import { printf } from './format.ts';
 import { attributeOf, capitalized, items, itemOf, replace, strip } from './methods.ts';
 import { binary } from './operators.ts';
@@ -16,6 +17,7 @@ import {
   iterate,
   keyOf,
   lengthOf,
+  MAX_DIGITS,
   numeric,
   orElse,
   tuple,
@@ -32,6 +34,7 @@ function reader(attribute: Value): (item: Value) => Value {
   const path = typeof attribute === 'string' ? attribute.split('.') : [attribute];
   return (item) =>
     path.reduce<Value>((value, part) => {
+      spend(1);
       return itemOf(value, typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part);
     }, item);
 }
@@ -144,11 +147,7 @@ function tojson(value: Value, args: Args): Value {
   const style: JsonStyle = {
     ensureAscii: args.flag(0, 'ensure_ascii'),
     indent:
-      indent === null
-        ? undefined
-        : typeof indent === 'string'
-          ? indent
-          : ' '.repeat(Math.max(0, args.int(1, 'indent', 0))),
+      indent === null ? undefined : typeof indent === 'string' ? indent : repeatText(' ', args.int(1, 'indent', 0)),
     separators: separators === null ? undefined : (iterate(separators).map(expectText) as [string, string]),
     sortKeys: args.flag(3, 'sort_keys'),
   };
@@ -157,18 +156,19 @@ function tojson(value: Value, args: Args): Value {
 
 function indent(value: Value, args: Args): Value {
   const width = args.get(0, 'width') ?? 4;
-  const margin = typeof width === 'string' ? width : ' '.repeat(args.int(0, 'width', 4));
-  const [first, ...rest] = str(value).split(/\r\n|[\n\r]/) as [string, ...string[]];
+  const margin = typeof width === 'string' ? width : repeatText(' ', args.int(0, 'width', 4));
+  const [first = '', ...rest] = str(value).split(/\r\n|[\n\r]/);
   const isBlankToo = args.flag(2, 'blank');
   const lines = rest.map((line) => (line !== '' || isBlankToo ? margin + line : line));
-  return [args.flag(1, 'first') ? margin + first : first, ...lines].join('\n');
+  return joinTexts([args.flag(1, 'first') ? margin + first : first, ...lines], '\n');
 }
 
 function toInt(value: Value, args: Args): Value {
   const otherwise = orElse(args.get(0, 'default'), 0);
   if (typeof value === 'string') {
     const text = strip(value);
-    if (/^[+-]?\d+(_\d+)*$/.test(text)) return int(BigInt(text.replaceAll('_', '').replace(/^\+/, '')));
+    if (text.length <= MAX_DIGITS && /^[+-]?\d+(_\d+)*$/.test(text))
+      return int(BigInt(text.replaceAll('_', '').replace(/^\+/, '')));
     const number = text === '' ? Number.NaN : Number(text);
     return Number.isFinite(number) ? int(BigInt(Math.trunc(number))) : otherwise;
   }
@@ -205,7 +205,7 @@ function absolute(value: Value): Value {
 function join(value: Value, args: Args): Value {
   const attribute = args.get(1, 'attribute') ?? null;
   const all = attribute === null ? iterate(value) : iterate(value).map(reader(attribute));
-  return all.map(str).join(str(args.get(0, 'd') ?? ''));
+  return joinTexts(all.map(str), str(args.get(0, 'd') ?? ''));
 }
 
 /** `replace` and others of Jinja's take any value's text. */

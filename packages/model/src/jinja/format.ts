@@ -1,3 +1,4 @@
+import { repeatText, spendText } from './budget.ts';
 import { repr, str } from './text.ts';
 import { Args, expectText, Float, isNumber, numeric, typeName, type Value } from './value.ts';
 
@@ -21,6 +22,7 @@ export function formatText(format: string, args: Args, lookUp: (object: Value, n
 
 /** Python's `format % values`. */
 export function printf(format: string, values: Value): string {
+  spendText(format.length);
   const given = Array.isArray(values) ? values : [values];
   let next = 0;
   const text = format.replace(
@@ -53,6 +55,12 @@ export function printf(format: string, values: Value): string {
 
 /** Python's `format(value, spec)`. */
 function formatValue(value: Value, spec: string): string {
+  const text = specified(value, spec);
+  spendText(text.length);
+  return text;
+}
+
+function specified(value: Value, spec: string): string {
   if (spec === '') return str(value);
   const parsed = /^(?:(.)?([<>=^]))?([-+ ])?(0)?(\d+)?([,_])?(?:\.(\d+))?([sdfFeEgGxXob%])?$/su.exec(spec);
   if (!parsed || !(typeof value === 'string' || isNumber(value))) {
@@ -100,7 +108,7 @@ function numberText(value: number | bigint | boolean | Float, type: string | und
 
 function aligned(prefix: string, text: string, fill: string, align: string, width: number): string {
   const missing = Math.max(0, width - Array.from(prefix + text).length);
-  if (align === '=') return prefix + fill.repeat(missing) + text;
+  if (align === '=') return prefix + repeatText(fill, missing) + text;
   const before = align === '<' ? 0 : align === '>' ? missing : Math.floor(missing / 2);
-  return fill.repeat(before) + prefix + expectText(text) + fill.repeat(missing - before);
+  return repeatText(fill, before) + prefix + expectText(text) + repeatText(fill, missing - before);
 }

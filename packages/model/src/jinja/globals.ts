@@ -1,3 +1,4 @@
+import { spendItems } from './budget.ts';
 import { strftime } from './strftime.ts';
 import { str } from './text.ts';
 import {
@@ -57,5 +58,6 @@ function range({ positional }: Args): Value {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
   const length = Math.max(0, Math.ceil((stop - start) / step));
   if (length > MAX_RANGE) throw new Error(`range of ${length} items, more than the ${MAX_RANGE} that are allowed`);
+  spendItems(length);
   return Array.from({ length }, (_, at) => start + at * step);
 }

@@ -18,6 +18,15 @@ describe('parseJsonValue', () => {
     expect(toJson(parseJsonValue(text))).toBe(text);
   });
 
+  it('takes white space of any length around and between', () => {
+    const spaces = ' \n\t\r'.repeat(2 ** 16);
+    // As many as a request may have. A time that is their square would be minutes.
+    expect(toJson(parseJsonValue(`${spaces}{${spaces}"a"${spaces}:${spaces}[1,${spaces}2]${spaces}}`))).toBe(
+      '{"a": [1, 2]}',
+    );
+    expect(toJson(parseJsonValue(`{}${' '.repeat(2 ** 20)}`))).toBe('{}');
+  });
+
   it.each(['', '{', '[1,]', '{"a" 1}', '01', 'NaN', "'a'"])('refuses %s', (text) => {
     expect(() => parseJsonValue(text)).toThrow(SyntaxError);
   });

@@ -1,6 +1,7 @@
 import { type Dict, Float, int, type Value } from './value.ts';
 
-const TOKEN = /\s*(?:[{}[\],:]|"(?:[^"\\]|\\.)*"|[-+.\w]+)/gs;
+/** White space isn't part of it: a long run of it with no token after would be gone through again from each of its places. */
+const TOKEN = /[{}[\],:]|"[^"\\]*(?:\\.[^"\\]*)*"|[-+.\w]+/gs;
 
 /**
  * JSON as Python reads it: 1.0 stays a float, large ints keep their digits, and keys like "10" their order. Throws a SyntaxError
@@ -9,7 +10,7 @@ const TOKEN = /\s*(?:[{}[\],:]|"(?:[^"\\]|\\.)*"|[-+.\w]+)/gs;
 export function parseJsonValue(text: string): Value {
   // What it accepts needs no checks below.
   JSON.parse(text);
-  const tokens = text.match(TOKEN)!.map((token) => token.trim());
+  const tokens = text.match(TOKEN)!;
   let at = 0;
   const read = (): Value => {
     const token = tokens[at++]!;

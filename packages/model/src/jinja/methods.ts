@@ -1,3 +1,4 @@
+import { joinTexts, repeatText, spendText } from './budget.ts';
 import { formatText } from './format.ts';
 import { str } from './text.ts';
 import {
@@ -12,6 +13,7 @@ import {
   keyOf,
   Namespace,
   orElse,
+  spendValue,
   Tuple,
   tuple,
   typeName,
@@ -92,9 +94,10 @@ function splitLines(text: string, keepEnds: boolean): string[] {
 
 /** Python's `str.replace`. */
 export function replace(text: string, old: string, by: string, most: number): string {
-  if (old !== '') return split(text, old, most).join(by);
+  if (old !== '') return joinTexts(split(text, old, most), by);
   // Nothing is between all characters, before them and after them.
   const all = characters(text);
+  spendText(all.length * by.length);
   return ['', ...all].map((one, at) => one + (most < 0 || at < most ? by : '')).join('');
 }
 
@@ -130,7 +133,7 @@ function padded(text: string, args: Args, before: (missing: number) => number): 
   const missing = Math.max(0, args.int(0, 'width', 0) - characters(text).length);
   const fill = expectText(args.get(1) ?? ' ');
   const left = before(missing);
-  return fill.repeat(left) + text + fill.repeat(missing - left);
+  return repeatText(fill, left) + text + repeatText(fill, missing - left);
 }
 
 function partition(text: string, mark: string, at: number): Value {
@@ -163,7 +166,7 @@ const STRING: Methods<string> = {
   rfind: (text, args) => indexIn(text, text.lastIndexOf(args.text(0, 'sub'))),
   index: (text, args) => found(indexIn(text, text.indexOf(args.text(0, 'sub')))),
   count: (text, args) => text.split(args.text(0, 'sub')).length - 1,
-  join: (text, args) => iterate(args.need(0, 'iterable')).map(expectText).join(text),
+  join: (text, args) => joinTexts(iterate(args.need(0, 'iterable')).map(expectText), text),
   format: (text, args) =>
     formatText(text, args, (object, name) => itemOf(object, /^\d+$/.test(name) ? Number(name) : name)),
   removeprefix: (text, args) =>
@@ -183,7 +186,7 @@ const STRING: Methods<string> = {
     padded(text, args, (missing) => Math.floor(missing / 2) + (missing & args.int(0, 'width', 0) & 1)),
   zfill: (text, args) => {
     const sign = /^[+-]/.exec(text)?.[0] ?? '';
-    return sign + text.slice(sign.length).padStart(args.int(0, 'width', 0) - sign.length, '0');
+    return sign + repeatText('0', args.int(0, 'width', 0) - text.length) + text.slice(sign.length);
   },
   isdigit: (text) => /^\p{Nd}+$/u.test(text),
   isnumeric: (text) => /^\p{N}+$/u.test(text),
@@ -224,7 +227,14 @@ export const items = (dict: Dict): Value =>
 function ownAttribute(object: Value, name: string): Value | undefined {
   if (object instanceof Namespace) return object.attributes.get(name);
   const [methods, self] = methodsOf(object);
-  if (Object.hasOwn(methods, name)) return ((args) => methods[name]!(self as never, args)) satisfies Callable;
+  if (Object.hasOwn(methods, name)) {
+    return ((args) => {
+      spendValue(object);
+      const result = methods[name]!(self as never, args);
+      spendValue(result);
+      return result;
+    }) satisfies Callable;
+  }
   const type = typeName(object);
   if (CHANGING[type]?.has(name)) {
     return () => {

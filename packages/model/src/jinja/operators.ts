@@ -1,6 +1,8 @@
+import { joinTexts, repeatText, spend, spendItems, spendText } from './budget.ts';
 import { printf } from './format.ts';
 import { str } from './text.ts';
 import {
+  characters,
   compare,
   contains,
   defined,
@@ -9,6 +11,7 @@ import {
   int,
   isNumber,
   Markup,
+  MAX_DIGITS,
   numeric,
   plain,
   Tuple,
@@ -19,6 +22,7 @@ import {
 
 /** A binary operator's result; `and` and `or` are not among them. */
 export function binary(operator: string, left: Value, right: Value): Value {
+  spend(1);
   if (operator === '+' && (left instanceof Markup || right instanceof Markup)) return joined(left, right);
   return ofPlain(operator, plain(left), plain(right));
 }
@@ -26,7 +30,7 @@ export function binary(operator: string, left: Value, right: Value): Value {
 function ofPlain(operator: string, left: Value, right: Value): Value {
   switch (operator) {
     case '~':
-      return str(left) + str(right);
+      return concat(str(left), str(right));
     case '==':
       return equal(left, right);
     case '!=':
@@ -47,6 +51,12 @@ function ofPlain(operator: string, left: Value, right: Value): Value {
   return arithmetic(operator, defined(left), defined(right));
 }
 
+/** JavaScript keeps both texts and copies neither, so that a long text grows by short ones at their cost. */
+function concat(left: string, right: string): string {
+  spendText(Math.min(left.length, right.length));
+  return left + right;
+}
+
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', "'": '&#39;', '"': '&#34;' };
 
 /** Safe text is joined to other text only after that was escaped, even where nothing else is, as here. */
@@ -56,7 +66,7 @@ function joined(...sides: Value[]): Markup {
     if (typeof side === 'string') return side.replace(/[&<>'"]/g, (one) => ESCAPES[one]!);
     throw new TypeError(`unsupported operand type for +: '${typeName(defined(side))}'`);
   });
-  return new Markup(texts.join(''));
+  return new Markup(joinTexts(texts));
 }
 
 function arithmetic(operator: string, left: Value, right: Value): Value {
@@ -67,8 +77,9 @@ function arithmetic(operator: string, left: Value, right: Value): Value {
     return isFloat ? new Float(ofFloats(operator, Number(a), Number(b))) : ofInts(operator, BigInt(a), BigInt(b));
   }
   if (operator === '+') {
-    if (typeof left === 'string' && typeof right === 'string') return left + right;
+    if (typeof left === 'string' && typeof right === 'string') return concat(left, right);
     if (Array.isArray(left) && Array.isArray(right) && typeName(left) === typeName(right)) {
+      spendItems(left.length + right.length);
       return left instanceof Tuple ? tuple(...left, ...right) : [...left, ...right];
     }
   }
@@ -76,8 +87,9 @@ function arithmetic(operator: string, left: Value, right: Value): Value {
     return printf(left, right instanceof Tuple || right instanceof Map ? right : [right]);
   if (operator === '*') {
     const [many, count] = typeof right === 'number' ? [left, right] : [right, left];
-    if (typeof count === 'number' && typeof many === 'string') return many.repeat(Math.max(0, count));
+    if (typeof count === 'number' && typeof many === 'string') return repeatText(many, count);
     if (typeof count === 'number' && typeName(many) === 'list') {
+      spendItems(Math.max(1, (many as Value[]).length) * count);
       return Array.from({ length: Math.max(0, count) }, () => many as Value[]).flat();
     }
   }
@@ -118,11 +130,18 @@ function ofInts(operator: string, a: bigint, b: bigint): Value {
       return int(floor());
     case '**':
       if (b < 0n) return new Float(Number(a) ** Number(b));
-      if (b > 4096n) throw new Error('the exponent is too large');
-      return int(a ** b);
+      return int(power(a, b));
     default:
       return int(a - b * floor());
   }
+}
+
+function power(a: bigint, b: bigint): bigint {
+  const most = BigInt(MAX_DIGITS);
+  // A number of n hexadecimal digits is at least 16 ** (n − 1).
+  const digits = BigInt(a.toString(16).replace('-', '').length - 1) * b;
+  if (digits > most || (b > 4n * most && a * a > 1n)) throw new Error('the power is too large');
+  return a ** b;
 }
 
 export function negative(value: Value): Value {
@@ -134,8 +153,9 @@ export function negative(value: Value): Value {
 /** Python's `values[start:stop:step]`. */
 export function slice(value: Value, bounds: readonly (Value | undefined)[]): Value {
   const [start, stop, step = 1] = bounds.map((bound) => (bound === null ? undefined : bound)) as (number | undefined)[];
-  if (typeof value === 'string') return part(Array.from(value), start, stop, step).join('');
+  if (typeof value === 'string') return part(characters(value), start, stop, step).join('');
   if (!Array.isArray(value)) throw new TypeError(`'${typeName(defined(value))}' object is not subscriptable`);
+  spendItems(value.length);
   const items = part(value, start, stop, step);
   return value instanceof Tuple ? tuple(...items) : items;
 }

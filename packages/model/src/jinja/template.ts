@@ -1,9 +1,13 @@
 import { parse, tokenize } from '@huggingface/jinja';
+import { allowedSteps, withinSteps } from './budget.ts';
 import { render, Scope } from './evaluate.ts';
 import { GLOBALS } from './globals.ts';
 import type { Node } from './syntax.ts';
 import { asJinja } from './tokens.ts';
 import { fromJs } from './value.ts';
+
+/** The largest published one has 16,738; the library takes a time that is the square of a run of spaces, here at most 8 s. */
+const MAX_CHARACTERS = 131_072;
 
 /**
  * A chat template, rendered as transformers renders it (Jinja 3.1 in its immutable sandbox, with transformers' `tojson`,
@@ -15,18 +19,23 @@ export class PythonTemplate {
 
   /** Throws if the source doesn't parse. */
   constructor(source: string) {
+    if (source.length > MAX_CHARACTERS)
+      throw new Error(`it has ${source.length} characters, more than the ${MAX_CHARACTERS} that are read`);
     // Blocks are trimmed as transformers asks of Jinja.
     const tokens = tokenize(withoutRaw(source.replace(/\r\n?/g, '\n')), { lstrip_blocks: true, trim_blocks: true });
     this.#body = (parse(asJinja(tokens) as typeof tokens) as unknown as Extract<Node, { type: 'Program' }>).body;
   }
 
-  /** Throws the template's own complaint, Python's or, for values that go too deep, a RangeError. */
-  render(values: Readonly<Record<string, unknown>>): string {
+  /**
+   * Throws the template's own complaint, Python's, a RangeError for values that go too deep, or a TooManyStepsError if it takes
+   * more than `maxSteps`, or more than can be honest.
+   */
+  render(values: Readonly<Record<string, unknown>>, maxSteps = Number.POSITIVE_INFINITY): string {
     const globals = new Scope();
     for (const [name, value] of Object.entries(GLOBALS)) globals.set(name, value);
     const scope = new Scope(globals);
     for (const [name, value] of Object.entries(values)) if (value !== undefined) scope.set(name, fromJs(value));
-    return render(this.#body, scope);
+    return withinSteps(Math.min(maxSteps, allowedSteps(values)), () => render(this.#body, scope));
   }
 }
 

@@ -1,3 +1,4 @@
+import { joinTexts, spend, spendText } from './budget.ts';
 import {
   compare,
   type Dict,
@@ -22,6 +23,7 @@ export function str(value: Value): string {
 
 /** Python's `repr`. */
 export function repr(value: Value): string {
+  spend(1);
   if (value === null) return 'None';
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   if (typeof value === 'string') return quoted(value);
@@ -29,7 +31,10 @@ export function repr(value: Value): string {
   if (value instanceof Float) return floatText(value.value);
   if (Array.isArray(value)) return listText(value);
   if (value instanceof Map) {
-    return `{${[...value].map(([key, item]) => `${repr(fromKey(key))}: ${repr(item)}`).join(', ')}}`;
+    return `{${joinTexts(
+      [...value].map(([key, item]) => `${repr(fromKey(key))}: ${repr(item)}`),
+      ', ',
+    )}}`;
   }
   if (value instanceof Undefined) return 'Undefined';
   if (value instanceof Namespace) return `<Namespace ${repr(value.attributes as Dict)}>`;
@@ -38,7 +43,7 @@ export function repr(value: Value): string {
 }
 
 function listText(value: Value[]): string {
-  const items = value.map(repr).join(', ');
+  const items = joinTexts(value.map(repr), ', ');
   if (value instanceof Tuple) return value.length === 1 ? `(${items},)` : `(${items})`;
   return value instanceof View ? `${value.kind}([${items}])` : `[${items}]`;
 }
@@ -60,6 +65,7 @@ const NAMED_ESCAPES: Record<string, string> = { '\\': '\\\\', '\n': '\\n', '\r':
 
 /** As Python writes a str in a list: what cannot be printed is escaped. */
 function quoted(text: string): string {
+  spendText(text.length);
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const escaped = text.replace(/[\\'"]|[\p{C}\p{Z}]/gu, (character) => {
     if (character === ' ') return ' ';
@@ -86,6 +92,7 @@ export interface JsonStyle {
 
 /** Python's `json.dumps`. */
 export function toJson(value: Value, style: JsonStyle = {}, margin = '\n'): string {
+  spend(1);
   if (value === null) return 'null';
   if (typeof value === 'boolean' || typeof value === 'number' || typeof value === 'bigint') return String(value);
   if (typeof value === 'string') return jsonText(value, style);
@@ -113,7 +120,7 @@ function enclosed(brackets: string, items: readonly string[], style: JsonStyle, 
   const isFlat = style.indent === undefined || items.length === 0;
   const comma = style.separators?.[0] ?? (isFlat ? ', ' : ',');
   const inner = isFlat ? '' : margin + style.indent;
-  return `${brackets[0]}${inner}${items.join(comma + inner)}${isFlat ? '' : margin}${brackets[1]}`;
+  return `${brackets[0]}${inner}${joinTexts(items, comma + inner)}${isFlat ? '' : margin}${brackets[1]}`;
 }
 
 const keyText = (key: Key): string => (typeof key === 'string' ? key : toJson(fromKey(key)));
@@ -124,6 +131,7 @@ function jsonFloat(value: number): string {
 }
 
 function jsonText(text: string, { ensureAscii }: JsonStyle): string {
+  spendText(text.length);
   const json = JSON.stringify(text);
   if (!ensureAscii) return json;
   return json.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -1,3 +1,5 @@
+import { spend, spendItems, spendText } from './budget.ts';
+
 /**
  * Python's values, as chat templates see them. Python's `str`, `bool`, `None` and `list` are JavaScript's `string`, `boolean`,
  * `null` and `Array`; an `int` is an integral `number`, or a `bigint` beyond the safe integers; a `dict` is a `Map`.
@@ -168,10 +170,16 @@ function fromNumber(input: number): Value {
   return Number.isInteger(input) && Math.abs(input) < 1e21 ? BigInt(input) : new Float(input);
 }
 
+/** Python writes and reads no ints of more digits, which take a time that is the square of their number. */
+export const MAX_DIGITS = 4_300;
+const MOST = 10n ** BigInt(MAX_DIGITS);
+
 /** An int from a result that may be beyond the safe integers. */
 export function int(value: bigint): number | bigint {
   const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
+  if (Number.isSafeInteger(number)) return number;
+  if (value >= MOST || value <= -MOST) throw new Error(`an int of more than ${MAX_DIGITS} digits`);
+  return value;
 }
 
 export const isNumber = (value: Value): value is number | bigint | boolean | Float =>
@@ -214,11 +222,23 @@ export function keyOf(value: Value): Key {
 export const fromKey = (key: Key): Value => (typeof key === 'number' && !Number.isInteger(key) ? new Float(key) : key);
 
 /** A text's characters, which for Python are code points. */
-export const characters = (text: string): string[] => Array.from(text);
+export function characters(text: string): string[] {
+  spendItems(text.length);
+  return Array.from(text);
+}
+
+/** For a value that is made of others, or that others are made of. */
+export function spendValue(value: Value): void {
+  if (typeof value === 'string') spendText(value.length);
+  else if (Array.isArray(value)) spendItems(value.length);
+  else if (value instanceof Map) spendItems(value.size);
+  else if (value instanceof Markup) spendText(value.text.length);
+}
 
 /** What a `for` goes over. */
 export function iterate(value: Value): Value[] {
   if (typeof value === 'string') return characters(value);
+  spendValue(value);
   if (Array.isArray(value)) return value;
   if (value instanceof Map) return [...value.keys()].map(fromKey);
   if (value instanceof Generator) return value.take();
@@ -237,6 +257,7 @@ export function lengthOf(value: Value): number {
 
 /** Python's `==`. */
 export function equal(a: Value, b: Value): boolean {
+  spend(1);
   // oxlint-disable-next-line eqeqeq -- the loose comparison is exact between a number and a bigint
   if (isNumber(a) && isNumber(b)) return numeric(a) == numeric(b);
   if (Array.isArray(a) && Array.isArray(b)) {
@@ -245,11 +266,13 @@ export function equal(a: Value, b: Value): boolean {
   if (a instanceof Map && b instanceof Map) {
     return a.size === b.size && [...a].every(([key, item]) => b.has(key) && equal(item, b.get(key)!));
   }
+  if (typeof a === 'string' && typeof b === 'string') spendText(Math.min(a.length, b.length));
   return a === b || (a instanceof Undefined && b instanceof Undefined);
 }
 
 /** Negative, 0 or positive, as Python orders two values. Throws a TypeError where it has no order. */
 export function compare(a: Value, b: Value): number {
+  spend(1);
   if (isNumber(a) && isNumber(b)) {
     const [x, y] = [numeric(a), numeric(b)];
     return x < y ? -1 : x > y ? 1 : 0;
@@ -268,6 +291,7 @@ export function compare(a: Value, b: Value): number {
 
 /** By code points: a character of two UTF-16 units comes after all others. */
 function compareTexts(a: string, b: string): number {
+  spendItems(Math.min(a.length, b.length));
   for (let at = 0; at < Math.min(a.length, b.length); at++) {
     if (a[at] !== b[at]) return a.codePointAt(at)! - b.codePointAt(at)!;
   }
@@ -276,6 +300,7 @@ function compareTexts(a: string, b: string): number {
 
 /** Python's `in`. */
 export function contains(all: Value, item: Value): boolean {
+  spendValue(all);
   if (typeof all === 'string') {
     if (typeof item === 'string') return all.includes(item);
     throw new TypeError(`'in <string>' requires string as left operand, not ${typeName(item)}`);

@@ -10,6 +10,7 @@ import {
 import { groupsInOrder, readGroups, readInts } from './integers.ts';
 import { int4RowsOf } from './int4-rows.ts';
 import type { WeightFormat } from './quantisation.ts';
+import { requireFinite } from './scales.ts';
 
 type Gptq = Extract<WeightFormat, { kind: 'gptq' }>;
 
@@ -93,7 +94,7 @@ export function byColumns(stored: {
           values[r * cols + c] = (codeAt(held, row, c) - held.zeros[group + row]!) * held.scales[group + row]!;
         }
       }
-      return values;
+      return requireFinite(parts[0]!, values, firstRow * cols, [rows, cols]);
     },
     ...(bits === 4 && {
       int4Rows: async (reader, firstRow, numRows, scratch) => {

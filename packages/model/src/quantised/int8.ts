@@ -2,6 +2,7 @@ import { floatDtypes } from '../safetensors.ts';
 import type { Encoding, Part, PartFinder, StoredMatrix } from './encoding.ts';
 import { requireWholeGroups } from './integers.ts';
 import type { WeightFormat } from './quantisation.ts';
+import { requireFinite } from './scales.ts';
 
 type Int8Format = Extract<WeightFormat, { kind: 'int8' }>;
 
@@ -39,7 +40,7 @@ export function int8(
         const at = scope === 'tensor' ? 0 : row * groups + Math.floor((i - row * cols) / width);
         values[i] = (codes[i]! - zeros[at]!) * scales[at]!;
       }
-      return values;
+      return requireFinite(weight, values, firstRow * cols, [rows, cols]);
     },
   };
 }

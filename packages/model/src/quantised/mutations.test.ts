@@ -237,4 +237,24 @@ describe('a damaged quantised checkpoint', () => {
     }
     expect(failures).toEqual([]);
   });
+
+  it.each(cases.filter(({ name }) => /^(int|gptq|awq)/.test(name)))(
+    'of $name is refused where scales are finite and weights are not',
+    async (one) => {
+      const tensors = [...one.tensors].map(([name, tensor]): [string, StoredTensor] => {
+        const bytes = new Uint8Array(new Float32Array(tensor.shape.reduce((a, b) => a * b, 1)).fill(3e38).buffer);
+        return [
+          name,
+          /scales?$/.test(name) && !OF_ACTIVATIONS.test(name) ? { ...tensor, dtype: 'F32', bytes } : tensor,
+        ];
+      });
+      const mutation = { what: '', bytes: serialise(new Map(tensors)), quantisation: one.quantisation, names: [] };
+      await expect(readAll(mutation, one)).rejects.toMatchObject({
+        reason: 'not-finite',
+        message: expect.stringMatching(
+          /model\.safetensors.*weight.* the value at \[\d+, \d+\] is -?Infinity/,
+        ) as string,
+      });
+    },
+  );
 });

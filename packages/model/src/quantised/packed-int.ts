@@ -11,6 +11,7 @@ import {
 import { int4RowsOf } from './int4-rows.ts';
 import type { WeightFormat } from './quantisation.ts';
 import { groupsInOrder, readGroups, readInts, requireWholeGroups } from './integers.ts';
+import { requireFinite } from './scales.ts';
 
 type PackedInt = Extract<WeightFormat, { kind: 'packed-int' }>;
 
@@ -47,12 +48,11 @@ export function packedInt(format: PackedInt, matrix: StoredMatrix, finder: PartF
   return {
     isPlain: false,
     parts: [packed, scale, shape, ...(zero ? [zero] : []), ...(order ? [order] : [])],
-    rows: async (reader, firstRow, numRows, scratch) =>
-      dequantise(await read(reader, firstRow, numRows, scratch), scratch.values(numRows * cols), {
-        bits,
-        cols,
-        groups,
-      }),
+    rows: async (reader, firstRow, numRows, scratch) => {
+      const held = await read(reader, firstRow, numRows, scratch);
+      const values = dequantise(held, scratch.values(numRows * cols), { bits, cols, groups });
+      return requireFinite(packed, values, firstRow * cols, [rows, cols]);
+    },
     ...(bits === 4 && {
       int4Rows: async (reader, firstRow, numRows, scratch) => {
         const { codes, rowBytes, scales, zeros, groupOf } = await read(reader, firstRow, numRows, scratch);

@@ -1,7 +1,8 @@
 /**
  * Modules that a config says are stored plain. Tools write whole names ("lm_head"), names of what contains them
  * ("model.layers.0.self_attn"), names with `*`, and regular expressions ("re:.*mlp\.(gate|up)_proj.*"). Of the latter only those of
- * letters, `.*`, `\.` and alternatives are understood, since any other could take for ever on a name; the rest say nothing here.
+ * letters, `.*`, `\.` and alternatives are understood, since any other could take for ever on a name; the rest say nothing here, nor do
+ * patterns after the first thousand.
  */
 export class PlainModules {
   readonly #names: ReadonlySet<string>;
@@ -11,9 +12,10 @@ export class PlainModules {
   constructor(entries: readonly string[]) {
     const names = entries.filter((entry) => !entry.startsWith('re:') && !entry.includes('*'));
     const globs = entries.filter((entry) => !entry.startsWith('re:') && entry.includes('*'));
-    const regexps = entries.filter((entry) => entry.startsWith('re:')).flatMap((entry) => asGlobs(entry.slice(3)));
+    const sources = entries.filter((entry) => entry.startsWith('re:')).slice(0, MAX_PATTERNS);
+    const regexps = sources.flatMap((entry) => asGlobs(entry.slice(3)));
     this.#names = new Set(names);
-    this.#patterns = [...globs, ...regexps].map((glob) => glob.split('*'));
+    this.#patterns = [...globs, ...regexps].slice(0, MAX_PATTERNS).map((glob) => glob.split('*'));
   }
 
   /** Whether a module is listed, by its name or as part of a listed one. */
@@ -26,14 +28,28 @@ export class PlainModules {
 }
 
 const MAX_ALTERNATIVES = 64;
+/** Every module is compared with each. */
+const MAX_PATTERNS = 1024;
 
 /** The globs that a simple regular expression, which has to match from the beginning of a name, is equal to. */
 function asGlobs(source: string): string[] {
-  const group = /\(([\w|]+)\)/.exec(source);
-  if (group) {
-    const globs = group[1]!.split('|').flatMap((one) => asGlobs(source.replace(group[0], one)));
-    return globs.length <= MAX_ALTERNATIVES ? globs : [];
+  let sources = [source];
+  for (;;) {
+    const resolved = sources.flatMap(withoutFirstGroup);
+    if (resolved.length > MAX_ALTERNATIVES) return [];
+    if (resolved.every((one, i) => one === sources[i])) return sources.flatMap(asGlob);
+    sources = resolved;
   }
+}
+
+/** A pattern for each alternative of the first group without a group in it. */
+function withoutFirstGroup(source: string): string[] {
+  const [group, alternatives] = /\(([\w|]+)\)/.exec(source) ?? [];
+  return group === undefined ? [source] : alternatives!.split('|').map((one) => source.replace(group, one));
+}
+
+/** The glob that a pattern without groups is equal to; none if it is not that simple. */
+function asGlob(source: string): string[] {
   const anchored = source.replace(/^\^/, '').replace(/\$$/, '');
   const isSimple = /^(\w|\.\*|\\\.|-)*$/.test(anchored);
   if (!isSimple) return [];

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 
@@ -23,13 +23,20 @@ export function sha256(bytes: Uint8Array | string): string {
   return hash.digest('hex');
 }
 
-/** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full` or `unwritable`. */
-export async function writeWhole(path: string, bytes: Uint8Array | string, mode?: number): Promise<void> {
+/**
+ * Writes a complete file or none: under a temporary name, synced, then renamed. `content` may write it piece by piece. Throws
+ * WeightsError `disk-full` or `unwritable`.
+ */
+export async function writeWhole(
+  path: string,
+  content: Uint8Array | string | ((file: FileHandle) => Promise<void>),
+  mode?: number,
+): Promise<void> {
   const temp = join(dirname(path), `${TEMP_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     const file = await open(temp, 'wx', mode);
     try {
-      await file.writeFile(bytes);
+      await (typeof content === 'function' ? content(file) : file.writeFile(content));
       await file.sync();
     } finally {
       await file.close();
@@ -40,6 +47,11 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, mode?
     await rm(temp, { force: true }).catch(() => {});
     throw asWriteError(error, path);
   }
+}
+
+/** Removes what `writeWhole` has left in a folder in processes that were killed. */
+export async function removeRemains(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) if (name.startsWith(TEMP_PREFIX)) await rm(join(dir, name), { force: true });
 }
 
 /** Codes of file systems for a path that this process may not write to, or not in this way. */
@@ -130,9 +142,9 @@ export async function refuseOutput(modelDir: string | undefined, outDir: string)
     throw new WeightsError('bad-output', `${outDir} is inside the checkpoint ${modelDir}; ${choose}`);
   }
   const names = await readdir(target).catch(() => []);
-  if (names.some((name) => name.endsWith('.safetensors'))) {
-    throw new WeightsError('bad-output', `${outDir} holds a checkpoint (*.safetensors); ${choose}`);
-  }
+  const weights = names.map((name) => extname(name)).find((extension) => ['.safetensors', '.gguf'].includes(extension));
+  if (weights !== undefined)
+    throw new WeightsError('bad-output', `${outDir} holds a checkpoint (*${weights}); ${choose}`);
 }
 
 /** The path with symbolic links resolved as far as it exists. */

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type ModelFile, readJson, tokenizerSource } from '@shoal/model/node';
 import { WeightsError } from '../errors.ts';
 import type { Manifest } from '../manifest.ts';
 import { sha256, writeWhole } from './files.ts';
-import type { ModelFile } from './source/model-source.ts';
 
 /** The files that are copied with a model's weights: those that are needed to run it, and its license. */
 const COPIED =
@@ -11,22 +11,45 @@ const COPIED =
 /** Far above the largest published tokenizer, of 20 MB. */
 export const MAX_MODEL_FILE_BYTES = 64 * 1024 * 1024;
 
+/** A manifest lists as many. */
+const MAX_MODEL_FILES = 64;
+const MAX_ALL_BYTES = 256 * 1024 * 1024;
+
 export function isCopied(name: string): boolean {
   return COPIED.test(name);
 }
 
+/** Those of a model's Python files are left out that have no code of its tokenizer, as `tokenizer_config.json` says. */
+export function withoutOtherCode<F extends { name: string }>(files: readonly F[], tokenizerConfig: unknown): F[] {
+  const source = tokenizerSource(tokenizerConfig);
+  return files.filter(({ name }) => !name.endsWith('.py') || name === source);
+}
+
+/** Throws WeightsError `bad-model` where small files are together more than belong to any model. */
+export function refuseTooMany(files: readonly { bytes: number }[], where: string): void {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (files.length <= MAX_MODEL_FILES && bytes <= MAX_ALL_BYTES) return;
+  throw new WeightsError(
+    'bad-model',
+    `${where} has ${files.length} files beside its weights, of ${bytes} bytes; up to ${MAX_MODEL_FILES} with ${MAX_ALL_BYTES} are read: leave those out that are not needed to run it`,
+  );
+}
+
 /** Reads a directory's files that are copied. Throws WeightsError `bad-model`. */
 export async function readModelFiles(dir: string): Promise<ModelFile[]> {
-  const files: ModelFile[] = [];
-  for (const name of (await readdir(dir)).filter(isCopied).sort()) {
-    const path = join(dir, name);
-    const { size } = await stat(path);
-    if (size > MAX_MODEL_FILE_BYTES) {
-      throw new WeightsError('bad-model', `${path} has ${size} bytes, more than the limit of ${MAX_MODEL_FILE_BYTES}`);
-    }
-    files.push({ name, bytes: await readFile(path) });
+  const names = (await readdir(dir)).filter(isCopied).sort();
+  // Whoever needs it says what is wrong with it.
+  const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json')).catch(() => undefined);
+  const found = names.map(async (name) => ({ name, bytes: (await stat(join(dir, name))).size }));
+  const files = withoutOtherCode(await Promise.all(found), tokenizerConfig);
+  for (const { name, bytes } of files) {
+    if (bytes <= MAX_MODEL_FILE_BYTES) continue;
+    const problem = `${join(dir, name)} has ${bytes} bytes, more than the limit of ${MAX_MODEL_FILE_BYTES}`;
+    throw new WeightsError('bad-model', problem);
   }
-  return files;
+  refuseTooMany(files, dir);
+  const read = files.map(async ({ name }) => ({ name, bytes: await readFile(join(dir, name)) }));
+  return Promise.all(read);
 }
 
 /** Writes a model's small files into a packed model's folder. Throws WeightsError `disk-full` or `unwritable`. */

@@ -1,5 +1,4 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   expertLayers,
@@ -9,21 +8,21 @@ import {
   type TensorReader,
   type TensorSpec,
 } from '@shoal/model';
+import type { ModelFolder } from '@shoal/model/node';
 import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { unpackExpert } from '../expert.ts';
 import { MATRIX_NAMES } from '../layout.ts';
 import { MANIFEST_FILE } from './files.ts';
-import { writeModelFiles } from './model-files.ts';
 import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
 import type { ModelSource } from './source/model-source.ts';
 import { openSource } from './source/open-source.ts';
 
 /** A checkpoint or a packed model, open for reading tensor by tensor. */
 export interface OpenModel {
-  /** The directory with its config and tokenizer. */
-  readonly dir: string;
+  /** Where its tokenizer is. */
+  readonly folder: ModelFolder;
   readonly modelId: string;
   readonly config: ModelConfig;
   /** Every tensor as float32; a packed model's as dequantised. */
@@ -48,27 +47,24 @@ export async function openModel(from: string | ModelSource): Promise<OpenModel> 
   const source = typeof from === 'string' ? await openSource(from) : from;
   if (source.dir !== undefined && (await isPackedDir(source.dir))) return openPackedModel(await openPacked(source.dir));
   const checkpoint = await source.open();
-  const closing = [() => checkpoint.close()];
-  const close = async (): Promise<void> => {
-    for (const one of closing.toReversed()) await one();
-  };
   try {
     checkpoint.check();
     const { modelId } = source;
-    const dir = (await source.metaDir()) ?? (await temporaryDir(source, closing));
-    return { dir, modelId, config: checkpoint.config, reader: checkpoint, packed: undefined, dense: undefined, close };
+    const folder = (await source.metaDir()) ?? { source: source.spec, files: await source.files() };
+    const close = () => checkpoint.close();
+    return {
+      folder,
+      modelId,
+      config: checkpoint.config,
+      reader: checkpoint,
+      packed: undefined,
+      dense: undefined,
+      close,
+    };
   } catch (error) {
-    await close();
+    await checkpoint.close();
     throw error;
   }
-}
-
-/** The small files of a model that has them in another form. */
-async function temporaryDir(source: ModelSource, closing: (() => Promise<void>)[]): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'shoal-model-'));
-  closing.push(() => rm(dir, { recursive: true, force: true }));
-  await writeModelFiles(await source.files(), dir);
-  return dir;
 }
 
 export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {
@@ -76,7 +72,7 @@ export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {
   const config = await readPackedConfig(dir, manifest.numNextnPredictLayers);
   const dense = await packed.openDense(config);
   const reader = new PackedReader(config, packed, dense);
-  return { dir, modelId: manifest.modelId, config, reader, packed, dense, close: () => dense.close() };
+  return { folder: dir, modelId: manifest.modelId, config, reader, packed, dense, close: () => dense.close() };
 }
 
 interface ExpertTensor {

@@ -14,9 +14,9 @@ import {
   makeFolder,
   MANIFEST_FILE,
   refuseOutput,
+  removeRemains,
   SHARD_DIR,
   sha256,
-  TEMP_PREFIX,
   writeWhole,
 } from './files.ts';
 import { STAGE_DIR } from './hub/stage.ts';
@@ -40,13 +40,10 @@ import {
 import { readManifest, sealManifest } from './packed-manifest.ts';
 import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import type { ModelSource, PackInput } from './source/model-source.ts';
-import { localSource } from './source/open-source.ts';
+import { sourceOf, type SourceOrDir } from './source/open-source.ts';
 import { sumByKind } from './squared-error.ts';
 
-/** What is packed: a model's directory or GGUF file, or a source that was opened. */
-export type PackedFrom = { modelDir: string } | { source: ModelSource };
-
-export type PackOptions = PackSettings & PackedFrom;
+export type PackOptions = PackSettings & SourceOrDir;
 type Packing = PackSettings & Formats & { source: ModelSource };
 
 export interface PackSettings extends WantedFormats {
@@ -85,15 +82,13 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
   return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
-function sourceOf(from: PackedFrom): ModelSource {
-  return 'source' in from ? from.source : localSource(from.modelDir);
-}
-
 async function packAnew(options: Packing, fingerprint: string): Promise<Manifest> {
   const { source, outDir } = options;
   await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
+    // Before the free room is looked at: on a small disk they would be in the way.
+    for (const dir of [outDir, join(outDir, SHARD_DIR)]) await writing(outDir, removeRemains(dir));
     const input = await source.openForPacking(outDir);
     try {
       input.checkpoint.check();
@@ -106,13 +101,15 @@ async function packAnew(options: Packing, fingerprint: string): Promise<Manifest
   }
 }
 
-export type EnsurePackedOptions = EnsurePackedSettings & PackedFrom;
+export type EnsurePackedOptions = EnsurePackedSettings & SourceOrDir;
 
 interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
   /** Parent of the packed models' folders. */
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
   onNotice?: (text: string) => void;
+  /** Called before a model is packed, when nothing large has been fetched for it; its error ends the packing. */
+  beforePacking?: (source: ModelSource) => Promise<void>;
 }
 
 /**
@@ -136,6 +133,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     const others = await otherFolders(cacheDir, name, modelId);
     if (waits === 0 && others !== undefined) onNotice(others);
     try {
+      await options.beforePacking?.(source);
       await packAnew(packing, fingerprint);
       return await openPacked(outDir, { checkpoint: source.spec, onDamage });
     } catch (error) {
@@ -280,7 +278,7 @@ async function packInto(
     await openDensePart(outDir, schedule, journal.finished.length > 0);
     const finished = await finishedJobs(schedule, { outDir, journal, measured: measure, signal });
     const left = schedule.jobs.filter(({ key }) => !finished.has(key));
-    const input = scheduleInput(left);
+    const input = await scheduleInput(left);
     await refuseSmallDisk(options, sumOf(left, 'packedBytes'), input.roomBytes);
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
     const pool = openPool({ place, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
@@ -372,7 +370,7 @@ function manifestOf(options: Packing, config: ModelConfig, packed: Packed): Mani
   });
 }
 
-/** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
+/** Removes the journal, what was fetched, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
   await rm(join(outDir, STAGE_DIR), { recursive: true, force: true });
@@ -382,6 +380,6 @@ async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   }
   const files = new Set(manifest.files.map(({ name }) => name));
   for (const name of await readdir(outDir)) {
-    if (name.startsWith(TEMP_PREFIX) || (isCopied(name) && !files.has(name))) await rm(join(outDir, name));
+    if (isCopied(name) && !files.has(name)) await rm(join(outDir, name));
   }
 }

@@ -211,11 +211,12 @@ export class FakeHub {
 
   async #write(response: ServerResponse, part: Buffer, breaksOff: boolean): Promise<void> {
     const { pieceBytes } = this.options;
+    const closed = new Promise((resolve) => response.once('close', resolve));
     for (let at = 0; at < part.byteLength && !response.destroyed; at += pieceBytes) {
       const piece = part.subarray(at, at + pieceBytes);
       this.sentBytes += piece.byteLength;
       if (!response.write(piece))
-        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+        await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))]);
     }
     if (breaksOff) response.destroy();
     else response.end();

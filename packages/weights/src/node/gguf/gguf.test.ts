@@ -1,8 +1,12 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRng, f16ToF32 } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { writeSmallCheckpoint } from '../../testing/small-gguf.ts';
+import { packModel } from '../pack-model.ts';
+import { directorySource } from '../source/directory-source.ts';
+import { exportGguf } from './export.ts';
 import { GGUF_TYPES } from './format.ts';
 import { type GgufTensor, writeGguf } from './writer.ts';
 
@@ -72,5 +76,41 @@ describe('a file', () => {
       /interrupted/,
     );
     expect(await readdir(dir)).toEqual([]);
+  });
+});
+
+describe('what cannot be exported', () => {
+  let dir: string;
+  beforeEach(async () => (dir = await mkdtemp(join(tmpdir(), 'shoal-gguf-'))));
+  afterEach(() => rm(dir, { recursive: true, force: true }));
+
+  it('is refused by its config or tokenizer before its weights are fetched', async () => {
+    const modelDir = await writeSmallCheckpoint(dir);
+    const fetching = () => Promise.reject(new Error('now the weights would be fetched'));
+    const exported = (from: string) =>
+      exportGguf({ source: { ...directorySource(from), open: fetching }, out: join(dir, 'out.gguf'), type: 'f32' });
+    await expect(exported(modelDir)).rejects.toThrow(/now the weights/);
+    const olmoe = join(import.meta.dirname, '../../../../../test/golden/fixtures/families/olmoe');
+    await expect(exported(olmoe)).rejects.toMatchObject({
+      reason: 'bad-model',
+      message: expect.stringMatching(/olmoe has no latent attention/) as string,
+    });
+    const tokenizer = join(modelDir, 'tokenizer.json');
+    await writeFile(tokenizer, (await readFile(tokenizer, 'utf8')).replace('"use_regex":true', '"use_regex":false'));
+    await expect(exported(modelDir)).rejects.toThrow(/splits words by ByteLevel; .*only GPT-2's/);
+  });
+
+  it('is refused by what it is: a GGUF file, a packed model', async () => {
+    const out = join(dir, 'small.gguf');
+    const modelDir = await writeSmallCheckpoint(dir);
+    await exportGguf({ modelDir, out, type: 'f32' });
+    await expect(exportGguf({ modelDir: out, out, type: 'f32' })).rejects.toThrow(/small\.gguf is a GGUF file already/);
+    const packed = join(dir, 'packed');
+    await packModel({ modelDir, outDir: packed, quant: 'q8', threads: 0 });
+    await expect(exportGguf({ modelDir: packed, out, type: 'f32' })).rejects.toThrow(/holds a packed model/);
+    await expect(packModel({ modelDir: packed, outDir: join(dir, 'again'), quant: 'q8' })).rejects.toMatchObject({
+      reason: 'bad-model',
+      message: expect.stringMatching(/packed holds a packed model.*: give the checkpoint/) as string,
+    });
   });
 });

@@ -83,8 +83,11 @@ async function openRange(client: HubClient, url: string, range: ByteRange): Prom
   return slice(response.body as unknown as AsyncIterable<Uint8Array>, skip, end - start);
 }
 
-/** How many bytes come before those that were asked for. Throws HubError for others. */
-function requireRange({ status, headers }: Response, { start, end, total }: ByteRange): number {
+/** How many bytes come before those that were asked for. Throws HubError for others, and for an answer without any. */
+function requireRange({ status, headers, body }: Response, { start, end, total }: ByteRange): number {
+  if ((status !== 200 && status !== 206) || body === null) {
+    throw new HubError('bad-answer', `the hub answers with status ${status} where bytes of a file were asked for`);
+  }
   const said = headers.get('content-range') ?? '';
   if (status === 206) {
     if (said === `bytes ${start}-${end - 1}/${total}`) return 0;

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { PREFIX_BYTES, readHeaderLength } from '@shoal/model';
+import { CheckpointError, PREFIX_BYTES, readHeaderLength } from '@shoal/model';
 import { readFully } from '@shoal/model/node';
 import { openBody } from './file-body.ts';
 import type { HubClient } from './hub-client.ts';
@@ -8,6 +8,21 @@ import type { HubFile } from './hub-repo.ts';
 
 /** Most headers are shorter, so that one request is enough. */
 const FIRST_BYTES = 256 * 1024;
+
+/** Of all headers of a model: those of Kimi-K2's 61 files have 10 MB. */
+const MAX_ALL_HEADERS = 256 * 1024 * 1024;
+
+/** Adds up the headers of a model's files. Throws CheckpointError `header-too-large`. */
+export class HeaderSum {
+  #bytes = 0;
+
+  add(header: Uint8Array, name: string): void {
+    this.#bytes += header.byteLength;
+    if (this.#bytes <= MAX_ALL_HEADERS) return;
+    const problem = `makes the headers of all files together larger than ${MAX_ALL_HEADERS} bytes`;
+    throw new CheckpointError('header-too-large', name, undefined, problem);
+  }
+}
 
 /** The first bytes of a safetensors file on a hub: prefix and header. Throws HubError, or CheckpointError for a bad length. */
 export async function fetchHeader(client: HubClient, commit: string, file: HubFile): Promise<Uint8Array> {

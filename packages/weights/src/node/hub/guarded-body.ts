@@ -1,9 +1,12 @@
 import { throwIfStopped } from './backoff.ts';
 import { HubError, PassingError } from './hub-error.ts';
 
+/** Of what is waited for: a hub that sends less is as good as silent. */
+const LEAST_BYTES_PER_S = 1024;
+
 export interface BodyLimits {
   maxBytes: number;
-  /** Longest wait for the next piece. */
+  /** Longest wait for the next piece, and for a kilobyte a second of this time. */
   stallMs: number;
   /** Ends the request. */
   stop?: AbortController;
@@ -22,8 +25,10 @@ export function guardBody(response: Response, { maxBytes, stallMs, stop, signal 
   const guarded = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
+        const startedMs = performance.now();
         const { done, value } = await next();
         if (done) return controller.close();
+        requireRate(performance.now() - startedMs, value.byteLength);
         left -= value.byteLength;
         if (left < 0) {
           stop?.abort();
@@ -35,6 +40,18 @@ export function guardBody(response: Response, { maxBytes, stallMs, stop, signal 
     },
     { highWaterMark: 0 },
   );
+  // Only the time counts in which something was waited for: what is done with the pieces may take longer.
+  let [waitedMs, cameBytes] = [0, 0];
+  const requireRate = (ms: number, bytes: number): void => {
+    waitedMs += ms;
+    cameBytes += bytes;
+    if (waitedMs < stallMs) return;
+    if (cameBytes < (LEAST_BYTES_PER_S * waitedMs) / 1000) {
+      stop?.abort();
+      throw new PassingError('no-network', `only ${cameBytes} bytes have come in ${waitedMs / 1000} s`);
+    }
+    [waitedMs, cameBytes] = [0, 0];
+  };
   const next = async () => {
     let timer: NodeJS.Timeout | undefined;
     const stalled = new Promise<never>((_, reject) => {

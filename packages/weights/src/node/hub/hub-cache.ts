@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { copyFile, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { WeightsError } from '../../errors.ts';
-import { makeFolder } from '../files.ts';
+import { makeFolder, writeWhole } from '../files.ts';
 import { COMMIT, type HubName } from './hub-name.ts';
+import { type HubFile, listingSchema } from './hub-repo.ts';
 
 /**
  * A repository in the cache that programs for the hub share: `refs/REVISION` has the commit, `snapshots/COMMIT/FILE` links to
@@ -31,6 +32,26 @@ export class HubCache {
       await writeFile(temp, commit);
       await rename(temp, path);
     });
+  }
+
+  /** The files of a commit as the hub has listed them, where that is known. */
+  async readListing(commit: string): Promise<HubFile[] | undefined> {
+    try {
+      return listingSchema.parse(JSON.parse(await readFile(this.#listingPath(commit), 'utf8')));
+    } catch {
+      // The hub is asked again.
+      return undefined;
+    }
+  }
+
+  async writeListing(commit: string, files: readonly HubFile[]): Promise<void> {
+    const path = this.#listingPath(commit);
+    await this.#writing(path, () => writeWhole(path, JSON.stringify(files)));
+  }
+
+  /** Other programs leave folders alone whose names they don't know. */
+  #listingPath(commit: string): string {
+    return join(this.dir, 'shoal', `${commit}.json`);
   }
 
   snapshotDir(commit: string): string {

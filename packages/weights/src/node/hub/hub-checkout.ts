@@ -1,6 +1,8 @@
 import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
-import { isCopied, MAX_MODEL_FILE_BYTES } from '../model-files.ts';
+import { isCopied, MAX_MODEL_FILE_BYTES, refuseTooMany, withoutOtherCode } from '../model-files.ts';
 import { throwIfStopped } from './backoff.ts';
 import { downloadFile, startHash } from './download-file.ts';
 import { fetchBytes } from './file-header.ts';
@@ -17,39 +19,41 @@ export class HubCheckout {
   readonly client: HubClient;
   readonly cache: HubCache;
   readonly commit: string;
-  readonly #offline: boolean;
-  #files: Promise<HubFile[]> | undefined;
+  /** Why nothing is fetched; undefined if the hub is asked for what is not in the cache. */
+  readonly offline: string | undefined;
+  #files: Promise<HubFile[] | undefined> | undefined;
 
-  private constructor(client: HubClient, cache: HubCache, commit: string, offline: boolean) {
+  private constructor(client: HubClient, cache: HubCache, commit: string, offline: string | undefined) {
     this.client = client;
     this.cache = cache;
     this.commit = commit;
-    this.#offline = offline;
+    this.offline = offline;
   }
 
   /**
    * Finds the commit of the revision: by asking the hub, or where that may not or cannot be asked, what it was when it was last
-   * asked. A commit that is named needs no question. Throws HubError.
+   * asked; then nothing is fetched. A commit that is named needs no question. Throws HubError.
    */
   static async open(options: HubClientOptions): Promise<HubCheckout> {
     const { name, settings } = options;
     const client = new HubClient(options);
     const cache = new HubCache(settings.cacheDir, name);
+    const forbidden = settings.offline ? FORBIDDEN : undefined;
     const known = await cache.readRef(name.revision);
-    if (known === name.revision || (settings.offline && known))
-      return new HubCheckout(client, cache, known, settings.offline);
-    if (settings.offline) throw notCached(client, settings.cacheDir);
+    if (known === name.revision || (settings.offline && known)) return new HubCheckout(client, cache, known, forbidden);
+    if (settings.offline) throw notCached(client, settings.cacheDir, FORBIDDEN);
     try {
       const commit = await findCommit(client);
       await cache.writeRef(name.revision, commit);
-      return new HubCheckout(client, cache, commit, false);
+      return new HubCheckout(client, cache, commit, undefined);
     } catch (error) {
       const passes = error instanceof HubError && ['no-network', 'unavailable'].includes(error.reason);
       if (!passes || known === undefined) throw error;
+      const problem = error.message.split(';')[0]!;
       client.onNotice(
-        `${error.message.split(';')[0]}, so ${name.repo}@${name.revision} is taken to be at ${known}, as before`,
+        `${problem}, so ${name.repo}@${name.revision} is taken to be at ${known}, as before (--offline does so without asking)`,
       );
-      return new HubCheckout(client, cache, known, false);
+      return new HubCheckout(client, cache, known, problem);
     }
   }
 
@@ -62,31 +66,50 @@ export class HubCheckout {
     return this.cache.snapshotDir(this.commit);
   }
 
-  /** Names of the files, as the hub lists them, or offline those in the cache. */
+  /** Names of the files, as the hub lists them, or those in the cache. */
   async names(): Promise<string[]> {
-    return this.#offline ? this.cache.names(this.commit) : (await this.files()).map(({ name }) => name);
+    return (await this.knownFiles())?.map(({ name }) => name) ?? this.cache.names(this.commit);
   }
 
   notCached(what: string, cause?: unknown): HubError {
-    return notCached(this.client, this.cache.dir, what, cause);
+    return notCached(this.client, this.cache.dir, this.offline ?? FORBIDDEN, what, cause);
   }
 
-  /** The files that the hub lists. */
+  /** The files that the hub lists. Throws HubError. */
   async files(): Promise<HubFile[]> {
-    if (this.#offline) throw notCached(this.client, this.cache.dir);
-    this.#files ??= listCommit(this.client, this.commit);
+    const files = await this.knownFiles();
+    if (files) return files;
+    throw this.notCached('');
+  }
+
+  /** The files that the hub lists; undefined where it may not be asked and was not asked before. A commit's never change. */
+  async knownFiles(): Promise<HubFile[] | undefined> {
+    this.#files ??= this.#list();
     return this.#files;
   }
 
+  async #list(): Promise<HubFile[] | undefined> {
+    const known = await this.cache.readListing(this.commit);
+    if (known || this.offline !== undefined) return known;
+    const listed = await listCommit(this.client, this.commit);
+    await this.cache.writeListing(this.commit, listed);
+    return listed;
+  }
+
   /** Fetches what is small: config, tokenizer, index. Returns the directory with these files. */
-  async fetchSmallFiles(wanted: (name: string) => boolean = isSmallFile): Promise<string> {
-    if (this.#offline) {
-      if ((await this.cache.find(this.commit, 'config.json')) === undefined)
-        throw notCached(this.client, this.cache.dir);
+  async fetchSmallFiles(): Promise<string> {
+    const listed = await this.knownFiles();
+    if (!listed) {
+      if ((await this.cache.find(this.commit, 'config.json')) === undefined) throw this.notCached('');
       return this.dir;
     }
+    const small = listed.filter(({ name }) => isSmallFile(name));
+    const tokenizer = small.find(({ name }) => name === 'tokenizer_config.json');
+    if (tokenizer) await this.#fetchSmall(tokenizer);
+    const tokenizerConfig = tokenizer && (await readJson(join(this.dir, tokenizer.name)).catch(() => undefined));
+    const files = withoutOtherCode(small, tokenizerConfig);
+    refuseTooMany(files, this.client.name.repo);
     // Last the config, which shows that what is read with it is there.
-    const files = (await this.files()).filter(({ name }) => wanted(name));
     files.sort((a, b) => Number(a.name === 'config.json') - Number(b.name === 'config.json'));
     for (const file of files) await this.#fetchSmall(file);
     return this.dir;
@@ -94,7 +117,8 @@ export class HubCheckout {
 
   async #fetchSmall(file: HubFile): Promise<void> {
     const { name, bytes, digest } = file;
-    if ((await this.cache.find(this.commit, name, bytes)) !== undefined) return;
+    if ((await this.cached(file)) !== undefined) return;
+    if (this.offline !== undefined) throw this.notCached(name);
     if (bytes > MAX_MODEL_FILE_BYTES) {
       throw new WeightsError(
         'bad-model',
@@ -140,7 +164,9 @@ export function isSmallFile(name: string): boolean {
   return isCopied(name) || name === INDEX_FILE;
 }
 
-function notCached({ name, endpoint }: HubClient, cacheDir: string, what = '', cause?: unknown): HubError {
-  const problem = `${what && `${what} of `}${name.repo}@${name.revision} cannot be found in the cache of the hub's files (${cacheDir}), and nothing may be fetched (--offline, or HF_HUB_OFFLINE)`;
+const FORBIDDEN = 'nothing may be fetched (--offline, or HF_HUB_OFFLINE)';
+
+function notCached({ name, endpoint }: HubClient, cacheDir: string, why: string, what = '', cause?: unknown): HubError {
+  const problem = `${what && `${what} of `}${name.repo}@${name.revision} cannot be found in the cache of the hub's files (${cacheDir}), and ${why}`;
   return new HubError('offline', `${problem}; run once with a connection to ${endpoint}`, { cause });
 }

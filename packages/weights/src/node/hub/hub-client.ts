@@ -99,7 +99,8 @@ export class HubClient {
     }
   }
 
-  async #follow(first: string, init: RequestInit): Promise<Response> {
+  async #follow(given: string, init: RequestInit): Promise<Response> {
+    const first = this.#target(given, this.endpoint);
     let url = first;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       const response = await fetch(url, { ...init, headers: this.#headersFor(url, first, init), redirect: 'manual' });
@@ -111,12 +112,15 @@ export class HubClient {
     throw new HubError('bad-answer', `${hostOf(first)} redirects more than ${MAX_REDIRECTS} times`);
   }
 
-  /** Where a redirect leads. Nothing that was asked for encrypted is fetched in plain. */
-  #target(location: string, from: string): string {
-    const to = URL.canParse(location, from) ? new URL(location, from) : undefined;
-    const allowed = from.startsWith('https:') ? ['https:'] : ['https:', 'http:'];
-    if (to && allowed.includes(to.protocol)) return to.href;
-    throw new HubError('bad-answer', `${hostOf(from)} redirects to ${quoted(location)}, which is not followed`);
+  /**
+   * Where an address leads that a hub has given, in a redirect, in a list's link to its next page, or as the place of a block. Nothing
+   * of an encrypted hub's is fetched in plain: neither weights, nor what answers inside this network.
+   */
+  #target(address: string, from: string): string {
+    const to = URL.canParse(address, from) ? new URL(address, from) : undefined;
+    const isEncrypted = [from, this.endpoint].some((one) => one.startsWith('https:'));
+    if (to && (to.protocol === 'https:' || (to.protocol === 'http:' && !isEncrypted))) return to.href;
+    throw new HubError('bad-answer', `${hostOf(from)} leads to ${quoted(address)}, which is not followed`);
   }
 
   /** The user's token for the hub's own address alone. A header of the library's, for the store of its files, goes where it was meant. */

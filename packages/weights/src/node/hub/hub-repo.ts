@@ -4,21 +4,27 @@ import type { HubClient } from './hub-client.ts';
 import { HubError, PassingError } from './hub-error.ts';
 import { COMMIT, PLAIN_FILE } from './hub-name.ts';
 
-/** A file of a commit, and what its bytes have to be. */
-export interface HubFile {
-  /** With its folder, where it is not in the top one. */
-  name: string;
-  bytes: number;
-  /** SHA-256 of a large file; of others the id of git's blob. */
-  digest: { kind: 'sha256' | 'git'; hex: string };
-  /** Whether it is in the hub's newer store, which is asked in another way. */
-  xet: boolean;
-}
+/** Files of a commit, and what their bytes have to be. */
+export const listingSchema = z.array(
+  z.object({
+    /** In the top folder. */
+    name: z.string().regex(PLAIN_FILE),
+    bytes: z.int().min(0),
+    /** SHA-256 of a large file; of others the id of git's blob. */
+    digest: z.object({ kind: z.enum(['sha256', 'git']), hex: z.string().regex(COMMIT) }),
+    /** Whether it is in the hub's newer store, which is asked in another way. */
+    xet: z.boolean(),
+  }),
+);
+export type HubFile = z.infer<typeof listingSchema>[number];
 
 /** A page of a list of 1,000 files has half a megabyte. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 /** Far more than any model has. */
 const MAX_LISTED = 20_000;
+/** Pages that may have few files, or none. Of all others each has ten at least, where the hub's own have 1,000. */
+const FREE_PAGES = 16;
+const LEAST_PER_PAGE = 10;
 
 const fileSchema = z.object({
   path: z.string(),
@@ -38,22 +44,25 @@ export async function findCommit(client: HubClient): Promise<string> {
   throw new HubError('bad-answer', `${client.endpoint} does not say at which commit ${repo}@${revision} is`);
 }
 
-/** The files of a folder at a commit, the top one by default, without those with odd names. Throws HubError. */
-export async function listCommit(client: HubClient, commit: string, folder = ''): Promise<HubFile[]> {
+/** The files in the top folder at a commit, without those with odd names. Throws HubError. */
+export async function listCommit(client: HubClient, commit: string): Promise<HubFile[]> {
   const { repo } = client.name;
-  const params = { repo, revision: commit, ...(folder && { path: folder }), ...ours(client) };
   const { listFiles } = await import('@huggingface/hub');
   return asking(client, async () => {
     const files: HubFile[] = [];
     let listed = 0;
+    let pages = 0;
+    const { hubUrl, fetch } = ours(client);
+    const fetchPage: typeof fetch = (input, init) => {
+      if (++pages > FREE_PAGES + listed / LEAST_PER_PAGE) {
+        throw new HubError('bad-answer', `${repo} lists ${listed} files on ${pages - 1} pages, and still goes on`);
+      }
+      return fetch(input, init);
+    };
+    const params = { repo, revision: commit, hubUrl, fetch: fetchPage };
     for await (const entry of listFiles(params)) {
       if (++listed > MAX_LISTED) throw new HubError('bad-answer', `${repo} lists more than ${MAX_LISTED} files`);
-      const base =
-        typeof entry.path === 'string' && folder && entry.path.startsWith(`${folder}/`)
-          ? entry.path.slice(folder.length + 1)
-          : entry.path;
-      if (entry.type !== 'file' || !PLAIN_FILE.test(base)) continue;
-      files.push(parseFile(client, entry));
+      if (entry.type === 'file' && PLAIN_FILE.test(entry.path)) files.push(parseFile(client, entry));
     }
     return files;
   });

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import {
   REPO,
   splitModel,
 } from '../../testing/fake-hub.ts';
+import { packedContents } from '../../testing/packed-contents.ts';
 import { writeSmallModel } from '../../testing/small-model.ts';
 import { packModel } from '../pack-model.ts';
 import { openPacked } from '../packed-model.ts';
@@ -29,30 +30,13 @@ let hub: FakeHub | undefined;
 beforeAll(async () => {
   const outDir = join(folder, 'expected');
   await packModel({ modelDir, outDir, quant: 'q8', modelId: 'Small-MoE' });
-  expected = await contents(outDir);
+  expected = await packedContents(outDir);
 });
 afterEach(async () => {
   await hub?.close();
   hub = undefined;
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-
-/** Names and bytes of a packed folder, without what names its source. */
-async function contents(dir: string): Promise<string> {
-  const names = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
-  const texts = names.map(async ({ parentPath, name }) => {
-    const path = join(parentPath, name);
-    const bytes = await readFile(path);
-    if (name !== 'manifest.json') return `${path.slice(dir.length)} ${bytes.toString('base64')}`;
-    const {
-      sourceFingerprint: _,
-      manifestDigest: __,
-      ...manifest
-    } = JSON.parse(bytes.toString()) as Record<string, unknown>;
-    return `manifest ${JSON.stringify(manifest)}`;
-  });
-  return (await Promise.all(texts)).sort().join('\n');
-}
 
 async function start(options: Partial<FakeHubOptions> = {}): Promise<FakeHub> {
   return (hub = await FakeHub.start({ files, ...options }));
@@ -109,7 +93,7 @@ describe('a model of a hub', () => {
     'is packed while it is fetched, to the same bytes as from a directory (xet: %s)',
     async (xet) => {
       const { outDir } = await pack(await start({ xet }));
-      expect(await contents(outDir)).toBe(expected);
+      expect(await packedContents(outDir)).toBe(expected);
     },
   );
 
@@ -144,7 +128,7 @@ describe('a model of a hub', () => {
       await symlink(`../../blobs/${name}`, join(repo, 'snapshots', COMMIT, name));
     }
     const { outDir } = await pack(server, REPO, { home });
-    expect(await contents(outDir)).toBe(expected);
+    expect(await packedContents(outDir)).toBe(expected);
     const fetched = new Set(server.namesOf('resolve'));
     expect([fetched.has(WEIGHTS), fetched.has('config.json'), fetched.has('tokenizer.json')]).toEqual([
       false,
@@ -179,7 +163,7 @@ describe('a model of a hub', () => {
     vi.unstubAllEnvs();
     const ranges = server.requests.filter(({ kind }) => kind === 'store').map(({ range }) => range);
     expect(ranges.length).toBeGreaterThan(0);
-    expect(await contents(outDir)).toBe(expected);
+    expect(await packedContents(outDir)).toBe(expected);
   });
 });
 
@@ -206,7 +190,7 @@ describe('a hub that misbehaves is borne', () => {
     ],
   ])('%s', async (_, fault) => {
     const { outDir } = await pack(await start({ fault }));
-    expect(await contents(outDir)).toBe(expected);
+    expect(await packedContents(outDir)).toBe(expected);
   });
 
   function breakOff(
@@ -308,7 +292,7 @@ describe('a hub that misbehaves is refused', () => {
       always('resolve', (response) => response.writeHead(302, { location: 'file:///etc/passwd' }).end()),
       repo,
       'bad-answer',
-      /redirects to file:/,
+      /leads to file:/,
     ],
     [
       'no JSON',
@@ -361,6 +345,24 @@ describe('a hub that misbehaves is refused', () => {
     };
     more();
   }
+
+  it('a header that its file does not have, before anything is packed by it; the next run goes on', async () => {
+    const text = files.get(WEIGHTS)!.toString('latin1');
+    const swapped = Buffer.from(text.replace(/mlp\.gate(.*?)mlp\.up/, 'mlp.up$1mlp.gate'), 'latin1');
+    const fault = strike('store', 1, (response, { name, range }) =>
+      hub!.send(response, name === WEIGHTS ? swapped : files.get(name)!, range),
+    );
+    const server = await start({ fault });
+    const [home, outDir] = [join(folder, 'swapped-home'), join(folder, 'swapped')];
+    await expect(pack(server, REPO, { home, outDir })).rejects.toMatchObject({
+      reason: 'wrong-hash',
+      message: expect.stringMatching(/00002.*begins with another header.*run again/) as string,
+    });
+    server.requests.splice(0);
+    await pack(server, REPO, { home, outDir });
+    expect(server.namesOf('store').filter((name) => name === WEIGHTS)).toEqual([]);
+    expect(await packedContents(outDir)).toBe(expected);
+  });
 
   it('no network', async () => {
     const server = await start();

@@ -1,9 +1,6 @@
 import type { TensorSpec } from '@shoal/model';
-import type { WeightFiles } from '@shoal/model/node';
+import type { SafetensorsCheckpoint } from '@shoal/model/node';
 import type { ScheduledJob } from '../jobs.ts';
-
-/** More tensors than lie under the name of one matrix. */
-const MAX_BESIDE = 64;
 
 /** A stored tensor's bytes in its file. */
 export interface StoredBytes {
@@ -24,8 +21,10 @@ export interface StageStep {
 
 export interface StageSchedule {
   steps: StageStep[];
-  /** Most bytes of fetched files at a time. */
-  peakBytes: number;
+  /** What an earlier run has kept, and these steps need. */
+  held: StoredBytes[];
+  /** Most bytes of fetched files at a time, besides those that lie here now and are needed. */
+  roomBytes: number;
 }
 
 export interface StageInput {
@@ -34,9 +33,13 @@ export interface StageInput {
   needs: (job: ScheduledJob) => readonly StoredBytes[];
   /** Files that have to be fetched, with their sizes. The others are there, and stay. */
   fetched: ReadonlyMap<string, number>;
+  /** What an earlier run has fetched of them, in bytes. */
+  present: ReadonlyMap<string, number>;
   /** What an earlier run has kept. */
   kept: (tensor: StoredBytes) => boolean;
 }
+
+export const bytesOf = (tensors: readonly StoredBytes[]): number => tensors.reduce((sum, { bytes }) => sum + bytes, 0);
 
 const keyOf = ({ file, offset }: StoredBytes): string => `${file} ${offset}`;
 
@@ -44,7 +47,7 @@ const keyOf = ({ file, offset }: StoredBytes): string => `${file} ${offset}`;
  * Orders jobs by the files that they read, so that one fetched file at a time is enough. A job that reads two files, such as an
  * expert whose matrices they divide, waits for the later one; its tensors in the earlier one are kept by themselves.
  */
-export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): StageSchedule {
+export function scheduleStage({ jobs, needs, fetched, present, kept }: StageInput): StageSchedule {
   // What is kept at the moment, and how many jobs still need each fetched tensor.
   const held = new Map<string, StoredBytes>();
   const users = new Map<string, number>();
@@ -68,8 +71,12 @@ export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): Stage
     const last = tensors.filter(missing).reduce((latest, { file }) => Math.max(latest, order.get(file)! + 1), 0);
     steps[last]!.jobs.push(job);
   }
-  let heldBytes = [...held.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-  let peakBytes = heldBytes;
+  const heldFirst = [...held.values()];
+  let heldBytes = bytesOf(heldFirst);
+  // Of the files of the steps that are still to come.
+  let presentBytes = files.reduce((sum, file) => sum + (present.get(file) ?? 0), 0);
+  const nowBytes = heldBytes + presentBytes;
+  let peakBytes = nowBytes;
   for (const step of steps) {
     const { file } = step;
     for (const tensor of step.jobs.flatMap((job) => wanted.get(job)!))
@@ -79,8 +86,10 @@ export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): Stage
       if (users.get(keyOf(tensor))! > 0 && missing(tensor)) keep.set(keyOf(tensor), tensor);
     }
     step.keep = [...keep.values()];
-    const keepBytes = step.keep.reduce((sum, { bytes }) => sum + bytes, 0);
-    peakBytes = Math.max(peakBytes, heldBytes + keepBytes + (file === undefined ? 0 : fetched.get(file)!));
+    const keepBytes = bytesOf(step.keep);
+    if (file !== undefined) presentBytes -= present.get(file) ?? 0;
+    const fileBytes = file === undefined ? 0 : fetched.get(file)!;
+    peakBytes = Math.max(peakBytes, heldBytes + keepBytes + fileBytes + presentBytes);
     for (const [key, tensor] of keep) held.set(key, tensor);
     heldBytes += keepBytes;
     for (const [key, tensor] of held) {
@@ -90,39 +99,15 @@ export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): Stage
       heldBytes -= tensor.bytes;
     }
   }
-  return { steps, peakBytes };
+  return { steps, held: heldFirst, roomBytes: peakBytes - nowBytes };
 }
 
-/**
- * Finds the stored tensors that reading a spec may take: the tensor itself and what lies beside it under the same name, such as the
- * scales of quantised weights. One too many costs room and no more.
- */
-export function storedTensorFinder({ tensors }: WeightFiles): (specs: readonly TensorSpec[]) => StoredBytes[] {
-  const names = [...tensors.keys()].sort();
-  return (specs) => {
-    const found = new Map<string, StoredBytes>();
-    for (const { stored } of specs) {
-      const stem = stored.name.replace(/\.(weight|bias)$/, '');
-      for (const name of namesFrom(names, stem)) {
-        if (name.length > stem.length && !'._'.includes(name[stem.length]!)) continue;
-        const { file, info } = tensors.get(name)!;
-        found.set(name, { file, offset: info.offset, bytes: info.bytes });
-      }
-    }
-    return [...found.values()];
-  };
-}
-
-/** The names that begin with a text, of sorted ones. */
-function* namesFrom(names: readonly string[], stem: string): Generator<string> {
-  let [low, high] = [0, names.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (names[middle]! < stem) low = middle + 1;
-    else high = middle;
+/** The stored tensors that reading some tensors takes, each once. */
+export function storedBytesOf(checkpoint: SafetensorsCheckpoint, specs: readonly TensorSpec[]): StoredBytes[] {
+  const found = new Map<string, StoredBytes>();
+  for (const { file, info } of specs.flatMap((spec) => checkpoint.storedTensorsOf(spec))) {
+    const stored = { file, offset: info.offset, bytes: info.bytes };
+    found.set(keyOf(stored), stored);
   }
-  for (const name of names.slice(low, low + MAX_BESIDE)) {
-    if (!name.startsWith(stem)) return;
-    yield name;
-  }
+  return [...found.values()];
 }

@@ -25,7 +25,10 @@ export function directorySource(path: string): ModelSource {
     },
     config: () => readModelConfig(join(dir, 'config.json')),
     files: () => readModelFiles(dir),
-    metaDir: async () => dir,
+    metaDir: async () => {
+      await refuseOthers();
+      return dir;
+    },
     open,
     openFew: open,
     openForPacking: async () => wholeInput(dir, await open()),

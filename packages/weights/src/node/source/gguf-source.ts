@@ -1,4 +1,4 @@
-import { basename, dirname, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { ggufFiles, ggufFingerprint, openCheckpoint } from '@shoal/model/node';
 import { type ModelSource, wholeInput } from './model-source.ts';
 
@@ -9,7 +9,8 @@ export function ggufSource(path: string): ModelSource {
     spec: file,
     modelId: basename(file).replace(/(-00001-of-\d{5})?\.gguf$/, ''),
     alias: undefined,
-    dir: dirname(file),
+    // The folder around it is no part of it, and may hold anything.
+    dir: undefined,
     fingerprint: () => ggufFingerprint(file),
     config: async () => {
       const checkpoint = await openCheckpoint(file);

@@ -1,18 +1,25 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { CheckpointError, type ModelConfig, parseHeader, PREFIX_BYTES } from '@shoal/model';
-import { type Checkpoint, openDirectory, type OpenWeightFile, readJson, readModelConfig } from '@shoal/model/node';
+import {
+  type Checkpoint,
+  type ModelFile,
+  openDirectory,
+  type OpenWeightFile,
+  readJson,
+  readModelConfig,
+} from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
-import { fetchBytes, fetchHeader, readHeaderOf } from '../hub/file-header.ts';
-import { HubCheckout, INDEX_FILE } from '../hub/hub-checkout.ts';
+import { fetchBytes, fetchHeader, HeaderSum, readHeaderOf } from '../hub/file-header.ts';
+import { HubCheckout, INDEX_FILE, isSmallFile } from '../hub/hub-checkout.ts';
 import type { HubClientOptions } from '../hub/hub-client.ts';
 import { HubError } from '../hub/hub-error.ts';
 import type { HubFile } from '../hub/hub-repo.ts';
 import { Stage, STAGE_DIR } from '../hub/stage.ts';
 import { lockFolder } from '../lock.ts';
 import { readModelFiles } from '../model-files.ts';
-import { type ModelFile, type ModelSource, type PackInput, wholeInput } from './model-source.ts';
+import { type ModelSource, type PackInput, wholeInput } from './model-source.ts';
 import { refuseKind } from './refuse-kind.ts';
 import { openStagedInput } from './staged-input.ts';
 
@@ -28,27 +35,34 @@ export class HubSource implements ModelSource {
   readonly alias: string;
   readonly dir = undefined;
   readonly #checkout: HubCheckout;
-  readonly #offline: boolean;
   readonly #onFetched: OnFetched;
 
-  private constructor(checkout: HubCheckout, { settings }: HubClientOptions, onFetched: OnFetched) {
+  private constructor(checkout: HubCheckout, onFetched: OnFetched) {
     const { name, repo } = checkout.client.name;
     this.spec = checkout.label;
     this.modelId = name;
     this.alias = repo;
     this.#checkout = checkout;
-    this.#offline = settings.offline;
     this.#onFetched = onFetched;
   }
 
   /** Finds the commit, and fetches nothing else. Throws HubError. */
   static async open(options: HubClientOptions, onFetched: OnFetched = () => {}): Promise<HubSource> {
-    return new HubSource(await HubCheckout.open(options), options, onFetched);
+    return new HubSource(await HubCheckout.open(options), onFetched);
   }
 
-  /** A commit's id is a hash over names and hashes of all its files. So a model is found again without asking. */
-  fingerprint(): Promise<string> {
-    return Promise.resolve(createHash('sha256').update(`hub ${this.#checkout.commit}`).digest('hex'));
+  /**
+   * Over names and hashes of the files that count, as the hub lists them: most commits change none of them. Only a cache that other
+   * programs have filled has no list offline, and then the commit has to do.
+   */
+  async fingerprint(): Promise<string> {
+    const files = await this.#checkout.knownFiles();
+    const parts = files
+      ?.filter(({ name }) => isSmallFile(name) || name.endsWith('.safetensors'))
+      .map(({ name, bytes, digest }) => `${name} ${bytes} ${digest.hex}`);
+    return createHash('sha256')
+      .update(parts ? parts.sort().join('\n') : `hub ${this.#checkout.commit}`)
+      .digest('hex');
   }
 
   /** Asks nothing where the config is in the cache. */
@@ -74,15 +88,16 @@ export class HubSource implements ModelSource {
     return this.#checkout.fetchSmallFiles();
   }
 
-  /** Bytes of the files with weights, and of those that are not on this machine. */
-  async weights(): Promise<{ files: number; totalBytes: number; missingBytes: number }> {
+  /** Bytes of the files with weights, and of those that are not on this machine; undefined offline where that is not known. */
+  async weights(): Promise<{ files: number; totalBytes: number; missingBytes: number } | undefined> {
+    if ((await this.#checkout.knownFiles()) === undefined) return undefined;
     const files = await this.#weightFiles();
     return { files: files.length, totalBytes: bytesOf(files), missingBytes: bytesOf(await this.#missing(files)) };
   }
 
   async open(): Promise<Checkpoint> {
     const dir = await this.metaDir();
-    if (this.#offline) return this.#openCached(dir);
+    if (this.#checkout.offline !== undefined) return this.#openCached(dir);
     await this.#fetchAll(await this.#weightFiles());
     return openDirectory(dir);
   }
@@ -90,12 +105,15 @@ export class HubSource implements ModelSource {
   /** Reads ranges over the network, except of files that are here. */
   async openFew(): Promise<Checkpoint> {
     const dir = await this.metaDir();
-    if (this.#offline) return this.#openCached(dir);
+    if (this.#checkout.offline !== undefined) return this.#openCached(dir);
     const { client, commit } = this.#checkout;
     const files = new Map((await this.#weightFiles()).map((file) => [file.name, file]));
+    const headers = new HeaderSum();
     const openFile: OpenWeightFile = async (name) => {
       const file = files.get(name) ?? this.#unlisted(name);
-      const table = parseHeader((await this.#header(file)).subarray(PREFIX_BYTES), file.bytes, name);
+      const header = await this.#header(file);
+      headers.add(header, name);
+      const table = parseHeader(header.subarray(PREFIX_BYTES), file.bytes, name);
       const read = async (offset: number, target: Uint8Array): Promise<void> => {
         target.set(await fetchBytes(client, { commit, file }, offset, offset + target.byteLength));
       };
@@ -106,20 +124,24 @@ export class HubSource implements ModelSource {
 
   async openForPacking(outDir: string): Promise<PackInput> {
     const metaDir = await this.metaDir();
-    if (this.#offline) return wholeInput(metaDir, await this.#openCached(metaDir));
+    if (this.#checkout.offline !== undefined) return wholeInput(metaDir, await this.#openCached(metaDir));
     const { commit, client } = this.#checkout;
     const listed = new Map((await this.#weightFiles()).map((file) => [file.name, file]));
     const files: { name: string; bytes: number; path: string | undefined }[] = [];
     for (const file of listed.values()) {
       files.push({ name: file.name, bytes: file.bytes, path: await this.#checkout.cached(file) });
     }
-    const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, metaDir, files }, ({ name }) => {
-      return this.#header(listed.get(name)!);
+    const fingerprint = await this.fingerprint();
+    const list = { commit, fingerprint, metaDir, files };
+    const stage = await Stage.create(join(outDir, STAGE_DIR), list, ({ name }, signal) => {
+      return fetchHeader(client.until(signal), commit, listed.get(name)!);
     });
     return openStagedInput(stage, { spec: this.spec, client, listed });
   }
 
   async #openCached(dir: string): Promise<Checkpoint> {
+    // Links what other commits have of the same files.
+    if (await this.#checkout.knownFiles()) await this.#missing(await this.#weightFiles());
     try {
       return await openDirectory(dir);
     } catch (error) {

@@ -1,12 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
-import type { Checkpoint } from '@shoal/model/node';
+import type { Checkpoint, ModelFile } from '@shoal/model/node';
 import type { CheckpointPlace, ScheduledJob } from '../jobs.ts';
-
-/** A small file that belongs to a model. */
-export interface ModelFile {
-  name: string;
-  bytes: Uint8Array;
-}
 
 /** Where a model comes from: a directory, a GGUF file, or a repository of a hub. */
 export interface ModelSource {
@@ -16,7 +10,7 @@ export interface ModelSource {
   readonly modelId: string;
   /** Another name that people use for it, as ORG/NAME. */
   readonly alias: string | undefined;
-  /** The directory with the weights, which nothing may be packed into. */
+  /** The directory that is the model, checkpoint or packed, which nothing may be packed into; undefined where it is none. */
   readonly dir: string | undefined;
   config(): Promise<ModelConfig>;
   /** Identifies the content without reading the weights. */
@@ -39,8 +33,8 @@ export interface PackInput {
   readonly checkpoint: Checkpoint;
   /** How a thread of the packer opens it. */
   readonly place: CheckpointPlace;
-  /** What has to be done for these jobs. */
-  schedule(jobs: readonly ScheduledJob[]): InputSchedule;
+  /** What has to be done for these jobs. Removes what an earlier run has left and they don't need. */
+  schedule(jobs: readonly ScheduledJob[]): Promise<InputSchedule>;
   close(): Promise<void>;
 }
 
@@ -71,7 +65,7 @@ export function wholeInput(spec: string, checkpoint: Checkpoint): PackInput {
   return {
     checkpoint,
     place: { spec, stageDir: undefined },
-    schedule: (jobs) => ({
+    schedule: async (jobs) => ({
       roomBytes: 0,
       async *batches() {
         yield { jobs, creditedBytes: 0 };

@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { WeightsError } from '../../errors.ts';
 import type { HubPatience } from '../hub/backoff.ts';
+import { HubError, type HubErrorReason } from '../hub/hub-error.ts';
 import { looksLikeHubName, parseHubName } from '../hub/hub-name.ts';
 import { readHubSettings } from '../hub/hub-settings.ts';
 import { directorySource } from './directory-source.ts';
@@ -19,6 +20,13 @@ export interface OpenSourceOptions {
   onFetched?: OnFetched | undefined;
   env?: Readonly<Record<string, string | undefined>>;
   patience?: Partial<HubPatience>;
+}
+
+/** A model's directory or GGUF file, or a source that was opened. */
+export type SourceOrDir = { modelDir: string } | { source: ModelSource };
+
+export function sourceOf(from: SourceOrDir): ModelSource {
+  return 'source' in from ? from.source : localSource(from.modelDir);
 }
 
 /** A directory or a GGUF file. */
@@ -44,5 +52,21 @@ export async function openSource(name: string, options: OpenSourceOptions = {}):
   }
   const { offline, signal, onNotice, onFetched, env, patience } = options;
   const settings = await readHubSettings(env, offline);
-  return HubSource.open({ settings, name: parseHubName(name), signal, onNotice, patience }, onFetched);
+  // A path with a slip in it looks like a name. Where its folder is there, that is told before the hub is asked.
+  const mistyped = `there is no directory or file ${resolve(name)}`;
+  if (await isDirectory(dirname(resolve(name))))
+    onNotice?.(`${mistyped}, so ${name} is taken for the name of a model on a hub`);
+  try {
+    return await HubSource.open({ settings, name: parseHubName(name), signal, onNotice, patience }, onFetched);
+  } catch (error) {
+    if (!(error instanceof HubError) || !UNFOUND.includes(error.reason)) throw error;
+    throw new HubError(error.reason, `${error.message}; ${mistyped} either`, { cause: error });
+  }
+}
+
+/** Reasons why it is not known that there is such a model. */
+const UNFOUND: readonly HubErrorReason[] = ['no-model', 'offline', 'no-network', 'unavailable'];
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
 }

@@ -1,10 +1,15 @@
 import { WeightsError } from '../../errors.ts';
+import { MANIFEST_FILE, SHARD_DIR } from '../files.ts';
 
 const SAFETENSORS = /\.safetensors(\.index\.json)?$/;
 const GGUF = /\.gguf$/;
 
 /** What a directory or repository is, by the names of its files, where it is none that can be served. */
 const KINDS: readonly { is: (names: readonly string[]) => boolean; text: (names: readonly string[]) => string }[] = [
+  {
+    is: (names) => names.includes(MANIFEST_FILE) && names.includes(SHARD_DIR),
+    text: () => 'holds a packed model, which has no checkpoint in it: give the checkpoint that it was packed from',
+  },
   {
     is: (names) => names.includes('adapter_config.json') && !names.some(isWholeModel),
     text: () =>

@@ -1,10 +1,9 @@
-import { rename } from 'node:fs/promises';
 import { downloadFile } from '../hub/download-file.ts';
 import type { HubClient } from '../hub/hub-client.ts';
 import type { HubFile } from '../hub/hub-repo.ts';
 import type { Stage } from '../hub/stage.ts';
-import { scheduleStage, type StageStep, storedTensorFinder } from '../hub/stage-schedule.ts';
-import { sumOf } from '../jobs.ts';
+import { bytesOf, scheduleStage, type StageStep, storedBytesOf } from '../hub/stage-schedule.ts';
+import { type ScheduledJob, sumOf } from '../jobs.ts';
 import type { BatchOptions, PackBatch, PackInput } from './model-source.ts';
 
 interface Hub {
@@ -16,21 +15,23 @@ interface Hub {
 
 /** A hub's weights that are fetched file by file while they are packed, each dropped before the next one is needed. */
 export async function openStagedInput(stage: Stage, hub: Hub): Promise<PackInput> {
-  const files = await stage.openFiles();
   const checkpoint = await stage.openCheckpoint();
-  const find = storedTensorFinder(files);
   const kept = await stage.keptTensors();
-  const presentBytes = await stage.presentBytes();
   const fetched = new Map(stage.files.flatMap(({ name, bytes, path }) => (path === undefined ? [[name, bytes]] : [])));
   return {
     checkpoint,
     place: { spec: hub.spec, stageDir: stage.dir },
-    schedule: (jobs) => {
-      const { steps, peakBytes } = scheduleStage({ jobs, needs: ({ specs }) => find(specs), fetched, kept });
-      return {
-        roomBytes: Math.max(0, peakBytes - presentBytes),
-        batches: (options) => runSteps(stage, hub, steps, options),
-      };
+    schedule: async (jobs) => {
+      const present = new Map<string, number>();
+      for (const name of fetched.keys()) {
+        present.set(name, await stage.presentBytes(name, hub.listed.get(name)!.digest.hex));
+      }
+      const needs = ({ specs }: ScheduledJob) => storedBytesOf(checkpoint, specs);
+      const { steps, held, roomBytes } = scheduleStage({ jobs, needs, fetched, present, kept });
+      const files = steps.flatMap(({ file }) => (file === undefined ? [] : [hub.listed.get(file)!]));
+      const bodies = files.flatMap(({ name, digest }) => [stage.bodyPath(name), stage.partPath(name, digest.hex)]);
+      await stage.dropAllBut(new Set([...bodies, ...held.map((tensor) => stage.keptPath(tensor))]));
+      return { roomBytes, batches: (options) => runSteps(stage, hub, steps, options) };
     },
     close: () => checkpoint.close(),
   };
@@ -69,9 +70,10 @@ async function* runSteps(
     for (const [index, step] of steps.entries()) {
       const fetching = step.file === undefined ? undefined : (next ?? start(step));
       await fetching?.done;
-      // The next file comes while this one is packed, where the disk has room for both.
+      // The next file comes while this one is packed, where the disk has room for both and for what is kept of this one.
       const following = steps[index + 1];
-      next = following && (await hasRoomFor(hub.listed.get(following.file!)!.bytes)) ? start(following) : undefined;
+      const roomBytes = bytesOf(step.keep) + (following ? hub.listed.get(following.file!)!.bytes : 0);
+      next = following && (await hasRoomFor(roomBytes)) ? start(following) : undefined;
       yield { jobs: step.jobs, creditedBytes: fetching?.creditedBytes ?? 0 };
       for (const tensor of step.keep) await stage.keep(tensor);
       if (step.file !== undefined) await stage.drop(stage.bodyPath(step.file));
@@ -90,12 +92,11 @@ async function fetchBody(
   file: HubFile,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  const body = stage.bodyPath(file.name);
   if (await stage.hasBody(file.name)) {
     onBytes(file.bytes);
     return;
   }
   const path = stage.partPath(file.name, file.digest.hex);
   await downloadFile(client, { commit: stage.commit, file, path, onBytes });
-  await rename(path, body);
+  await stage.takeBody(file, path);
 }

@@ -1,0 +1,98 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
+import { readModelConfig } from '@shoal/model/node';
+import { type Formats, parseManifest } from '@shoal/weights';
+import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { requireTokenizer } from '../text/require-tokenizer.ts';
+import type { CommandIo } from './command.ts';
+import { openModelOption } from './model-option.ts';
+
+/** What `shoal plan` knows of a model. */
+export interface PlannedModel {
+  config: ModelConfig;
+  /** Those of a packed model. */
+  own?: Formats;
+  /** What a hub has of it, and what of that is not here. */
+  weights?: HubWeights;
+  /** Why its tokenizer cannot be read, so that the model cannot be served. */
+  tokenizerProblem?: string;
+}
+
+export type HubWeights = NonNullable<Awaited<ReturnType<HubSource['weights']>>>;
+
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/** Reads a model of any kind, or a bare config. Reads no weights, and fetches none. */
+export async function readPlannedModel(
+  options: { model: string; offline: boolean },
+  io: CommandIo,
+): Promise<PlannedModel> {
+  const { model } = options;
+  if (model.endsWith('.json')) return { config: await readModelConfig(model) };
+  const source = await openModelOption(options, io);
+  const dir = await source.metaDir();
+  if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
+  const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
+  const weights = source instanceof HubSource ? await source.weights() : undefined;
+  return {
+    config: (await storedConfig(source, dir, weights)) ?? (await indexedConfig(dir!)),
+    ...(weights && { weights }),
+    ...(tokenizerProblem !== undefined && { tokenizerProblem }),
+  };
+}
+
+function problemOf(error: unknown): string {
+  if (error instanceof ModelError) return messageOf(error);
+  throw error;
+}
+
+async function readPacked(dir: string): Promise<PlannedModel> {
+  const manifestPath = join(dir, 'manifest.json');
+  const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);
+  const config = await readModelConfig(join(dir, 'config.json'));
+  return {
+    config: manifest.numNextnPredictLayers === 0 ? withoutMtp(config) : config,
+    own: { quant: manifest.shape.quant, denseQuant: manifest.dense.format },
+  };
+}
+
+/**
+ * The config of the stored tensors, all of which are checked by their headers; undefined where the weights are not here, or in
+ * many files of a hub, whose headers would be as many requests.
+ */
+async function storedConfig(
+  source: ModelSource,
+  dir: string | undefined,
+  weights: HubWeights | undefined,
+): Promise<ModelConfig | undefined> {
+  const isHub = source instanceof HubSource;
+  // Weights that are not known are out of reach: the hub is not asked.
+  if (isHub && (weights === undefined || (await readIndex(dir!)) !== undefined)) return undefined;
+  try {
+    const checkpoint = await (isHub ? source.openFew() : source.open());
+    try {
+      checkpoint.check();
+      return checkpoint.config;
+    } finally {
+      await checkpoint.close();
+    }
+  } catch (error) {
+    const isElsewhere =
+      (error instanceof CheckpointError && error.reason === 'not-found') ||
+      (error instanceof HubError && error.reason === 'offline');
+    if (dir !== undefined && isElsewhere) return undefined;
+    throw error;
+  }
+}
+
+/** Only the index shows whether there is an MTP module. */
+async function indexedConfig(dir: string): Promise<ModelConfig> {
+  const config = await readModelConfig(join(dir, 'config.json'));
+  const index = await readIndex(dir);
+  const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
+  return index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
+}
+
+const readIndex = (dir: string): Promise<string | undefined> =>
+  readFile(join(dir, INDEX_FILE), 'utf8').catch(() => undefined);
