@@ -201,15 +201,16 @@ const SECTIONS = {
     }),
     speculate: option('speculate', choice('auto', 'mtp', 'lookup', 'off'), {
       default: 'auto',
-      help: "what drafts tokens ahead: the model's MTP module, repetitions in the text, whichever there is, or nothing",
+      help: "what drafts tokens ahead: the model's MTP module, repetitions in texts, whichever promises more, or nothing",
       more:
-        'A pass verifies drafted tokens together, so answers are the same and come sooner. `auto` takes the MTP module where ' +
-        'the model has one, and else the text.',
+        'A pass verifies drafted tokens together, so answers are the same and come sooner. `lookup` drafts what followed the last ' +
+        'tokens before, in the request or in recent answers to the same API key or address ' +
+        '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
-    // More are hardly ever all accepted.
-    maxDrafts: option('max-drafts', integer(1, 16), {
-      default: '4',
-      help: 'tokens drafted ahead per sequence at most; fewer where more do not pay',
+    // Repeated text is right for long, and trees are wide; more are seldom worth their rows.
+    maxDrafts: option('max-drafts', integer(1, 64), {
+      default: '32',
+      help: 'tokens drafted ahead per sequence at most, alternatives among them; fewer where more do not pay',
     }),
   },
 

@@ -26,6 +26,7 @@ import {
   type HeldAddress,
   holdAddress,
   type HttpAccess,
+  isScopeIn,
   type SamplingDefaults,
   type StartProgress,
   tokenizerCodec,
@@ -141,6 +142,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { port } = held;
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
+  access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;

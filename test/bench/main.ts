@@ -12,6 +12,7 @@ import { benchNetwork } from './network/network.ts';
 import { NETWORK_HELP, NetworkUsageError, parseNetworkOptions } from './network/options.ts';
 import { benchPromptLaps } from './prompt-laps.ts';
 import { benchQuants } from './quants.ts';
+import { benchRepetition } from './repetition/repetition.ts';
 import { benchStripes } from './stripes.ts';
 import { benchSwarm } from './swarm.ts';
 import { benchWasm } from './wasm.ts';
@@ -26,6 +27,7 @@ const HELP = `npm run bench -- [suite] [options]
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
+  repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   head             drawing tokens from a vocabulary of 151,936: ms a pass, and the event loop under 64 streams
@@ -47,6 +49,7 @@ const SUITES = [
   'laps',
   'stripes',
   'swarm',
+  'repetition',
   'quants',
   'wasm',
   'head',
@@ -98,6 +101,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('engine')) await benchEngine({ repeats, json, quant });
   if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
+  if (suites.includes('repetition')) await benchRepetition({ json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });
   if (suites.includes('grammar')) await benchGrammar({ json });

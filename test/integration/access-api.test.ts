@@ -202,7 +202,11 @@ describe('the API with keys', () => {
       reload(withToken('another-key'));
       expect(await reusedBy('another-key', '203.0.113.1')).toBe(0);
 
+      // Drafts are made from the answers of one key, which go with it.
+      const { speculation } = coordinator.scheduler;
+      expect(speculation.answersBytes).toBeGreaterThan(0);
       reload({ ...RULES, apiKeys: undefined });
+      expect(speculation.answersBytes).toBe(0);
       expect(await reusedBy('-', '203.0.113.1')).toBe(0);
       expect(await reusedBy('-', '203.0.113.1')).toBe(whole);
       expect(await reusedBy('-', '203.0.113.2')).toBe(0);

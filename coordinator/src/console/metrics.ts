@@ -61,6 +61,10 @@ const SCHEDULER: Metrics<Scheduler> = {
     'Drafting calls that failed; passes go on without drafts.',
     (s) => s.speculation.failures,
   ],
+  shoal_draft_answers_bytes: [
+    'Memory of recent answers, from which drafts are made for the same API key or address.',
+    (s) => s.speculation.answersBytes,
+  ],
   shoal_passes_per_token: [
     'Passes per generated token since startup; below 1 if drafts were accepted.',
     (s) => s.passesPerToken ?? Number.NaN,

@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
+import type { AccessPolicy, ApiKey } from '../access/access-file.ts';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ParsedRequest } from './requests/parsed-request.ts';
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
+const KEY_SCOPE = 'key ';
 const FREE: AnswerHold = { onToken: () => {}, release: () => {} };
 
 /** The name of the API key that a request was made with, for logs. */
@@ -23,21 +25,32 @@ export function clientOf(request: FastifyRequest, access: HttpAccess | undefined
 }
 
 /**
- * Whose earlier prompts a request may start from: those of its API key, or of its address where no keys are required. The time
- * to the first token reveals whether it did, and so whether somebody in the scope has sent the same prompt. The scope is the key's
- * digest, since the access file may give its name to somebody else later.
+ * Whose earlier prompts a request may start from, and from whose earlier answers its tokens may be drafted: those of its API key,
+ * or of its address where no keys are required. The time to its tokens reveals whether it did, and so whether somebody in the
+ * scope has asked alike. The scope is the key's digest, since the access file may give its name to somebody else later.
  *
  * Without keys, each web page is by itself too, or any site could find out what its visitor has asked: a page cannot send another
  * Origin than its own, nor a POST without one. Our own pages are no exception, since a name that leads here may be a stranger's.
  */
 export function cacheScopeOf(request: FastifyRequest, access: HttpAccess | undefined): string | undefined {
   const key = uses.get(request)?.key;
-  if (key) return `key ${key.digest.toString('hex')}`;
+  if (key) return scopeOfKey(key);
   const client = clientOf(request, access);
   const { origin } = request.headers;
   if (origin === undefined) return client;
   // Its digest, since a client may send a long one.
   return `${client ?? 'anyone'} page ${createHash('sha256').update(origin).digest('hex')}`;
+}
+
+/** Whether requests of a scope may still come under a policy: its key is there, or no keys are required. */
+export function isScopeIn({ apiKeys }: Pick<AccessPolicy, 'apiKeys'>): (scope: string) => boolean {
+  if (!apiKeys) return (scope) => !scope.startsWith(KEY_SCOPE);
+  const scopes = new Set(apiKeys.map(scopeOfKey));
+  return (scope) => scopes.has(scope);
+}
+
+function scopeOfKey({ digest }: ApiKey): string {
+  return KEY_SCOPE + digest.toString('hex');
 }
 
 /** Checks API keys under /v1 and admin tokens at /metrics, where they are required, before a body is read. */

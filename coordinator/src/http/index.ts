@@ -1,3 +1,4 @@
+export { isScopeIn } from './api-access.ts';
 export { buildHttpServer } from './server.ts';
 export { DEFAULT_HTTP_LIMITS, type HttpAccess, type HttpDeps, type HttpLimits, type SamplingDefaults } from './deps.ts';
 export { tokenizerCodec } from './codec.ts';

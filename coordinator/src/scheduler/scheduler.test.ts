@@ -307,6 +307,7 @@ describe('on a paged KV cache', () => {
       allocatedBytes: 0,
       append: (count: number) => pages.append(count),
       truncate: (length: number) => pages.truncate(length),
+      keep: (length: number, slots: readonly number[]) => pages.truncate(length + slots.length),
       free: () => pages.close(),
     });
     const shoal = new Scheduler({

@@ -21,7 +21,7 @@ function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
   const forward = {
     config: { maxPositionEmbeddings: 4096, eosTokenIds: [], numHiddenLayers: LAPS, layerKinds: layerKinds() },
     lendPages: () => undefined,
-    newSequence: () => ({ length: 0, allocatedBytes: 0, truncate: () => {}, free: () => {} }),
+    newSequence: () => ({ length: 0, allocatedBytes: 0, truncate: () => {}, keep: () => {}, free: () => {} }),
     forward: async (rows: readonly EngineRow[]) => {
       passes.push(rows.length);
       vi.advanceTimersByTime(passMs(rows.length));

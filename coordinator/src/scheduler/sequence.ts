@@ -90,7 +90,7 @@ export class Sequence {
 
   /** Rows to compute before its next token can be chosen, drafts included. */
   get rowsAhead(): number {
-    return this.ids.length - (this.cache?.length ?? 0) + (this.speculation?.drafts.length ?? 0);
+    return this.ids.length - (this.cache?.length ?? 0) + (this.speculation?.drafts.tokens.length ?? 0);
   }
 
   /** Usage so far, sent along with tokens. */

@@ -1,11 +1,17 @@
-import type { KvCache } from './kv-cache.ts';
+import type { KvCache, RowSlots } from './kv-cache.ts';
 import type { AttentionSpan, LayerAttention } from './model-config.ts';
 import type { RopeAngles } from './rope.ts';
 
-/** A row's position in its sequence, and that sequence's cache. */
+/** A row's position in its sequence, that sequence's cache, and where in it the last positions lie, as `RowSlots` says. */
 export interface RowPlace {
   position: number;
   cache: KvCache;
+  slots?: RowSlots;
+}
+
+/** Where a row's own keys and values lie. */
+export function slotOf({ position, slots }: Pick<RowPlace, 'position' | 'slots'>): number {
+  return slots?.at(-1) ?? position;
 }
 
 export interface AttentionInput {

@@ -13,6 +13,11 @@ export interface SequenceCache {
   readonly allocatedBytes: number;
   /** Forgets all positions from `length` on. */
   truncate(length: number): void;
+  /**
+   * Keeps the first `length` positions and then those in `slots` (ascending), which become the next ones; forgets the rest. So
+   * of a tree of rows one path is kept.
+   */
+  keep(length: number, slots: readonly number[]): void;
   /** Frees all memory. Not to be used afterwards. */
   free(): void;
 }

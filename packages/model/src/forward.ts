@@ -1,5 +1,5 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import type { KvCache } from './kv-cache.ts';
+import type { KvCache, RowSlots } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
@@ -30,6 +30,7 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: Cache;
+  slots?: RowSlots;
 }
 
 export interface ForwardResult {

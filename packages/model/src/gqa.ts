@@ -1,4 +1,4 @@
-import { type Attention, type AttentionInput, firstVisible, type RowPlace } from './attention.ts';
+import { type Attention, type AttentionInput, firstVisible, type RowPlace, slotOf } from './attention.ts';
 import { addBias } from './expert.ts';
 import { addWeighted, dot, linear, rmsNorm, softmax } from './math.ts';
 import type { GqaConfig, LayerAttention } from './model-config.ts';
@@ -81,10 +81,10 @@ function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: Atten
   const v = addBias(linear(x, weights.vProj, rows.length, hiddenSize, width), weights.biases.v);
   const values = clip(config, v);
   const both = new Float32Array(2 * width);
-  for (const [r, { position, cache }] of rows.entries()) {
+  for (const [r, row] of rows.entries()) {
     both.set(keys.subarray(r * width, (r + 1) * width));
     both.set(values.subarray(r * width, (r + 1) * width), width);
-    cache.write(cacheLayer, position, both, 0);
+    row.cache.write(cacheLayer, slotOf(row), both, 0);
   }
 }
 
@@ -110,11 +110,11 @@ function attend(
   config: GqaConfig,
   { sinks }: GqaWeights,
   query: Float32Array,
-  { position, cache }: RowPlace,
+  { position, cache, slots }: RowPlace,
   { cacheLayer, layer }: AttentionInput,
 ): Float32Array {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, softmaxScale } = config;
-  const segments = cache.segments(cacheLayer, position + 1);
+  const segments = cache.segments(cacheLayer, position + 1, slots);
   const first = firstVisible(layer.span, position);
   const width = 2 * kvHeads * headDim;
   const mixed = new Float64Array(heads * headDim);

@@ -38,7 +38,7 @@ export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayer
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
-export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
+export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';

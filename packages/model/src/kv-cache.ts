@@ -29,6 +29,25 @@ export function checkTruncate(held: number, length: number): void {
   throw new RangeError(`KV cache: cannot truncate ${held} positions to ${length}`);
 }
 
+/** Throws a RangeError unless a cache of `held` positions can keep `length` of them and those in `slots`. */
+export function checkKeep(held: number, length: number, slots: readonly number[]): void {
+  checkTruncate(held, length);
+  let before = length - 1;
+  for (const slot of slots) {
+    if (!Number.isInteger(slot) || slot <= before || slot >= held)
+      throw new RangeError(`KV cache: cannot keep ${length} of ${held} positions and then ${slots.join(', ')}`);
+    before = slot;
+  }
+}
+
+/**
+ * For a row that may follow other rows than those before it, as in a tree of drafts: where in the cache the last positions lie,
+ * ascending; those before them are in their own places. The last is the row's own, the next that is free. Without it, all
+ * positions up to the row's are in their own places. Either way its result has the same bits. Windows give pages back when a
+ * call begins, so with windows the rows of a tree are in one call.
+ */
+export type RowSlots = readonly number[] | undefined;
+
 /** Consecutive positions of one layer. */
 export interface CacheSegment {
   /** Position of the first. */
@@ -84,6 +103,17 @@ export class KvCache {
     this.#chunks.length = Math.ceil(length / CHUNK_POSITIONS);
   }
 
+  /** As `SequenceCache.keep`. */
+  keep(length: number, slots: readonly number[]): void {
+    checkKeep(this.#length, length, slots);
+    for (const [i, from] of slots.entries()) {
+      const to = length + i;
+      if (from === to) continue;
+      for (let layer = 0; layer < this.numLayers; layer++) this.write(layer, to, this.#values(layer, from, 1), 0);
+    }
+    this.truncate(length + slots.length);
+  }
+
   free(): void {
     this.truncate(0);
   }
@@ -100,15 +130,26 @@ export class KvCache {
     chunk.set(source.subarray(start, start + this.width), row * this.width);
   }
 
-  /** One layer's first `length` positions, in order. Views, valid until the cache is truncated. */
-  segments(layer: number, length: number): CacheSegment[] {
+  /**
+   * One layer's first `length` positions, in order, of which the last lie in `slots` and the others in their own places. Views,
+   * valid until the cache is truncated.
+   */
+  segments(layer: number, length: number, slots: readonly number[] = []): CacheSegment[] {
     const segments: CacheSegment[] = [];
-    for (let start = 0; start < length; start += CHUNK_POSITIONS) {
-      const count = Math.min(CHUNK_POSITIONS, length - start);
-      const from = layer * CHUNK_POSITIONS * this.width;
-      const values = this.#chunks[start / CHUNK_POSITIONS]!.subarray(from, from + count * this.width);
-      segments.push({ start, count, values });
+    const inPlace = length - slots.length;
+    for (let start = 0; start < inPlace; start += CHUNK_POSITIONS) {
+      const count = Math.min(CHUNK_POSITIONS, inPlace - start);
+      segments.push({ start, count, values: this.#values(layer, start, count) });
     }
+    for (const [i, slot] of slots.entries())
+      segments.push({ start: inPlace + i, count: 1, values: this.#values(layer, slot, 1) });
     return segments;
+  }
+
+  /** Views of positions of one chunk, [count, width]. */
+  #values(layer: number, first: number, count: number): Float32Array {
+    const row = layer * CHUNK_POSITIONS + (first % CHUNK_POSITIONS);
+    const chunk = this.#chunks[Math.floor(first / CHUNK_POSITIONS)]!;
+    return chunk.subarray(row * this.width, (row + count) * this.width);
   }
 }

@@ -3,6 +3,7 @@ import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './d
 import { swigluExpert } from './expert.ts';
 import { gate } from './gate.ts';
 import { gqa } from './gqa.ts';
+import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
 import { mla } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
@@ -69,19 +70,20 @@ interface GrowingCache {
 const inPass = new WeakSet<GrowingCache>();
 
 /**
- * Checks that the rows of each sequence are contiguous and start at its cache's length and that no other pass has the sequence,
+ * Checks that the rows of each sequence take the slots from its cache's length on and that no other pass has the sequence,
  * and makes room for them. Throws a RangeError naming the row, before anything has changed.
  */
 export function claimPositions<Cache extends GrowingCache>(
   { maxPositionEmbeddings }: Pick<ModelConfig, 'maxPositionEmbeddings'>,
-  rows: readonly { position: number; cache: Cache }[],
+  rows: readonly { position: number; cache: Cache; slots?: RowSlots }[],
 ): Claim {
   const lengths = new Map<Cache, { before: number; next: number }>();
-  for (const [r, { position, cache }] of rows.entries()) {
+  for (const [r, { position, cache, slots }] of rows.entries()) {
     if (inPass.has(cache))
       throw new RangeError(`row ${r}: its sequence is in another pass; await that before its next positions`);
     const length = lengths.get(cache) ?? { before: cache.length, next: cache.length };
-    if (position !== length.next) {
+    if (slots) checkSlots(r, position, slots, length.next);
+    else if (position !== length.next) {
       throw new RangeError(`row ${r}: position ${position}, but its sequence continues at ${length.next}`);
     }
     if (position >= maxPositionEmbeddings) {
@@ -106,6 +108,18 @@ export function claimPositions<Cache extends GrowingCache>(
     throw error;
   }
   return { release, rollback };
+}
+
+/** Throws a RangeError unless these slots are ascending, none lies before its position, and the last is the next free one. */
+function checkSlots(r: number, position: number, slots: readonly number[], next: number): void {
+  const first = position - slots.length + 1;
+  const inOrder = slots.every(
+    (slot, i) => Number.isInteger(slot) && slot >= first + i && (i === 0 || slot > slots[i - 1]!),
+  );
+  if (first >= 0 && inOrder && slots.at(-1) === next) return;
+  throw new RangeError(
+    `row ${r}: slots ${slots.join(', ')} for position ${position}, but the next free slot is ${next}`,
+  );
 }
 
 /** Opens a pass over a batch: claims its positions and computes its angles. Throws as `claimPositions` does. */

@@ -1,4 +1,4 @@
-import type { Attention, AttentionInput, RowPlace } from './attention.ts';
+import { type Attention, type AttentionInput, type RowPlace, slotOf } from './attention.ts';
 import { addWeighted, linear, rmsNorm, softmax } from './math.ts';
 import type { MlaConfig } from './model-config.ts';
 import { rotate } from './rope.ts';
@@ -73,11 +73,11 @@ function writeLatents(
   const { kvLoraRank } = config;
   const width = kvLoraRank + config.qkRopeHeadDim;
   const a = linear(x, weights.kvAProjWithMqa, rows.length, hiddenSize, width);
-  for (const [r, { position, cache }] of rows.entries()) {
+  for (const [r, row] of rows.entries()) {
     const latent = a.subarray(r * width, r * width + kvLoraRank);
     latent.set(rmsNorm(latent, weights.kvALayernorm, 1, LATENT_NORM_EPS));
     rotate(a, r * width + kvLoraRank, angles, r);
-    cache.write(cacheLayer, position, a, r * width);
+    row.cache.write(cacheLayer, slotOf(row), a, r * width);
   }
 }
 
@@ -111,12 +111,12 @@ function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array): Fl
 function attend(
   config: MlaConfig,
   absorbed: Float32Array,
-  { position, cache }: RowPlace,
+  { position, cache, slots }: RowPlace,
   cacheLayer: number,
 ): Float32Array {
   const { numAttentionHeads: heads, qkRopeHeadDim: rope, kvLoraRank, softmaxScale } = config;
   const length = position + 1;
-  const segments = cache.segments(cacheLayer, length);
+  const segments = cache.segments(cacheLayer, length, slots);
   /** [numHeads, length], scores and then probabilities. */
   const p = new Float64Array(heads * length);
   for (const { start, count, values } of segments) {

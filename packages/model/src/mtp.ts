@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { embed, type ForwardResult, head, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
-import type { KvCache } from './kv-cache.ts';
+import type { KvCache, RowSlots } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import { checkQueries, settleMasks } from './token-query.ts';
@@ -16,6 +16,7 @@ export interface MtpRow<Cache = KvCache> extends HeadRow {
   position: number;
   /** A cache of the module's own layer: `new KvCache(config, 1)`. */
   cache: Cache;
+  slots?: RowSlots;
 }
 
 /**

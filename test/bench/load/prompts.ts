@@ -4,12 +4,21 @@ import type { Tokenizer } from '@shoal/model';
 import type { ClientRequest } from './client.ts';
 import type { PlannedRequest } from './workload.ts';
 
-const HELD_OUT = join(import.meta.dirname, '../../golden/fixtures/held-out.txt');
+const FIXTURES = join(import.meta.dirname, '../../golden/fixtures');
 const STORY_END = '<|endoftext|>';
 
 /** Stories that were not in the default model's training data. */
 export function heldOutStories(): string[] {
-  const stories = readFileSync(HELD_OUT, 'utf8').split(STORY_END);
+  return storiesOf('held-out.txt');
+}
+
+/** Fables in the words of another time, which the default model finds hard. */
+export function fables(): string[] {
+  return storiesOf('aesop.txt');
+}
+
+function storiesOf(name: string): string[] {
+  const stories = readFileSync(join(FIXTURES, name), 'utf8').split(STORY_END);
   return stories.map((story) => story.trim()).filter((story) => story.length > 0);
 }
 

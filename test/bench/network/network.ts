@@ -11,6 +11,7 @@ import type { NetworkOptions, NetworkPart } from './options.ts';
 import { oneStreamRows } from './one-stream.ts';
 import { overlapRows } from './overlap.ts';
 import { speculationRows } from './speculation.ts';
+import { treeRows } from './trees.ts';
 
 const TABS = 2;
 
@@ -28,6 +29,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
     'one-stream': () => oneStreamRows(rig, watch, repeats, laps),
     'first-tokens': () => firstTokenRows(repeats),
     speculation: () => speculationRows(repeats),
+    trees: () => treeRows(),
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),
     loop: () => loopRows({ rig, watch, clients }),

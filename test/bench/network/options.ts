@@ -1,6 +1,15 @@
 import { parseArgs } from 'node:util';
 
-const NETWORK_PARTS = ['one-stream', 'first-tokens', 'speculation', 'many-streams', 'overlap', 'loop', 'soak'] as const;
+const NETWORK_PARTS = [
+  'one-stream',
+  'first-tokens',
+  'speculation',
+  'trees',
+  'many-streams',
+  'overlap',
+  'loop',
+  'soak',
+] as const;
 export type NetworkPart = (typeof NETWORK_PARTS)[number];
 
 export interface NetworkOptions {

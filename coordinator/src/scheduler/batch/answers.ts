@@ -20,46 +20,48 @@ export class Answers {
   }
 
   /**
-   * Advances a sequence after a pass has computed its rows. Returns how many of its drafts were right; its cache then ends with
-   * the last right one. Throws if a row has an error instead of an answer, or a constraint fails.
+   * Advances a sequence after a pass has computed its rows, and notes which of its drafts were right; its cache then ends with the
+   * last one. Throws if a row has an error instead of an answer, or a constraint fails.
    */
-  advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {
+  advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): void {
     const { sequence, numRows, startLength, drafts } = entry;
-    if (sequence.finished) return 0;
-    const known = numRows - drafts.length;
+    if (sequence.finished) return;
+    const known = numRows - drafts.tokens.length;
     const isWhole = startLength + known === sequence.ids.length;
     for (let i = 0; i < known - 1; i++) settle(entry, i);
     if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
       this.#collectPrompt(entry, answers);
     }
-    let accepted = 0;
     if (!isWhole || sequence.request.maxTokens === 0) {
       settle(entry, known - 1);
       if (isWhole) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
     } else {
       this.tokenPasses++;
-      sequence.speculation?.countPass(drafts.length);
-      accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, answers));
+      sequence.speculation?.countPass(drafts.tokens.length);
+      entry.accepted = verifyDrafts(drafts, (node) => this.#take(entry, known + node, node >= 0, answers));
     }
-    sequence.cache!.truncate(startLength + known + accepted);
+    const firstDraft = startLength + known;
+    sequence.cache!.keep(
+      firstDraft,
+      entry.accepted.map((node) => firstDraft + node),
+    );
     sequence.pages?.commit(sequence.ids);
-    return accepted;
   }
 
   /**
-   * Takes the token after one of the entry's rows, with `accepted` drafts right so far, and hands it to the reader. Returns
+   * Takes the token after one of the entry's rows, which may be that of a right draft, and hands it to the reader. Returns
    * undefined if the answer has ended.
    */
   #take(
     entry: BatchEntry,
     row: number,
-    accepted: number,
+    isDraft: boolean,
     answers: readonly (RowAnswer | undefined)[],
   ): number | undefined {
     const { sequence, firstRow } = entry;
     const { request, speculation } = sequence;
     settle(entry, row);
-    if (speculation && accepted > 0) speculation.usage.accepted++;
+    if (speculation && isDraft) speculation.usage.accepted++;
     this.chosen++;
     const answer = answerOf(answers, firstRow + row);
     const { tokenId } = answer;

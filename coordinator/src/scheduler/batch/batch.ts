@@ -1,8 +1,9 @@
-import type { EngineRow, RowAnswer, TokenMask, TokenQuery } from '@shoal/model';
+import type { EngineRow, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
+import { type DraftTree, NO_DRAFTS, pathTo, slotsOf } from '../speculation/draft-tree.ts';
 
 /** The rows of one sequence in a pass. */
 export interface BatchEntry {
@@ -13,7 +14,9 @@ export interface BatchEntry {
   /** Cache length before the pass. */
   startLength: number;
   /** The guessed tokens of its last rows. */
-  drafts: readonly number[];
+  drafts: DraftTree;
+  /** The right ones among them, once the sequence has advanced. */
+  accepted: readonly number[];
   /** By row; empty if no notes are needed. */
   notes: readonly RowNotes[];
 }
@@ -41,21 +44,38 @@ export function assembleBatch(
     const cache = sequence.cache!;
     const start = cache.length;
     const prefilling = sequence.state === 'prefill';
-    const drafts = prefilling ? [] : (sequence.speculation?.drafts ?? []);
-    const numRows = prefilling ? (promptRows.get(sequence) ?? 0) : 1 + drafts.length;
+    const drafts = prefilling ? NO_DRAFTS : (sequence.speculation?.drafts ?? NO_DRAFTS);
+    const numDrafts = drafts.tokens.length;
+    const numRows = prefilling ? (promptRows.get(sequence) ?? 0) : 1 + numDrafts;
     if (numRows === 0) continue;
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
-    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
+    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, accepted: [], notes });
     const { ids } = sequence;
+    const numKnown = numRows - numDrafts;
     const masks = start + numRows >= ids.length ? masksAfter(sequence, drafts) : [];
-    for (let position = start; position < start + numRows; position++) {
-      const tokenId = ids[position] ?? drafts[position - ids.length]!;
-      const coming = masks[position - (ids.length - 1)];
+    for (let row = 0; row < numRows; row++) {
+      const place = placeOf(drafts, row - numKnown, start + numKnown);
+      const { position, text, slots } = place ?? { position: start + row, text: [], slots: undefined };
+      const tokenId = text.at(-1) ?? ids[position]!;
+      const coming = masks[start + row - (ids.length - 1)];
       const mask = coming && grace.limit(coming);
-      rows.push({ tokenId, position, cache, query: queryAt(sequence, position, drafts), mask });
+      rows.push({ tokenId, position, cache, slots, query: queryAt(sequence, position, text), mask });
     }
   }
   return { rows, entries };
+}
+
+/** Of a draft's row: its position, the drafts up to it, and where they lie; undefined for −1 and less. `first` is the first draft's position. */
+function placeOf(
+  drafts: DraftTree,
+  node: number,
+  first: number,
+): { position: number; text: number[]; slots: RowSlots } | undefined {
+  if (node < 0) return undefined;
+  const path = pathTo(drafts, node);
+  const position = first + path.length - 1;
+  const slots = path.map((each) => first + each);
+  return { position, text: path.map((each) => drafts.tokens[each]!), slots: slotsOf(slots, position) };
 }
 
 /**
@@ -64,20 +84,20 @@ export function assembleBatch(
  */
 export function inTime(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): BatchEntry | undefined {
   const { sequence, firstRow, numRows, startLength, drafts } = entry;
-  const before = numRows - drafts.length - 1;
+  const before = numRows - drafts.tokens.length - 1;
   if (!(answers[firstRow + before] instanceof LateAnswer)) return entry;
   sequence.constraint!.wasLate();
   sequence.cache!.truncate(startLength + before);
-  return before > 0 ? { ...entry, numRows: before, drafts: [] } : undefined;
+  return before > 0 ? { ...entry, numRows: before, drafts: NO_DRAFTS } : undefined;
 }
 
-/** The masks of a constrained answer's rows from its last known token on. */
-function masksAfter({ constraint, request }: Sequence, drafts: readonly number[]): Promise<TokenMask | undefined>[] {
-  return constraint && request.maxTokens > 0 ? constraint.masks(drafts) : [];
+/** The masks of a constrained answer's rows from its last known token on. Its drafts are a chain. */
+function masksAfter({ constraint, request }: Sequence, drafts: DraftTree): Promise<TokenMask | undefined>[] {
+  return constraint && request.maxTokens > 0 ? constraint.masks(drafts.tokens) : [];
 }
 
 /**
- * What the row at a position is asked for: the next token, drawn as it will be if the drafts before it are right, or the
+ * What the row at a position is asked for: the next token, drawn as it will be if the drafts up to it are right, or the
  * probability of the prompt's next token.
  */
 function queryAt(
@@ -92,7 +112,7 @@ function queryAt(
     return next === undefined ? undefined : { token: next, topLogprobs: request.promptTopLogprobs ?? topLogprobs ?? 0 };
   }
   if (maxTokens === 0) return undefined;
-  return { token: sampling.params(drafts.slice(0, ahead)), topLogprobs };
+  return { token: sampling.params(drafts), topLogprobs };
 }
 
 /** Collects what was requested for each row, and limits the rows of sequences with a device limit. */

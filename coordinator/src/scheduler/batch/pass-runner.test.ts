@@ -6,7 +6,9 @@ import { Occupancy } from './occupancy.ts';
 import { PassCosts, type PassTimes } from './pass-costs.ts';
 import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
+import { chain } from '../speculation/draft-tree.ts';
 import { StreamSpeculation } from '../speculation/stream.ts';
+import { newTextExperience, TextDrafter } from '../speculation/text-drafter.ts';
 
 /** Milliseconds of a pass's own work and lap, and of its drafts'. */
 const PASS = { ownMs: 7, lapMs: 20 };
@@ -57,7 +59,7 @@ it('PassRunner times a turn as the pass and the drafting after it, laps included
   const now = (): number => nowMs;
   const runner = runnerWith({
     forward,
-    answers: { advance: () => 0 } as unknown as Answers,
+    answers: { advance: () => {} } as unknown as Answers,
     speculation,
     costs,
     now,
@@ -76,16 +78,15 @@ it("PassRunner ends a sequence for a fault in a draft's row only if the draft is
   const drafting = (): Sequence => {
     const sequence = sequenceOf([1]);
     sequence.append(2);
-    sequence.cache = { length: 1, truncate: () => {} } as unknown as SequenceCache;
-    const ids = sequence.ids;
+    sequence.cache = { length: 1, keep: () => {} } as unknown as SequenceCache;
     sequence.speculation = new StreamSpeculation({
-      ids,
+      text: new TextDrafter(sequence.ids, newTextExperience()),
       lapsPerPass: 1,
       lapsPerDraft: 0,
       prior: () => () => 0.5,
       mtp: undefined,
     });
-    sequence.speculation.drafts = [5];
+    sequence.speculation.drafts = chain([5]);
     return sequence;
   };
   const isWrong = drafting();

@@ -67,7 +67,7 @@ export class PassRunner {
       costs.add(times);
       const finite = entries.filter(({ sequence, firstRow, numRows, drafts }) => {
         // A draft's row matters only if the draft is right: taking its answer then throws the fault.
-        const known = firstRow + numRows - drafts.length;
+        const known = firstRow + numRows - drafts.tokens.length;
         const fault = result.faults?.slice(firstRow, known).find((error) => error !== undefined);
         if (fault) abandon(sequence, fault);
         return !fault;
@@ -92,8 +92,8 @@ export class PassRunner {
     const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
     try {
-      const accepted = answers.advance(entry, rowAnswers);
-      speculation.judge(entry, accepted);
+      answers.advance(entry, rowAnswers);
+      speculation.judge(entry);
       const count = entry.sequence.completionTokens - before;
       if (count > 0) onTokens(entry.sequence, count);
     } catch (error) {
@@ -169,7 +169,7 @@ class PassWatch {
 
 /** Asks a slow constraint for its next masks, so that the sequence stays out of passes until they have come. */
 function askAhead({ finished, state, constraint, speculation }: Sequence): void {
-  if (!finished && state === 'decode' && constraint?.isSlow) constraint.masks(speculation?.drafts ?? []);
+  if (!finished && state === 'decode' && constraint?.isSlow) constraint.masks(speculation?.drafts.tokens ?? []);
 }
 
 /** Ends a sequence with an error; the other sequences and the process go on. */

@@ -11,6 +11,7 @@ interface Cache {
   length: number;
   allocatedBytes: number;
   truncate(): void;
+  keep(): void;
   free(): void;
 }
 
@@ -29,7 +30,13 @@ class VirtualScheduler {
 
   constructor(seed: number, maxBatch: number, maxQueue: number) {
     this.#rng = createRng(seed);
-    const newSequence = (): Cache => ({ length: 0, allocatedBytes: 0, truncate: () => {}, free: () => {} });
+    const newSequence = (): Cache => ({
+      length: 0,
+      allocatedBytes: 0,
+      truncate: () => {},
+      keep: () => {},
+      free: () => {},
+    });
     const forward = { lendPages: () => undefined, newSequence } as unknown as ForwardEngine;
     this.#maxQueue = maxQueue;
     const onAdmitted = (sequence: Sequence): void => {

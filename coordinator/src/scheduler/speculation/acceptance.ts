@@ -1,33 +1,50 @@
-/** A sequence's own experience outweighs the prior after this many drafts. */
+/** Experience outweighs the prior after this many drafts. */
 const PRIOR_WEIGHT = 4;
 
-/** How often a draft of each depth is right, given that those before it were. Old experience fades. */
-export class Acceptance {
-  readonly #prior: (depth: number) => number;
+/** How often drafts were right, by class (a whole number from 0). Old experience fades. */
+export class Rates {
+  readonly #prior: (which: number) => number;
   readonly #decay: number;
-  /** Decayed counts, by depth − 1. */
+  /** Decayed counts, by class. */
   readonly #judged: number[] = [];
   readonly #right: number[] = [];
 
-  /** `prior` gives the expected rate of a depth (from 1) without experience; `decay` is a draft's weight after the next one. */
-  constructor(prior: (depth: number) => number, decay: number) {
+  /** `prior` gives the expected rate of a class without experience; `decay` is a draft's weight after the next one. */
+  constructor(prior: (which: number) => number, decay: number) {
     this.#prior = prior;
     this.#decay = decay;
   }
 
+  judge(which: number, isRight: boolean): void {
+    this.#judged[which] = (this.#judged[which] ?? 0) * this.#decay + 1;
+    this.#right[which] = (this.#right[which] ?? 0) * this.#decay + (isRight ? 1 : 0);
+  }
+
+  rate(which: number): number {
+    const judged = this.#judged[which] ?? 0;
+    const right = this.#right[which] ?? 0;
+    return (right + PRIOR_WEIGHT * this.#prior(which)) / (judged + PRIOR_WEIGHT);
+  }
+}
+
+/** How often a draft of each depth is right, given that those before it were. */
+export class Acceptance {
+  readonly #rates: Rates;
+
+  /** `prior` gives the expected rate of a depth (from 1); see Rates. */
+  constructor(prior: (depth: number) => number, decay: number) {
+    this.#rates = new Rates((which) => prior(which + 1), decay);
+  }
+
   /** Records that the first `accepted` of `drafted` drafts were right; the next one was wrong, and the rest were not judged. */
   judge(drafted: number, accepted: number): void {
-    for (let depth = 1; depth <= Math.min(drafted, accepted + 1); depth++) {
-      this.#judged[depth - 1] = (this.#judged[depth - 1] ?? 0) * this.#decay + 1;
-      this.#right[depth - 1] = (this.#right[depth - 1] ?? 0) * this.#decay + (depth <= accepted ? 1 : 0);
-    }
+    for (let depth = 1; depth <= Math.min(drafted, accepted + 1); depth++)
+      this.#rates.judge(depth - 1, depth <= accepted);
   }
 
   /** Probability that the draft of this depth (from 1) is right, given that those before it are. */
   rate(depth: number): number {
-    const judged = this.#judged[depth - 1] ?? 0;
-    const right = this.#right[depth - 1] ?? 0;
-    return (right + PRIOR_WEIGHT * this.#prior(depth)) / (judged + PRIOR_WEIGHT);
+    return this.#rates.rate(depth - 1);
   }
 
   /** Probability that the drafts up to this depth are all right. */

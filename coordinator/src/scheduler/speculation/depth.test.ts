@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseDepths } from './depth.ts';
+import { bestRate, chooseDepths } from './depth.ts';
 
 describe('chooseDepths', () => {
   const stream = (rates: readonly number[], maxDrafts = rates.length) => ({
@@ -28,5 +28,14 @@ describe('chooseDepths', () => {
         { passMs: 100 + count, msPerRow: 1, draftMs: () => 2 },
       )[0];
     expect([1, 16, 64, 4000].map(many)).toEqual([3, 2, 1, 0]);
+  });
+});
+
+describe('bestRate', () => {
+  it('is that of the best depth, and of none where drafts do not pay', () => {
+    const stream = { maxDrafts: 2, reach: (depth: number) => [0.9, 0.1][depth - 1]! };
+    expect(bestRate(stream, { passMs: 10, msPerRow: 2, draftMs: () => 1 })).toBeCloseTo(1.9 / 13);
+    expect(bestRate(stream, { passMs: 10, msPerRow: 0, draftMs: () => 0 })).toBeCloseTo(0.2);
+    expect(bestRate(stream, { passMs: 1, msPerRow: 2, draftMs: () => 1 })).toBe(1);
   });
 });

@@ -24,37 +24,60 @@ export interface DepthCost {
  */
 export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): number[] {
   const deepest = streams.reduce((most, { maxDrafts }) => Math.max(most, maxDrafts), 0);
+  const rows = rowsOf(streams);
   let best = { depths: streams.map(() => 0), rate: rateOf(streams.length, cost.passMs) * LEAST_GAIN };
   let draftMs = 0;
   for (let depth = 1; depth <= deepest; depth++) {
     draftMs += cost.draftMs(depth);
-    const candidate = upTo(streams, depth, cost.passMs + draftMs, cost.msPerRow);
+    const upTo = rows.filter((row) => row.depth <= depth);
+    const candidate = fill(upTo, streams.length, cost.passMs + draftMs, cost.msPerRow);
     // Of equal rates the deeper one: before times are known, drafts are tried.
     if (candidate.rate >= best.rate) best = candidate;
   }
   return best.depths;
 }
 
-/** The best depths up to `maxDepth`: rows by falling probability, while they raise the rate. */
-function upTo(
-  streams: readonly DepthStream[],
-  maxDepth: number,
+/** Tokens per millisecond of one stream alone at the depth that is best for it. */
+export function bestRate({ maxDrafts, reach }: DepthStream, { passMs, msPerRow, draftMs }: DepthCost): number {
+  let [tokens, ms] = [1, passMs];
+  let best = rateOf(tokens, ms);
+  for (let depth = 1; depth <= maxDrafts; depth++) {
+    tokens += reach(depth);
+    ms += msPerRow + draftMs(depth);
+    best = Math.max(best, rateOf(tokens, ms));
+  }
+  return best;
+}
+
+interface Row {
+  stream: number;
+  depth: number;
+  reach: number;
+}
+
+/** All drafts by falling probability. Stable, and a sequence's rows fall in probability: none comes before those that it builds on. */
+function rowsOf(streams: readonly DepthStream[]): Row[] {
+  const rows = streams.flatMap(({ maxDrafts, reach }, stream) =>
+    Array.from({ length: maxDrafts }, (_, i) => ({ stream, depth: i + 1, reach: reach(i + 1) })),
+  );
+  return rows.sort((a, b) => b.reach - a.reach);
+}
+
+/** Takes rows while they raise the rate. */
+function fill(
+  rows: readonly Row[],
+  streams: number,
   baseMs: number,
   msPerRow: number,
 ): { depths: number[]; rate: number } {
-  const rows = streams.flatMap((stream, s) =>
-    Array.from({ length: Math.min(maxDepth, stream.maxDrafts) }, (_, i) => ({ s, reach: stream.reach(i + 1) })),
-  );
-  // Stable, and a sequence's rows fall in probability: none is taken before those that it builds on.
-  rows.sort((a, b) => b.reach - a.reach);
-  const depths = streams.map(() => 0);
-  let tokens = streams.length;
+  const depths = Array.from({ length: streams }, () => 0);
+  let tokens = streams;
   let ms = baseMs;
-  for (const { s, reach } of rows) {
+  for (const { stream, reach } of rows) {
     if (reach * ms < tokens * msPerRow) break;
     tokens += reach;
     ms += msPerRow;
-    depths[s]!++;
+    depths[stream]!++;
   }
   return { depths, rate: rateOf(tokens, ms) };
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PassCosts } from '../batch/pass-costs.ts';
 import { chooseDepths } from './depth.ts';
 import { StreamSpeculation } from './stream.ts';
+import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
 /** Costs of rows and drafts, with noise, and the streams' acceptance rates: tests the learned choice of depths. */
 interface World {
@@ -29,9 +30,10 @@ function run(
   const addPass = (rows: number, promptRows: number, ms: number): void =>
     costs.add({ rows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
   const prior = () => (depth: number) => (depth === 1 ? 0.85 : 0.5);
+  const text = new TextDrafter([], newTextExperience());
   const states = Array.from(
     { length: streams },
-    () => new StreamSpeculation({ ids: [], lapsPerPass: 5, lapsPerDraft: 0, prior, mtp: undefined }),
+    () => new StreamSpeculation({ text, lapsPerPass: 5, lapsPerDraft: 0, prior, mtp: undefined }),
   );
   for (let prompts = 0; prompts < streams; prompts++) {
     addPass(promptRows, promptRows, took(passMs + promptRows * rowMs) * (prompts === 0 ? cold : 1));

@@ -1,6 +1,7 @@
 import { createRng, sample } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Draws } from './draws.ts';
+import { chain, type DraftTree } from './draft-tree.ts';
 import { verifyDrafts } from './verify.ts';
 
 /**
@@ -46,8 +47,21 @@ const draft: Record<string, Draft> = {
   'the likeliest of the model itself': (after) => sample(MODEL[after]!, { temperature: 0, topP: 1, rng: () => 0 }),
 };
 
+/** The drafts, and beside each another one. */
+function branched(drafts: readonly number[]): DraftTree {
+  const { parents } = chain(drafts);
+  return {
+    tokens: [...drafts, ...drafts.map((draft) => (draft + 1) % MODEL.length)],
+    parents: [...parents, ...parents],
+  };
+}
+
 /** A text of N transitions with three drafts a pass, and the share of first drafts that were right. */
-function write(by: Draft, seed: number): { text: number[]; right: number } {
+function write(
+  by: Draft,
+  seed: number,
+  shape: (drafts: readonly number[]) => DraftTree = chain,
+): { text: number[]; right: number } {
   const draws = new Draws(createRng(seed));
   const noise = createRng(seed + 1);
   const text = [0];
@@ -55,13 +69,13 @@ function write(by: Draft, seed: number): { text: number[]; right: number } {
   while (text.length <= N) {
     const drafts: number[] = [];
     for (let ahead = 0; ahead < 3; ahead++) drafts.push(by(drafts.at(-1) ?? text.at(-1)!, ahead, draws, noise));
-    const accepted = verifyDrafts(drafts, () => {
+    const accepted = verifyDrafts(shape(drafts), () => {
       const rng = (): number => draws.next();
       text.push(sample(MODEL[text.at(-1)!]!, { temperature: TEMPERATURE, topP: 1, rng }));
       return text.at(-1);
     });
     passes++;
-    if (accepted > 0) right++;
+    if (accepted.length > 0) right++;
   }
   return { text, right: right / passes };
 }
@@ -81,13 +95,14 @@ function chiSquare(text: readonly number[]): number {
 describe('sampled tokens', () => {
   it.each(Object.keys(draft))('have the model’s distribution, whatever was drafted: %s', (name) => {
     expect(chiSquare(write(draft[name]!, 11).text)).toBeLessThan(CRITICAL);
+    expect(chiSquare(write(draft[name]!, 11, branched).text)).toBeLessThan(CRITICAL);
   });
 
   it.each(Object.keys(draft))('are those of the seed without drafts: %s', (name) => {
     const rng = createRng(12);
     const plain = [0];
     while (plain.length < 500) plain.push(sample(MODEL[plain.at(-1)!]!, { temperature: TEMPERATURE, topP: 1, rng }));
-    expect(write(draft[name]!, 12).text.slice(0, 500)).toEqual(plain);
+    for (const shape of [chain, branched]) expect(write(draft[name]!, 12, shape).text.slice(0, 500)).toEqual(plain);
   });
 
   it('would show a wrong rule: a refused draft’s token drawn again from all, the draft among them', () => {

@@ -8,9 +8,14 @@ import { GenerationError } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
-import { chooseDepths } from './depth.ts';
+import { Confidence } from './confidence.ts';
+import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
+import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
+import { RecentAnswers } from './recent-answers.ts';
+import { chooseNodes, leastChance, type ShapeCost } from './shape.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
+import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
 export interface SpeculationOptions {
   forward: ForwardEngine;
@@ -47,19 +52,41 @@ const MTP_FIRST_PRIOR = 0.85;
 /** Expected of all other drafts before there is experience: they are tried, and soon given up if they fail. */
 const PRIOR = 0.5;
 
+/** How far ahead the MTP module drafts while it is not known what a call of it costs. */
+const FIRST_DEPTH = 4;
+/** Drafts of an answer with a constraint: each takes a mask, which may take 4 ms at a vocabulary of 151,936 (ADR 26). */
+const MAX_CONSTRAINED = 16;
+
 /** A sequence of the next pass, and where its drafts may come from. */
-interface Candidate {
+interface Candidate extends DepthStream {
   sequence: Sequence;
   state: StreamSpeculation;
   source: string;
-  maxDrafts: number;
+  /** Nodes of its tree at most; `maxDrafts` is how far ahead. */
+  limit: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
 
+/** What the next pass is to verify for one sequence. */
+interface Chosen {
+  candidate: Candidate;
+  /** How far ahead drafts are made. */
+  depth: number;
+  /** How far they are verified even if that does not pay. */
+  leastDepth: number;
+}
+
+/** The next pass's drafts, and what it costs and gives without those that the MTP module is yet to make. */
+interface Choice {
+  bySequence: ReadonlyMap<Sequence, Chosen>;
+  cost: ShapeCost;
+}
+
 /**
  * Speculative decoding: drafts of the next tokens go into a pass beside the last known one. Every right one saves a pass, and
- * with it one lap for each MoE layer. `chooseDepths` weighs how many pay; `verifyDrafts` keeps the answer the same.
+ * with it one lap for each MoE layer. `chooseDepths` weighs how far ahead drafts pay, `chooseNodes` which of them; `verifyDrafts` keeps
+ * the answer the same.
  */
 export class Speculation {
   readonly counts: Readonly<Record<DraftKind, DraftCounts>> = {
@@ -71,6 +98,8 @@ export class Speculation {
   readonly #options: SpeculationOptions;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
+  readonly #confidence = new Confidence();
+  readonly #recent = new RecentAnswers();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
@@ -78,7 +107,11 @@ export class Speculation {
     const { forward, mode, hasMtpExperts } = options;
     if (mode !== 'auto' && mode !== 'mtp') return;
     if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
-      this.#mtp = new MtpDrafter({ ...options, onFailure: (error) => this.#failed(error) });
+      this.#mtp = new MtpDrafter({
+        ...options,
+        confidence: this.#confidence,
+        onFailure: (error) => this.#failed(error),
+      });
     } else if (mode === 'mtp') {
       const lacks = hasMtpExperts ? 'the model has no MTP module' : '--mtp-experts off leaves it without experts';
       throw new UsageError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
@@ -90,6 +123,11 @@ export class Speculation {
     return this.#mtp ? this.#options.forward.mtpKvBytesPerToken : 0;
   }
 
+  /** What is kept of ended answers, in bytes. */
+  get answersBytes(): number {
+    return this.#recent.bytes;
+  }
+
   /** Drafts of every kind and depth since start, and the right ones among them. */
   get totals(): { drafted: number; accepted: number } {
     const sum = (which: 'drafted' | 'accepted'): number =>
@@ -98,11 +136,11 @@ export class Speculation {
   }
 
   /** The speculation of a new sequence; undefined if nothing is to be drafted for it. */
-  begin({ ids, request }: Sequence): StreamSpeculation | undefined {
+  begin(sequence: Sequence): StreamSpeculation | undefined {
     const { mode, lapsPerPass, lapsPerDraft } = this.#options;
-    if (mode === 'off' || request.speculate === false) return undefined;
+    if (mode === 'off' || sequence.request.speculate === false) return undefined;
     return new StreamSpeculation({
-      ids,
+      text: this.#textsFor(sequence),
       lapsPerPass,
       lapsPerDraft,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
@@ -110,17 +148,34 @@ export class Speculation {
     });
   }
 
-  /** Takes note that the first `accepted` drafts of the entry were right. */
-  judge({ sequence, drafts }: BatchEntry, accepted: number): void {
+  /** Drops the answers of scopes that are not to be kept (`GenerationRequest.cacheScope`). */
+  keepAnswersOf(isKept: (scope: string) => boolean): void {
+    this.#recent.keepOnly(isKept);
+  }
+
+  /** Takes note of which drafts of the entry were right. */
+  judge({ sequence, drafts, accepted }: BatchEntry): void {
     const state = sequence.speculation;
     if (!state) return;
-    // Only for this sequence: others' drafts need not fit its constraint.
-    state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
-    this.#experienceOf(state.source).judge(drafts.length, accepted);
-    const { drafted, accepted: right } = this.counts[state.kind];
-    for (let i = 0; i < drafts.length; i++) {
-      drafted[i] = (drafted[i] ?? 0) + 1;
-      right[i] = (right[i] ?? 0) + (i < accepted ? 1 : 0);
+    const last = accepted.at(-1) ?? -1;
+    // One of the drafts after each right one was right, up to the last: none of those after it was.
+    const tried = accepted.length + Number(drafts.parents.includes(last));
+    // Drafts from texts are judged by their drafter.
+    if (state.kind === 'mtp') {
+      // Only for this sequence: others' drafts need not fit its constraint.
+      state.acceptance(state.source).judge(tried + state.refused, accepted.length);
+      this.#experienceOf(state.source).judge(tried, accepted.length);
+    }
+    const right = new Set(accepted);
+    const counts = this.counts[state.kind];
+    for (const [node, parent] of drafts.parents.entries()) {
+      const depth = pathTo(drafts, node).length;
+      counts.drafted[depth - 1] = (counts.drafted[depth - 1] ?? 0) + 1;
+      counts.accepted[depth - 1] = (counts.accepted[depth - 1] ?? 0) + Number(right.has(node));
+      // What comes after an answer's end is not known.
+      const isJudged = parent === last ? !sequence.finished : parent < 0 || right.has(parent);
+      const kind = state.kinds[node];
+      if (isJudged && kind !== undefined) this.#confidence.judge(kind, right.has(node));
     }
   }
 
@@ -140,79 +195,109 @@ export class Speculation {
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
     }
     const sequences = entries.map(({ sequence }) => sequence);
-    const depths = this.#depths(sequences);
+    const choice = this.#choose(sequences);
     const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
-      const { candidate, depth = 0 } = depths.get(sequence) ?? {};
-      state.drafts = candidate?.found?.slice(0, depth) ?? [];
+      const { candidate, depth = 0, leastDepth = 0 } = choice.bySequence.get(sequence) ?? {};
+      state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
+      state.kinds = [];
       state.refused = 0;
       state.kind = candidate?.found ? 'lookup' : 'mtp';
       state.source = candidate?.source ?? state.source;
       const wanted = state.mtp && !candidate?.found ? depth : 0;
       if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
-        requests.push({ sequence, stream: state.mtp, depth: wanted });
+        requests.push({
+          sequence,
+          stream: state.mtp,
+          depth: wanted,
+          leastDepth,
+          worth: leastChance(choice.cost),
+          limit: candidate?.limit ?? 0,
+          // A mask is asked for after each draft of one text.
+          isChain: sequence.constraint !== undefined,
+        });
     }
-    if (requests.length > 0) await this.#draft(requests, within);
+    if (requests.length > 0) await this.#draft(requests, choice, within);
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
-  async #draft(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
+  async #draft(requests: readonly MtpRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const drafts = await this.#mtp!.draft(requests, within);
+    const possible = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
-    for (const { sequence, stream, depth } of requests) {
-      const state = sequence.speculation!;
-      if (depth > 0) state.drafts = drafts.get(sequence)!;
-      if (this.#mtp!.hasGivenUp(stream)) state.mtp = undefined;
+    const drafting = requests.filter(({ depth }) => depth > 0);
+    const streams = drafting.map(({ sequence, limit }) => {
+      return { drafts: possible.get(sequence)!, limit, leastDepth: bySequence.get(sequence)!.leastDepth };
+    });
+    for (const [i, { tokens, parents, kinds }] of chooseNodes(streams, cost).entries()) {
+      const state = drafting[i]!.sequence.speculation!;
+      state.drafts = { tokens, parents };
+      state.kinds = kinds;
+    }
+    for (const { sequence, stream } of requests) {
+      if (this.#mtp!.hasGivenUp(stream)) sequence.speculation!.mtp = undefined;
     }
   }
 
-  /** The number of drafts for each sequence, and where they come from. */
-  #depths(sequences: readonly Sequence[]): Map<Sequence, { candidate: Candidate; depth: number }> {
+  /** How far ahead each sequence is drafted, and by what. */
+  #choose(sequences: readonly Sequence[]): Choice {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
-    const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
     const prompts = live.filter(({ state }) => state === 'prefill');
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
+    const cost = {
+      passMs: costs.passMs(baseRows),
+      msPerRow: costs.rowMs,
+      draftMs: (depth: number): number => costs.draftMs(depth),
+    };
+    const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
     const usesMtp = candidates.some(({ found }) => !found);
-    const depths = chooseDepths(
-      candidates.map(({ state, source, maxDrafts }) => ({
-        maxDrafts,
-        reach: (depth) => state.acceptance(source).reach(depth),
-      })),
-      {
-        passMs: costs.passMs(baseRows),
-        msPerRow: costs.rowMs,
-        draftMs: (depth) => (usesMtp ? costs.draftMs(depth) : 0),
-      },
-    );
-    return new Map(
-      candidates.map((candidate, i) => {
-        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
-        return [candidate.sequence, { candidate, depth }];
-      }),
-    );
+    const depths = chooseDepths(candidates, usesMtp ? cost : { ...cost, draftMs: () => 0 });
+    const chosen = candidates.map((candidate, i): Chosen => {
+      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
+      return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
+    });
+    return {
+      bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])),
+      cost: shapeCost(chosen, cost),
+    };
   }
 
-  #candidate(sequence: Sequence): Candidate | undefined {
+  /** What is to draft for a sequence: of the MTP module and the texts, that which promises more at this cost. */
+  #candidate(sequence: Sequence, cost: DepthCost): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { maxContext, maxDrafts } = this.#options;
+    const { mode, maxContext, maxDrafts, costs } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
-    const most = Math.min(maxDrafts, end - ids.length - 1);
+    const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
-    if (state.mtp) return { sequence, state, source: 'mtp', maxDrafts: most, found: undefined };
-    const match = state.findInText(most);
-    if (!match) return undefined;
-    const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
-    const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
-    return { sequence, state, source: match.source, maxDrafts: found.length, found };
+    const mtp: Candidate | undefined = state.mtp && {
+      sequence,
+      state,
+      source: 'mtp',
+      limit: most,
+      maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
+      reach: (depth) => state.acceptance('mtp').reach(depth),
+      found: undefined,
+    };
+    const text = mtp && mode === 'mtp' ? undefined : candidateFromText(sequence, state, most);
+    if (!mtp || !text) return mtp ?? text;
+    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(mtp, cost) ? text : mtp;
+  }
+
+  /** Where no answer is to be drafted from texts, none is kept for it. */
+  #textsFor(sequence: Sequence): TextDrafter {
+    const { ids, request } = sequence;
+    if (this.#options.mode === 'mtp') return new TextDrafter(ids, newTextExperience());
+    const answers = this.#recent.of(request.cacheScope ?? '');
+    sequence.whenEnded(() => answers.add(ids, request.promptIds.length));
+    return new TextDrafter(ids, answers.experience, answers.index);
   }
 
   #experienceOf(source: string): Acceptance {
@@ -231,20 +316,48 @@ export class Speculation {
   }
 }
 
+/** What the next pass costs and gives without the drafts that the MTP module is to make, but with the time of making them. */
+function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs }: DepthCost): ShapeCost {
+  const cost = { passMs, msPerRow, tokens: chosen.length };
+  let deepest = 0;
+  for (const { candidate, depth } of chosen) {
+    if (!candidate.found) deepest = Math.max(deepest, depth);
+    else cost.passMs += depth * msPerRow;
+    for (let d = 1; candidate.found && d <= depth; d++) cost.tokens += candidate.reach(d);
+  }
+  for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
+  return cost;
+}
+
+/** One stream's part of what a pass of several costs. */
+function partOf({ passMs, msPerRow, draftMs }: DepthCost, streams: number): DepthCost {
+  return { passMs: passMs / streams, msPerRow, draftMs: (depth) => draftMs(depth) / streams };
+}
+
+function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: number): Candidate | undefined {
+  const match = state.findInText(most);
+  if (!match) return undefined;
+  const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
+  const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
+  const reach = (depth: number): number => match.reach[depth - 1]!;
+  return { sequence, state, source: 'lookup', limit: found.length, maxDrafts: found.length, reach, found };
+}
+
 /**
  * Drops the drafts that the sequence's constraint does not allow, before they cost rows; all, if it is late. Never rejects.
  */
 async function cutToAllowed(sequence: Sequence, grace: Grace | undefined): Promise<void> {
   const { speculation: state, constraint } = sequence;
-  if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
+  if (!state || !constraint || state.drafts.tokens.length === 0 || sequence.finished) return;
+  const { tokens } = state.drafts;
   try {
-    const answer = constraint.allowedDrafts(state.drafts);
+    const answer = constraint.allowedDrafts(tokens);
     grace?.begin();
     const allowed = await (grace?.limit(answer) ?? answer);
-    state.refused = allowed < state.drafts.length ? 1 : 0;
-    state.drafts = state.drafts.slice(0, allowed);
+    state.refused = allowed < tokens.length ? 1 : 0;
+    state.drafts = chain(tokens.slice(0, allowed));
   } catch (error) {
-    state.drafts = [];
+    state.drafts = NO_DRAFTS;
     if (error instanceof LateAnswer) return constraint.wasLate();
     sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));
   }

@@ -1,9 +1,10 @@
 import type { EngineMtpRow } from '@shoal/model';
 import type { SpeculationUsage } from '../generation.ts';
 import { Acceptance } from './acceptance.ts';
-import { PromptLookup } from './lookup.ts';
+import { type DraftTree, NO_DRAFTS } from './draft-tree.ts';
+import type { TextDrafter, TextDrafts } from './text-drafter.ts';
 
-/** What drafts tokens: the model's own MTP module, or a repetition of the text's end further up in it. */
+/** What drafts tokens: the model's own MTP module, or a place in this or an earlier text where the text's end occurs. */
 export type DraftKind = 'mtp' | 'lookup';
 
 /** A position whose hidden state and next token are known. */
@@ -28,8 +29,8 @@ const GUESS_PROBE = 2;
 const LAST_PROBE = 512;
 
 export interface StreamOptions {
-  /** Prompt and answer; it grows. */
-  ids: readonly number[];
+  /** Drafts from texts. */
+  text: TextDrafter;
   /** Laps of a pass, and of one call of the MTP module. */
   lapsPerPass: number;
   lapsPerDraft: number;
@@ -42,7 +43,9 @@ export interface StreamOptions {
 export class StreamSpeculation {
   readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   /** Verified in the next pass, after the last known token. */
-  drafts: readonly number[] = [];
+  drafts: DraftTree = NO_DRAFTS;
+  /** Of each draft, as `Confidence` counts them; empty if it does not. */
+  kinds: readonly number[] = [];
   /** 1 if the draft after them was dropped because the sequence's constraint does not allow it; else 0. */
   refused = 0;
   /** What made `drafts`, and the key under which their acceptance is counted. */
@@ -53,16 +56,16 @@ export class StreamSpeculation {
   /** Only requests with the same scope share computed prefixes: a page holds the module's cache only if its first user drafts. */
   readonly cacheScope: string;
   readonly #laps: Pick<StreamOptions, 'lapsPerPass' | 'lapsPerDraft'>;
-  readonly #lookup: PromptLookup;
+  readonly #text: TextDrafter;
   readonly #acceptance = new Map<string, Acceptance>();
   readonly #prior: (source: string) => (depth: number) => number;
   #probeAfter = FIRST_PROBE;
   #passesWithout = 0;
   #lastDepth = 0;
 
-  constructor({ ids, lapsPerPass, lapsPerDraft, prior, mtp }: StreamOptions) {
+  constructor({ text, lapsPerPass, lapsPerDraft, prior, mtp }: StreamOptions) {
     this.#laps = { lapsPerPass, lapsPerDraft };
-    this.#lookup = new PromptLookup(ids);
+    this.#text = text;
     this.#prior = prior;
     this.mtp = mtp;
     this.cacheScope = mtp ? 'mtp' : '';
@@ -87,11 +90,9 @@ export class StreamSpeculation {
     return found;
   }
 
-  /** At most `count` drafts from repetitions in the text, and the key of their acceptance; undefined if the end is new. */
-  findInText(count: number): { drafts: readonly number[]; source: string } | undefined {
-    const match = this.#lookup.find(count);
-    // The longer the repetition, the more likely it is to go on.
-    return match && { drafts: match.drafts, source: `lookup ${Math.min(4, Math.floor(Math.log2(match.length)))}` };
+  /** At most `count` drafts from this and earlier texts; undefined if the text's end is new. To be asked after each pass. */
+  findInText(count: number): TextDrafts | undefined {
+    return this.#text.find(count);
   }
 
   /**

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { chain } from './draft-tree.ts';
 import { verifyDrafts } from './verify.ts';
 
 describe('verifyDrafts', () => {
@@ -10,11 +11,22 @@ describe('verifyDrafts', () => {
     ['right until the answer ends', [1, 2, 3], [1, undefined], 1],
   ])('takes tokens as far as drafts are right: %s', (_, drafts, choices, accepted) => {
     const asked: number[] = [];
-    const choose = (i: number): number | undefined => {
-      asked.push(i);
-      return choices[i];
+    const choose = (node: number): number | undefined => {
+      asked.push(node);
+      return choices[node + 1];
     };
-    expect(verifyDrafts(drafts, choose)).toBe(accepted);
-    expect(asked).toEqual(choices.map((_choice, i) => i));
+    expect(verifyDrafts(chain(drafts), choose)).toEqual(Array.from({ length: accepted }, (_each, i) => i));
+    expect(asked).toEqual(choices.map((_choice, i) => i - 1));
   });
+});
+
+it('verifyDrafts walks down the branch that is chosen, and asks for nothing else', () => {
+  const tree = { tokens: [5, 6, 7, 5, 8, 7], parents: [-1, -1, 0, 1, 1, 4] };
+  const walk = (choices: Record<number, number | undefined>): readonly number[] =>
+    verifyDrafts(tree, (node) => (node in choices ? choices[node] : expect.fail(`${node} was asked for`)));
+  expect(walk({ [-1]: 6, 1: 8, 4: 7, 5: 1 })).toEqual([1, 4, 5]);
+  // 5 also is a draft after another node.
+  expect(walk({ [-1]: 5, 0: 5 })).toEqual([0]);
+  expect(walk({ [-1]: 6, 1: 5, 3: undefined })).toEqual([1, 3]);
+  expect(walk({ [-1]: 9 })).toEqual([]);
 });

@@ -52,8 +52,16 @@ class HashCache implements SequenceCache {
   readonly #isMtp: boolean;
   #length: number;
 
-  constructor(memory: Map<number, number[]>, lent: SequencePages, mtpLength?: number) {
+  /** Told of positions that were kept elsewhere than where they were computed. */
+  readonly #onMoved: (count: number) => void;
+
+  constructor(
+    memory: Map<number, number[]>,
+    lent: SequencePages,
+    { mtpLength, onMoved = () => {} }: { mtpLength?: number; onMoved?: (count: number) => void } = {},
+  ) {
     this.memory = memory;
+    this.#onMoved = onMoved;
     this.#lent = lent;
     this.#isMtp = mtpLength !== undefined;
     this.#length = mtpLength ?? 0;
@@ -77,6 +85,15 @@ class HashCache implements SequenceCache {
     if (!this.#isMtp) return this.#lent.truncate(length);
     if (length > this.#length) throw new RangeError('the MTP cache is shorter');
     this.#length = length;
+  }
+
+  keep(length: number, slots: readonly number[]): void {
+    this.#onMoved(slots.filter((slot, i) => slot !== length + i).length);
+    for (const [i, slot] of slots.entries()) {
+      for (let table = 0; table < this.numTables; table++)
+        this.#page(length + i, table)[(length + i) % PAGE_POSITIONS] = this.read(slot, table)!;
+    }
+    this.truncate(length + slots.length);
   }
 
   free(): void {
@@ -127,6 +144,8 @@ export class HashEngine implements ForwardEngine {
   readonly mtpPasses: number[] = [];
   /** Positions of the MTP module that did not hold the token that follows, when they were read. */
   staleReads = 0;
+  /** Right drafts whose row was not the next one after the last right one's. */
+  moved = 0;
   beforeMtp: () => Promise<void> | void = () => {};
   readonly #options: Required<HashEngineOptions>;
   readonly #memory = new Map<number, number[]>();
@@ -144,11 +163,11 @@ export class HashEngine implements ForwardEngine {
   }
 
   sequenceOn(pages: SequencePages): SequenceCache {
-    return new HashCache(this.#memory, pages);
+    return new HashCache(this.#memory, pages, { onMoved: (count) => (this.moved += count) });
   }
 
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache {
-    return new HashCache(this.#mtpMemory, pages, length);
+    return new HashCache(this.#mtpMemory, pages, { mtpLength: length });
   }
 
   newSequence(): never {
@@ -171,9 +190,9 @@ export class HashEngine implements ForwardEngine {
     this.passes.push(rows.length);
     const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
-      for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
+      for (const row of rows) (row.cache as HashCache).write(slotAt(row, row.position), row.tokenId);
       await lap(experts, 1, rows);
-      const states = rows.map(({ cache, position }) => this.#stateAt(cache as HashCache, position));
+      const states = rows.map((row) => this.#stateAt(row));
       return resultOf(rows, states, await masksAfterLayers(masks, 1, observe));
     });
   }
@@ -182,7 +201,7 @@ export class HashEngine implements ForwardEngine {
     this.mtpPasses.push(rows.length);
     const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
-      for (const { cache, position, nextTokenId } of rows) (cache as HashCache).write(position, nextTokenId);
+      for (const row of rows) (row.cache as HashCache).write(slotAt(row, row.position), row.nextTokenId);
       await this.beforeMtp();
       await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
@@ -193,20 +212,23 @@ export class HashEngine implements ForwardEngine {
   async close(): Promise<void> {}
 
   /** A hash of all tokens. Where a window does not have them, it is another one. */
-  #stateAt(cache: HashCache, position: number): number {
+  #stateAt(row: EngineRow): number {
+    const cache = row.cache as HashCache;
     let state = 1;
-    for (let i = 0; i <= position; i++) {
-      state = hash(state, cache.read(i) ?? -2);
-      if (i <= position - this.#options.window) continue;
+    for (let i = 0; i <= row.position; i++) {
+      const slot = slotAt(row, i);
+      state = hash(state, cache.read(slot) ?? -2);
+      if (i <= row.position - this.#options.window) continue;
       for (let table = 1; table < cache.numTables; table++)
-        if (cache.read(i, table) !== cache.read(i)) state = hash(state, -3);
+        if (cache.read(slot, table) !== cache.read(slot)) state = hash(state, -3);
     }
     return state;
   }
 
-  #mtpState({ hidden, nextTokenId, position, cache }: EngineMtpRow): number {
-    const known = hash(hidden[0]!, nextTokenId);
-    for (let i = 0; i < position; i++) if ((cache as HashCache).read(i) === undefined) this.staleReads++;
+  #mtpState(row: EngineMtpRow): number {
+    const known = hash(row.hidden[0]!, row.nextTokenId);
+    for (let i = 0; i < row.position; i++)
+      if ((row.cache as HashCache).read(slotAt(row, i)) === undefined) this.staleReads++;
     const isRight = hash(known, 5) % 10 < this.#options.rightInTen;
     return isRight ? known : hash(known, 7);
   }
@@ -225,6 +247,11 @@ export class HashEngine implements ForwardEngine {
       throw error;
     }
   }
+}
+
+/** Where a position lies that a row attends to. */
+function slotAt({ position, slots = [] }: Pick<EngineRow, 'position' | 'slots'>, at: number): number {
+  return slots[at - (position + 1 - slots.length)] ?? at;
 }
 
 function resultOf(rows: readonly HeadRow[], states: readonly number[], masks: readonly SettledMask[]): ForwardResult {

@@ -30,6 +30,9 @@ class Cache {
   truncate(length: number): void {
     this.length = length;
   }
+  keep(length: number, slots: readonly number[]): void {
+    this.length = length + slots.length;
+  }
   free(): void {
     if (this.isInPass) throw new Error('a cache is freed while it is in a pass');
     this.length = -1;

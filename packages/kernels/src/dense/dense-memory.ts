@@ -1,7 +1,7 @@
 import { type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
 import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
-import { PagePool, pageBytes } from './kv-pages.ts';
+import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
 import { WorkspacePool } from './workspace-pool.ts';
 import type { Workspace, WorkspaceRoom } from './workspace.ts';
@@ -55,10 +55,10 @@ export class DenseMemory {
     const width = kvWidth(config.attention);
     this.paging = kvPaging(config);
     this.#pageTables = pageTablesOfLayers(config, this.paging);
-    this.pool = new PagePool({ paging: this.paging, width }, options.kvBytes, (from, to) => this.#copyPage(from, to));
+    this.pool = new PagePool({ paging: this.paging, width }, options.kvBytes, this.#copier(false));
     if (config.numNextnPredictLayers > 0) {
       const bytes = this.pool.numPages * pageBytes(1, width);
-      this.mtpPool = new PagePool({ paging: onePageTable(1), width }, bytes, (from, to) => this.#copyMtpPage(from, to));
+      this.mtpPool = new PagePool({ paging: onePageTable(1), width }, bytes, this.#copier(true));
     }
     this.#place(options);
   }
@@ -218,15 +218,32 @@ export class DenseMemory {
     return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp;
   }
 
-  #copyPage(from: number, to: number): void {
-    for (const [bank, { base, pageBytes: bytes }] of this.#kv.entries()) {
-      this.banks[bank]!.views.u8.copyWithin(base + to * bytes, base + from * bytes, base + (from + 1) * bytes);
-    }
-  }
-
-  #copyMtpPage(from: number, to: number): void {
-    const bytes = this.mtpPool!.bytesPerPage;
-    const { u8 } = this.banks[this.bankOf('mtp')]!.views;
-    u8.copyWithin(this.#mtpBase + to * bytes, this.#mtpBase + from * bytes, this.#mtpBase + (from + 1) * bytes);
+  /** Copies within the pages of the main model, or of the MTP module. */
+  #copier(mtp: boolean): PageCopier {
+    const width = kvWidth(this.config.attention);
+    const layerBytes = pageBytes(1, width);
+    const valueBytes = width * BYTES_PER_VALUE;
+    const inBanks = (copy: (u8: Uint8Array, addressOf: (page: number) => number, bytes: number) => void): void => {
+      for (const [bank, { pageBytes: bytes }] of this.#kv.entries()) {
+        if (mtp && bank !== this.bankOf('mtp')) continue;
+        copy(this.banks[bank]!.views.u8, (page) => this.pageAddress(bank, page, mtp), mtp ? layerBytes : bytes);
+      }
+    };
+    return {
+      page: (from, to) =>
+        inBanks((u8, addressOf, bytes) => u8.copyWithin(addressOf(to), addressOf(from), addressOf(from) + bytes)),
+      position: (from, to) =>
+        inBanks((u8, addressOf, bytes) => {
+          for (let layer = 0; layer < bytes; layer += layerBytes) {
+            const [source, target] = [from, to].map(({ page }) => addressOf(page) + layer) as [number, number];
+            const copy = (offset: number, length: number): void => {
+              const at = source + offset + from.index * length;
+              u8.copyWithin(target + offset + to.index * length, at, at + length);
+            };
+            copy(0, valueBytes);
+            copy(PAGE_POSITIONS * valueBytes, EXPONENT_BYTES);
+          }
+        }),
+    };
   }
 }

@@ -9,6 +9,8 @@ const published = join(import.meta.dirname, '../../../model/src/testing/publishe
 const FULL = { kind: 'full' } as const;
 const WINDOW = { kind: 'window', positions: 128 } as const;
 
+const NO_COPIES = { page: () => {}, position: () => {} };
+
 const pagesOf = ({ tables }: PagedCache): readonly number[] => tables[0]!.pages;
 
 describe('the paged cache', () => {
@@ -16,7 +18,7 @@ describe('the paged cache', () => {
     const json = JSON.parse(readFileSync(join(published, 'DeepSeek-V3.json'), 'utf8')) as unknown;
     const { attention, numHiddenLayers } = parseModelConfig(json);
     const allocated = (width: number): number => {
-      const pool = new PagePool({ paging: onePageTable(numHiddenLayers), width }, 2 ** 31, () => {});
+      const pool = new PagePool({ paging: onePageTable(numHiddenLayers), width }, 2 ** 31, NO_COPIES);
       const cache = new PagedCache(pool);
       cache.append(10 * PAGE_POSITIONS);
       return pool.bytesInUse / cache.length;
@@ -36,7 +38,7 @@ describe('the paged cache', () => {
     });
     // 8 key heads of 64 values, as keys and as values.
     const allocated = (from: KvPaging, length: number): number => {
-      const pool = new PagePool({ paging: from, width: 2 * 8 * 64 }, 2 ** 33, () => {});
+      const pool = new PagePool({ paging: from, width: 2 * 8 * 64 }, 2 ** 33, NO_COPIES);
       const cache = new PagedCache(pool);
       while (cache.length < length - 1) cache.append(Math.min(256, length - 1 - cache.length));
       cache.append(1);
@@ -49,7 +51,7 @@ describe('the paged cache', () => {
   });
 
   it('keeps to its budget, and a refused append changes nothing', () => {
-    const pool = new PagePool({ paging: onePageTable(2), width: 3 }, 4 * 256 + 100, () => {});
+    const pool = new PagePool({ paging: onePageTable(2), width: 3 }, 4 * 256 + 100, NO_COPIES);
     expect(pool.numPages).toBe(4);
     const [a, b] = [new PagedCache(pool), new PagedCache(pool)];
     a.append(17);
@@ -63,7 +65,10 @@ describe('the paged cache', () => {
 
   it('copies a shared page before it is written to, and gives pages back when their last holder goes', () => {
     const copies: [number, number][] = [];
-    const pool = new PagePool({ paging: onePageTable(1), width: 1 }, 64 * 64, (from, to) => copies.push([from, to]));
+    const pool = new PagePool({ paging: onePageTable(1), width: 1 }, 64 * 64, {
+      page: (from, to) => copies.push([from, to]),
+      position: () => {},
+    });
     const first = new PagedCache(pool);
     first.append(48);
     const second = first.fork(47);
@@ -80,7 +85,7 @@ describe('the paged cache', () => {
 
   it('gives back the pages that windows have passed, and goes back no further than they reach', () => {
     const paging = { layersPerPage: 2, fullTables: 1, windowTables: 2, reach: 20 };
-    const pool = new PagePool({ paging, width: 3 }, 2 ** 20, () => {});
+    const pool = new PagePool({ paging, width: 3 }, 2 ** 20, NO_COPIES);
     const cache = new PagedCache(pool);
     for (let i = 0; i < 50; i++) cache.append(10);
     expect(cache.tables.map(({ first, pages }) => [first, pages.length])).toEqual([

@@ -1,10 +1,17 @@
-import { checkTruncate, type KvPaging, type PageTable, type SequenceCache, type SequencePages } from '@shoal/model';
+import {
+  checkKeep,
+  checkTruncate,
+  type KvPaging,
+  type PageTable,
+  type SequenceCache,
+  type SequencePages,
+} from '@shoal/model';
 
 /** Positions of a page; the same as in packages/kernels/wasm/assembly/dense/cache.ts. */
 export const PAGE_POSITIONS = 16;
-const BYTES_PER_VALUE = 2;
+export const BYTES_PER_VALUE = 2;
 /** One each for the two parts that a position caches in a layer. */
-const EXPONENT_BYTES = 2;
+export const EXPONENT_BYTES = 2;
 
 /** A sequence needs a page, and none is left. */
 export class KvMemoryError extends Error {
@@ -32,22 +39,35 @@ export function pageBytes(numLayers: number, width: number): number {
   return numLayers * PAGE_POSITIONS * positionBytes(width);
 }
 
+/** A place in a page: a position's, in the page of its table. */
+export interface PagePlace {
+  page: number;
+  /** From 0 to PAGE_POSITIONS − 1. */
+  index: number;
+}
+
+/** Copies within the memory of pages, in every bank. */
+export interface PageCopier {
+  page(from: number, to: number): void;
+  /** Copies one position of all layers of a page. */
+  position(from: PagePlace, to: PagePlace): void;
+}
+
 /** The pages of the 16-bit KV cache: which are free, and how many sequences hold each. Every page has a place in every bank. */
 export class PagePool {
   readonly geometry: PageGeometry;
   readonly numPages: number;
   readonly bytesPerPage: number;
-  /** Copies a page's bytes to another page, in every bank. */
-  readonly copyPage: (from: number, to: number) => void;
+  readonly #copier: PageCopier;
   readonly #holders: Uint32Array;
   readonly #free: number[] = [];
   #fresh = 0;
 
-  constructor(geometry: PageGeometry, budgetBytes: number, copyPage: (from: number, to: number) => void) {
+  constructor(geometry: PageGeometry, budgetBytes: number, copier: PageCopier) {
     this.geometry = geometry;
     this.bytesPerPage = pageBytes(geometry.paging.layersPerPage, geometry.width);
     this.numPages = Math.max(1, Math.floor(budgetBytes / this.bytesPerPage));
-    this.copyPage = copyPage;
+    this.#copier = copier;
     this.#holders = new Uint32Array(this.numPages);
   }
 
@@ -75,6 +95,20 @@ export class PagePool {
     if (page === undefined) throw new KvMemoryError(this.budgetBytes);
     this.#holders[page] = 1;
     return page;
+  }
+
+  copyPage(from: number, to: number): void {
+    this.#copier.page(from, to);
+  }
+
+  /** Copies positions of a sequence to others of it, in this order. */
+  move(tables: readonly PageTable[], moves: readonly { from: number; to: number }[]): void {
+    for (const { first, pages } of tables) {
+      const placeOf = (position: number): PagePlace => {
+        return { page: pages[Math.floor(position / PAGE_POSITIONS) - first]!, index: position % PAGE_POSITIONS };
+      };
+      for (const { from, to } of moves) if (from !== to) this.#copier.position(placeOf(from), placeOf(to));
+    }
   }
 
   hold(page: number): void {
@@ -145,6 +179,10 @@ export class PagedCache implements SequenceCache {
     }
   }
 
+  keep(length: number, slots: readonly number[]): void {
+    keepSlots(this, length, slots);
+  }
+
   free(): void {
     this.truncate(0);
   }
@@ -202,6 +240,16 @@ export class PagedCache implements SequenceCache {
   }
 }
 
+/** `SequenceCache.keep` of a sequence on pages. */
+function keepSlots(cache: PagedCache | LentCache, length: number, slots: readonly number[]): void {
+  checkKeep(cache.length, length, slots);
+  cache.pool.move(
+    cache.tables,
+    slots.map((from, i) => ({ from, to: length + i })),
+  );
+  cache.truncate(length + slots.length);
+}
+
 function allocatedBytes({ pool, tables }: { pool: PagePool; tables: readonly PageTable[] }): number {
   return tables.reduce((sum, { pages }) => sum + pages.length, 0) * pool.bytesPerPage;
 }
@@ -235,6 +283,10 @@ export class LentCache implements SequenceCache {
 
   truncate(length: number): void {
     this.lent.truncate(length);
+  }
+
+  keep(length: number, slots: readonly number[]): void {
+    keepSlots(this, length, slots);
   }
 
   free(): void {

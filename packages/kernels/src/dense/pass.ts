@@ -1,4 +1,4 @@
-import { type ModelConfig, queryTemperature, ropeAngles } from '@shoal/model';
+import { type ModelConfig, queryTemperature, ropeAngles, type RowSlots } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LentCache, PagedCache } from './kv-pages.ts';
 import { groupSize, ROW_ENTRY_BYTES, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
@@ -8,6 +8,7 @@ export type PassCache = PagedCache | LentCache;
 export interface PassRow {
   position: number;
   cache: PassCache;
+  slots?: RowSlots;
 }
 
 /** Consecutive rows of one sequence. */
@@ -36,9 +37,9 @@ function runsOf(rows: readonly PassRow[]): Run[] {
   return runs;
 }
 
-/** Words of the page tables of these rows' sequences. */
+/** Words of the page tables of these rows' sequences, and of the rows' slots. */
 export function tableWordsOf(rows: readonly PassRow[]): number {
-  let words = 0;
+  let words = rows.reduce((sum, { slots = [] }) => sum + slots.length, 0);
   for (const { tables } of new Set(rows.map((row) => row.cache))) for (const { pages } of tables) words += pages.length;
   return words;
 }
@@ -66,18 +67,24 @@ export function writeTables(
     }
     placed.set(cache, starts);
   }
+  const slotsAt = rows.map(({ slots = [] }) => {
+    const from = at;
+    i32.set(slots, from / 4);
+    at += slots.length * 4;
+    return from;
+  });
   const anglesAt = writeAngles(memory, bank, workspace, rows);
   writeTemperatures(memory, bank, workspace, rows);
   const angleBytes = (memory.config.rope.dim / 2) * 4;
   const numTables = rows[0]?.cache.tables.length ?? 0;
   const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
   for (const [t, rowTable] of rowTables.entries()) {
-    for (const [r, { position, cache }] of rows.entries()) {
-      const entry = rowTable / 4 + r * 4;
-      i32[entry] = position;
-      i32[entry + 1] = placed.get(cache)![t]!;
-      i32[entry + 2] = anglesAt.cos + r * angleBytes;
-      i32[entry + 3] = anglesAt.sin + r * angleBytes;
+    for (const [r, { position, cache, slots = [] }] of rows.entries()) {
+      const table = placed.get(cache)![t]!;
+      const [cos, sin] = [anglesAt.cos + r * angleBytes, anglesAt.sin + r * angleBytes];
+      const inPlace = position + 1 - slots.length;
+      const entry = [position, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
+      i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
   const tasks = attentionTasks(memory.config, runs, threads);

@@ -144,7 +144,7 @@ export class WasmEngine implements ForwardEngine {
     const { vocabSize } = this.config;
     checkTokens(ids, vocabSize);
     checkQueries(rows, vocabSize);
-    return rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
+    return rows.map(({ position, cache, slots }) => ({ position, cache: ownCache(cache, pool), slots }));
   }
 
   /** Runs `compute` with the rows' positions claimed, which are released if it fails, and with its own workspaces. */

@@ -33,7 +33,7 @@ function attend(firstPage: number, { window = 0, chunk = 0, sink }: Seen) {
     bench.views.u8.fill(0, page + PAGE_POSITIONS * 2 * HEAD_DIM * 2, page + pageBytes(1, 2 * HEAD_DIM));
   }
   const q = normal(HEAD_DIM, 9);
-  const rows = bench.put(new Uint8Array(Int32Array.of(LAST, table, 0, 0).buffer));
+  const rows = bench.put(new Uint8Array(Int32Array.of(LAST, table, 0, 0, LAST, LAST + 1, 0, 0).buffer));
   const tasks = bench.put(new Uint8Array(Int32Array.of(0, 1, 0, 1).buffer));
   const out = bench.room(HEAD_DIM * 4);
   const sinks = sink === undefined ? 0 : bench.put(Float32Array.of(sink));

@@ -10,8 +10,8 @@ export const HEAD_ROWS = 16;
 export const TILE_QUERIES = 16;
 /** Rows of one sequence in a task. */
 export const TILE_ROWS = 8;
-/** A row's position, page table, cosines and sines. */
-export const ROW_ENTRY_BYTES = 16;
+/** A row's position, page table, cosines, sines, slot, positions in place and slots of the others. */
+export const ROW_ENTRY_BYTES = 32;
 /** Arrivals and generation, in a cache line of their own. */
 const CONTROL_BYTES = 64;
 
@@ -62,8 +62,8 @@ function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: Return
       : [2 * pad4(attention.headDim), pad4(attention.headDim)];
   const queries = attention.kind === 'mla' ? TILE_QUERIES : Math.max(TILE_QUERIES, groupSize(config));
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
-  // Grouped-query attention may read three positions behind a block.
-  const positions = attention.kind === 'mla' ? 16 : 19;
+  // Two blocks. Grouped-query attention may read three positions behind them.
+  const positions = attention.kind === 'mla' ? 32 : 35;
   const attend = 64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + inner * 16 + 64;
   return alignUp(Math.max(product, attend, padded(widest) * 4, queryScratchBytes(config.vocabSize))) + 64;
 }
@@ -83,7 +83,7 @@ export type Workspace = ReturnType<typeof layOutWorkspace>;
 /** What a pass needs room for. */
 export interface WorkspaceRoom {
   rows: number;
-  /** Words of page tables. */
+  /** Words of page tables and of rows' slots. */
   tableWords: number;
   /** Words of the token queries' lists, for the rows whose logits are computed at a time. */
   listWords: number;

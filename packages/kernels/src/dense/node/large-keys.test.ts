@@ -1,58 +1,10 @@
-import {
-  createReferenceEngine,
-  loadDenseWeights,
-  type ModelConfig,
-  parseModelConfig,
-  type TensorReader,
-} from '@shoal/model';
+import { createReferenceEngine, loadDenseWeights, type ModelConfig, type TensorReader } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nmse } from '../../testing/numbers.ts';
-import { config as mla, experts, reader } from '../testing/small-model.ts';
+import { config as mla, enlarged, experts, gqa, reader } from '../testing/small-model.ts';
 import type { WasmEngine } from '../wasm-engine.ts';
 import { openWasmEngine } from './open.ts';
-
-/** Queries are divided by this, and keys, latents and values multiplied: up to about 1e5. */
-const FACTOR = 2 ** 17;
-
-const gqa = parseModelConfig({
-  model_type: 'mixtral',
-  architectures: ['MixtralForCausalLM'],
-  vocab_size: 53,
-  hidden_size: 42,
-  intermediate_size: 9,
-  num_hidden_layers: 3,
-  num_attention_heads: 6,
-  num_key_value_heads: 2,
-  head_dim: 10,
-  num_local_experts: 6,
-  num_experts_per_tok: 2,
-  rope_theta: 100,
-  max_position_embeddings: 200,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: false,
-  sliding_window: null,
-  bos_token_id: 0,
-  eos_token_id: 0,
-});
-
-/** The same function as the model of `reader`, with factors of two in its weights that cancel out. */
-function enlarged(config: ModelConfig): TensorReader {
-  const firstKeyRow = config.attention.kind === 'mla' ? config.attention.kvLoraRank : 0;
-  const factorOf = (name: string): number => {
-    if (/kv_a_layernorm|self_attn\.[kv]_proj|kv_a_proj_with_mqa/.test(name)) return FACTOR;
-    return /q_b_proj|self_attn\.q_proj|o_proj/.test(name) ? 1 / FACTOR : 1;
-  };
-  return {
-    read: async (spec) => {
-      const { name, shape } = spec;
-      const values = await reader.read(spec);
-      const first = name.includes('kv_a_proj_with_mqa') ? firstKeyRow * shape[1]! : 0;
-      return values.map((value, i) => (i < first ? value : value * factorOf(name)));
-    },
-  };
-}
 
 const open: WasmEngine[] = [];
 afterEach(async () => {

@@ -1,4 +1,4 @@
-import { createRng, type ExpertDispatch, parseModelConfig, type TensorReader } from '@shoal/model';
+import { createRng, type ExpertDispatch, type ModelConfig, parseModelConfig, type TensorReader } from '@shoal/model';
 import { smallConfigJson } from '@shoal/model/testing';
 
 /** Ragged in every dimension, with an MTP module. */
@@ -32,3 +32,46 @@ export const reader: TensorReader = {
 export const experts: ExpertDispatch = {
   dispatch: (call) => ({ combine: async () => call.x.map((value) => value / 2) }),
 };
+
+/** Grouped-query attention, without an MTP module. */
+export const gqa = parseModelConfig({
+  model_type: 'mixtral',
+  architectures: ['MixtralForCausalLM'],
+  vocab_size: 53,
+  hidden_size: 42,
+  intermediate_size: 9,
+  num_hidden_layers: 3,
+  num_attention_heads: 6,
+  num_key_value_heads: 2,
+  head_dim: 10,
+  num_local_experts: 6,
+  num_experts_per_tok: 2,
+  rope_theta: 100,
+  max_position_embeddings: 200,
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  tie_word_embeddings: false,
+  sliding_window: null,
+  bos_token_id: 0,
+  eos_token_id: 0,
+});
+
+/** Queries are divided by this, and keys, latents and values multiplied: up to about 1e5. */
+const FACTOR = 2 ** 17;
+
+/** The same function as the model of `reader`, with factors of two in its weights that cancel out. */
+export function enlarged(config: ModelConfig): TensorReader {
+  const firstKeyRow = config.attention.kind === 'mla' ? config.attention.kvLoraRank : 0;
+  const factorOf = (name: string): number => {
+    if (/kv_a_layernorm|self_attn\.[kv]_proj|kv_a_proj_with_mqa/.test(name)) return FACTOR;
+    return /q_b_proj|self_attn\.q_proj|o_proj/.test(name) ? 1 / FACTOR : 1;
+  };
+  return {
+    read: async (spec) => {
+      const { name, shape } = spec;
+      const values = await reader.read(spec);
+      const first = name.includes('kv_a_proj_with_mqa') ? firstKeyRow * shape[1]! : 0;
+      return values.map((value, i) => (i < first ? value : value * factorOf(name)));
+    },
+  };
+}

@@ -20,13 +20,23 @@ export function pad4(dim: i32): i32 {
   return (dim + 3) & ~3;
 }
 
-/** Field `i` of row `r` in the table of 16-byte entries: position, page table, cosines, sines. */
+/**
+ * Field `i` of row `r` in the table of 32-byte entries: position, page table, cosines, sines, its own slot, positions in their own
+ * places, slots of the others.
+ */
 @inline
 export function place(rows: usize, r: i32, i: usize): usize {
-  return <usize>load<u32>(rows + ((<usize>r) << 4) + (i << 2));
+  return <usize>load<u32>(rows + ((<usize>r) << 5) + (i << 2));
 }
 
-/** A field of a task of attention: [first row, rows, first head, heads], with ascending rows of one sequence. */
+/** Where position `position` lies that row `r` attends to. */
+@inline
+export function slotOf(rows: usize, r: i32, position: i32): i32 {
+  const inPlace = <i32>place(rows, r, 5);
+  return position < inPlace ? position : load<i32>(place(rows, r, 6) + ((<usize>(position - inPlace)) << 2));
+}
+
+/** A field of a task of attention: [first row, rows, first head, heads], with rows of one sequence. */
 @inline
 export function tile(tasks: usize, task: i32, i: usize): i32 {
   return load<i32>(tasks + ((<usize>task) << 4) + (i << 2));

@@ -1,5 +1,5 @@
 // The operations of grouped-query attention: their arguments, and what one of their tasks does (see operations.ts).
-import { at, pad4, place, real, tile, word } from './arguments';
+import { at, pad4, place, real, slotOf, tile, word } from './arguments';
 import { attendBlock, closeState, openState, openStateWithSink, stateBytes, stateValues } from './attention';
 import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './cache';
 import { addRow, clipRow, rmsNormRow, ropeRow, scaleRow } from './rows';
@@ -34,9 +34,9 @@ export function keyValueTask(op: usize, task: i32): void {
   positionHeads(op, task, q, heads, at(op, 15));
   positionHeads(op, task, k, kvHeads, at(op, 16));
   if (at(op, 26)) scaleRow(q, heads * headDim, load<f32>(at(op, 26) + (row << 2)));
-  const position = <i32>place(rows, task, 0);
-  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, position);
-  const exponents = exponentsAt(place(rows, task, 1), at(op, 21), 2 * width, position);
+  const slot = <i32>place(rows, task, 4);
+  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, slot);
+  const exponents = exponentsAt(place(rows, task, 1), at(op, 21), 2 * width, slot);
   encodePart(k, width, to, exponents);
   encodePart(v, width, to + ((<usize>width) << 1), exponents + 1);
 }
@@ -99,13 +99,15 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   const bytes = (<usize>padded) << 2;
   const state = stateBytes(padded);
   const numQueries = numRows * numHeads;
-  // scratch: scores | queries | states | block, and room for three more positions, which attendBlock may read
+  // scratch: scores | queries | states | block | block of one row, and room for three more positions, which attendBlock may read
   const queries = scratch + ((<usize>POSITIONS) << 2);
   const states = queries + <usize>numQueries * bytes;
   const block = states + <usize>numQueries * state;
+  const ownBlock = block + <usize>POSITIONS * bytes * 2;
 
   memory.fill(queries, 0, <usize>numQueries * bytes);
   memory.fill(block, 0, <usize>POSITIONS * bytes * 2);
+  let isOwnCleared = false;
   for (let i = 0; i < numQueries; i++) {
     const q = at(op, 6) + <usize>(firstRow + i / numHeads) * at(op, 7);
     const head = firstHead + (i % numHeads);
@@ -113,18 +115,40 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
     if (at(op, 15)) openStateWithSink(states + <usize>i * state, padded, load<f32>(at(op, 15) + ((<usize>head) << 2)));
     else openState(states + <usize>i * state, padded);
   }
-  const first = firstVisible(op, <i32>place(rows, firstRow, 0));
-  const last = <i32>place(rows, firstRow + numRows - 1, 0);
+  let first = i32.MAX_VALUE;
+  let last = 0;
+  let shared = 0;
+  let sharing = firstRow;
+  for (let r = firstRow; r < firstRow + numRows; r++) {
+    const position = <i32>place(rows, r, 0);
+    first = min(first, firstVisible(op, position));
+    last = max(last, position);
+    if (<i32>place(rows, r, 5) > shared) {
+      shared = <i32>place(rows, r, 5);
+      sharing = r;
+    }
+  }
   let hidden = first & (POSITIONS - 1);
   for (let start = first - hidden; start <= last; start += POSITIONS) {
-    decodeBlock(op, place(rows, firstRow, 1), firstHead, start, hidden, min(POSITIONS, last + 1 - start), block);
+    decodeBlock(op, sharing, firstHead, start, hidden, min(POSITIONS, shared - start), block);
     hidden = 0;
+    let decoded = -1;
     for (let i = 0; i < numQueries; i++) {
-      const position = <i32>place(rows, firstRow + i / numHeads, 0);
+      const row = firstRow + i / numHeads;
+      const position = <i32>place(rows, row, 0);
       const from = max(0, firstVisible(op, position) - start);
       const count = min(POSITIONS, position + 1 - start) - from;
       if (count <= 0) continue;
-      const keys = block + <usize>(2 * from) * bytes;
+      let keys = block;
+      if (start + from + count > <i32>place(rows, row, 5)) {
+        // Some of its positions lie elsewhere: the same block, of this row alone.
+        keys = ownBlock;
+        if (!isOwnCleared) memory.fill(ownBlock, 0, <usize>POSITIONS * bytes * 2);
+        isOwnCleared = true;
+        if (decoded != row) decodeBlock(op, row, firstHead, start, from, from + count, ownBlock);
+        decoded = row;
+      }
+      keys += <usize>(2 * from) * bytes;
       attendBlock(
         queries + <usize>i * bytes,
         padded,
@@ -151,17 +175,19 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   }
 }
 
-/** Decodes positions [from, to) of the block at `start`: of each the key, then the value, of one key head. */
+/** Decodes positions [from, to) of a row's block at `start`: of each the key, then the value, of one key head. */
 @inline
-function decodeBlock(op: usize, table: usize, head: i32, start: i32, from: i32, to: i32, block: usize): void {
+function decodeBlock(op: usize, row: i32, head: i32, start: i32, from: i32, to: i32, block: usize): void {
+  const table = place(at(op, 4), row, 1);
   const headDim = word(op, 8);
   const width = word(op, 9) * headDim;
   const bytes = (<usize>pad4(headDim)) << 2;
   const keyOffset = (<usize>((head / word(op, 10)) * headDim)) << 1;
   for (let t = from; t < to; t++) {
-    const key = positionAt(table, at(op, 12), 2 * width, start + t) + keyOffset;
+    const slot = slotOf(at(op, 4), row, start + t);
+    const key = positionAt(table, at(op, 12), 2 * width, slot) + keyOffset;
     const out = block + <usize>(2 * t) * bytes;
-    const exponents = exponentsAt(table, at(op, 12), 2 * width, start + t);
+    const exponents = exponentsAt(table, at(op, 12), 2 * width, slot);
     decodePart(key, headDim, exponents, out);
     decodePart(key + ((<usize>width) << 1), headDim, exponents + 1, out + bytes);
   }

@@ -1,6 +1,6 @@
 // The operations of a program (program.ts) but those of grouped-query.ts: the arguments of each, and what one of its tasks does.
 // Arguments are 32-bit words, addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
-import { at, pad4, place, real, tile, word } from './arguments';
+import { at, pad4, place, real, slotOf, tile, word } from './arguments';
 import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
 import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './cache';
 import { decodeRow, gemm, panelBytes } from './gemm';
@@ -93,9 +93,9 @@ export function latentTask(op: usize, task: i32): void {
   const rope = word(op, 10);
   rmsNormRow(a, at(op, 7), rank, real(op, 8), a);
   ropeRow(a + ((<usize>rank) << 2), rope, place(rows, task, 2), place(rows, task, 3), word(op, 11));
-  const position = <i32>place(rows, task, 0);
-  const to = positionAt(place(rows, task, 1), at(op, 12), rank + rope, position);
-  const exponents = exponentsAt(place(rows, task, 1), at(op, 12), rank + rope, position);
+  const slot = <i32>place(rows, task, 4);
+  const to = positionAt(place(rows, task, 1), at(op, 12), rank + rope, slot);
+  const exponents = exponentsAt(place(rows, task, 1), at(op, 12), rank + rope, slot);
   encodePart(a, rank, to, exponents);
   encodePart(a + ((<usize>rank) << 2), rope, to + ((<usize>rank) << 1), exponents + 1);
 }
@@ -119,11 +119,12 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
   const keyBytes = (<usize>keyDim) << 2;
   const state = stateBytes(latentDim);
   const numQueries = numRows * numHeads;
-  // scratch: scores | queries | states | block | (prepared rows, expanded panel)
+  // scratch: scores | queries | states | block | block of one row | (prepared rows, expanded panel)
   const queries = scratch + ((<usize>POSITIONS) << 2);
   const states = queries + <usize>numQueries * keyBytes;
   const block = states + <usize>numQueries * state;
-  const spare = block + <usize>POSITIONS * keyBytes;
+  const ownBlock = block + <usize>POSITIONS * keyBytes;
+  const spare = ownBlock + <usize>POSITIONS * keyBytes;
 
   for (let h = 0; h < numHeads; h++) {
     absorb(op, firstRow, numRows, firstHead + h, queries + <usize>(h * numRows) * keyBytes, keyBytes, spare);
@@ -131,24 +132,35 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
   for (let i = 0; i < numQueries; i++) openState(states + <usize>i * state, latentDim);
   // Keys and latents are padded separately, so that both are whole vectors.
   memory.fill(block, 0, <usize>POSITIONS * keyBytes);
-  const last = <i32>place(rows, firstRow + numRows - 1, 0);
-  const table = place(rows, firstRow, 1);
+  let isOwnCleared = false;
+  let last = 0;
+  let shared = 0;
+  for (let r = firstRow; r < firstRow + numRows; r++) {
+    last = max(last, <i32>place(rows, r, 0));
+    shared = max(shared, <i32>place(rows, r, 5));
+  }
   for (let start = 0; start <= last; start += POSITIONS) {
-    const held = min(POSITIONS, last + 1 - start);
+    const held = min(POSITIONS, shared - start);
     for (let t = 0; t < held; t++) {
-      const from = positionAt(table, at(op, 14), rank + rope, start + t);
-      const to = block + <usize>t * keyBytes;
-      const exponents = exponentsAt(table, at(op, 14), rank + rope, start + t);
-      decodePart(from, rank, exponents, to);
-      decodePart(from + ((<usize>rank) << 1), rope, exponents + 1, to + ((<usize>latentDim) << 2));
+      decodeLatent(op, place(rows, firstRow, 1), start + t, latentDim, block + <usize>t * keyBytes);
     }
-    for (let r = 0; r < numRows; r++) {
-      const count = min(POSITIONS, <i32>place(rows, firstRow + r, 0) + 1 - start);
+    for (let r = firstRow; r < firstRow + numRows; r++) {
+      const count = min(POSITIONS, <i32>place(rows, r, 0) + 1 - start);
       if (count <= 0) continue;
+      let from = block;
+      if (start + count > <i32>place(rows, r, 5)) {
+        // Some of its positions lie elsewhere: the same block, of this row alone.
+        from = ownBlock;
+        if (!isOwnCleared) memory.fill(ownBlock, 0, <usize>POSITIONS * keyBytes);
+        isOwnCleared = true;
+        for (let t = 0; t < count; t++) {
+          decodeLatent(op, place(rows, r, 1), slotOf(rows, r, start + t), latentDim, from + <usize>t * keyBytes);
+        }
+      }
       for (let h = 0; h < numHeads; h++) {
-        const i = <usize>(h * numRows + r);
+        const i = <usize>(h * numRows + r - firstRow);
         const query = queries + i * keyBytes;
-        attendBlock(query, keyDim, latentDim, block, block, keyBytes, count, real(op, 12), states + i * state, scratch);
+        attendBlock(query, keyDim, latentDim, from, from, keyBytes, count, real(op, 12), states + i * state, scratch);
       }
     }
   }
@@ -156,6 +168,17 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
   for (let h = 0; h < numHeads; h++) {
     values(op, firstRow, numRows, firstHead + h, states + <usize>(h * numRows) * state, state, spare);
   }
+}
+
+/** Decodes the latent and the rotated key in a slot. */
+@inline
+function decodeLatent(op: usize, table: usize, slot: i32, latentDim: i32, out: usize): void {
+  const rope = word(op, 9);
+  const rank = word(op, 10);
+  const from = positionAt(table, at(op, 14), rank + rope, slot);
+  const exponents = exponentsAt(table, at(op, 14), rank + rope, slot);
+  decodePart(from, rank, exponents, out);
+  decodePart(from + ((<usize>rank) << 1), rope, exponents + 1, out + ((<usize>latentDim) << 2));
 }
 
 /** q̃ = W_UKᵀ q_nope beside the rotated q_pe, for one head of some rows. */
