@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { answer, type AnswerOptions } from '../../integration/answers.ts';
 import { GOLDEN } from '../../integration/golden.ts';
 import type { EngineWatch } from '../engine-watch.ts';
@@ -43,7 +44,8 @@ export async function decodeStreams(rig: Rig, watch: EngineWatch, options: Strea
   let span: Promise<Span> | undefined;
   let figures: Promise<SpanFigures> | undefined;
   const ask = async (stream: number): Promise<number[]> => {
-    const request: AnswerOptions = { maxTokens: tokens, temperature, seed: stream };
+    // A scope of its own: none is drafted from an earlier answer to the same prompt.
+    const request: AnswerOptions = { maxTokens: tokens, temperature, seed: stream, cacheScope: randomUUID() };
     const { ids } = await answer(rig.coordinator, prompts[stream % prompts.length]!, {
       ...request,
       onToken: () => {

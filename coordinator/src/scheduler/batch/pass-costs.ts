@@ -125,6 +125,11 @@ export class PassCosts {
     return Math.min(...this.#mixed.map(({ promptRows, turnMs }) => turnMs / promptRows));
   }
 
+  /** The most decoding rows of a recent pass without prompt rows; 0 without such a pass. */
+  get mostDecodeRows(): number {
+    return this.#decode.mostRows;
+  }
+
   /** The most prompt rows that a recent pass took. */
   get mostPromptRows(): number {
     return Math.max(0, ...this.#mixed.map(({ promptRows }) => promptRows));
@@ -152,6 +157,10 @@ class RowLine {
 
   get isEmpty(): boolean {
     return this.#passes.length === 0;
+  }
+
+  get mostRows(): number {
+    return Math.max(0, ...this.#passes.map(({ rows }) => rows));
   }
 
   add(pass: PassTimes): void {

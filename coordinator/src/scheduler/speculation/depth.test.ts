@@ -13,6 +13,7 @@ describe('chooseDepths', () => {
     expect(chooseDepths([stream([0.9, 0.5, 0.5, 0.5])], { ...cost, passMs: 6 })).toEqual([1]);
     expect(chooseDepths([stream([0.9, 0.5, 0.5, 0.5])], { ...cost, passMs: 200 })).toEqual([4]);
     expect(chooseDepths([stream([0.9, 0.9, 0.9], 1)], { ...cost, passMs: 200 })).toEqual([1]);
+    expect(chooseDepths([stream([0.9, 0.9, 0.9])], { ...cost, passMs: 200, room: 2 })).toEqual([2]);
     expect(chooseDepths([], { ...cost, passMs: 200 })).toEqual([]);
   });
 

@@ -15,6 +15,8 @@ export interface DepthCost {
   msPerRow: number;
   /** Time to make the drafts of this depth, given those before it, for all sequences together. */
   draftMs(depth: number): number;
+  /** Drafts of all sequences together at most: what so many rows cost is known. No limit by default. */
+  room?: number;
 }
 
 /**
@@ -30,7 +32,7 @@ export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): 
   for (let depth = 1; depth <= deepest; depth++) {
     draftMs += cost.draftMs(depth);
     const upTo = rows.filter((row) => row.depth <= depth);
-    const candidate = fill(upTo, streams.length, cost.passMs + draftMs, cost.msPerRow);
+    const candidate = fill(upTo.slice(0, cost.room), streams.length, cost.passMs + draftMs, cost.msPerRow);
     // Of equal rates the deeper one: before times are known, drafts are tried.
     if (candidate.rate >= best.rate) best = candidate;
   }

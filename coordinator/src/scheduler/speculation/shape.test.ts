@@ -14,8 +14,12 @@ const stream = (possible: PossibleDrafts, more: Partial<ShapedStream> = {}): Sha
   return { drafts: possible, limit: 15, leastDepth: 0, ...more };
 };
 
-const chosen = (streams: ShapedStream[], msPerRow: number, tokens = streams.length): (readonly number[])[] =>
-  chooseNodes(streams, { passMs: 100, msPerRow, tokens }).map(({ kinds }) => kinds);
+const chosen = (
+  streams: ShapedStream[],
+  msPerRow: number,
+  tokens = streams.length,
+  room = 100,
+): (readonly number[])[] => chooseNodes(streams, { passMs: 100, msPerRow, tokens, room }).map(({ kinds }) => kinds);
 
 describe('chooseNodes', () => {
   // 0 → 1 → 2, and 3 beside 0, 4 beside 1.
@@ -33,6 +37,7 @@ describe('chooseNodes', () => {
     expect(chosen([stream(unsure)], 5)).toEqual([[0, 1, 3, 4]]);
     expect(chosen([stream(unsure), stream(sure)], 20)).toEqual([[], [0, 1, 2]]);
     expect(chosen([stream(unsure)], 1000)).toEqual([[]]);
+    expect(chosen([stream(unsure), stream(sure)], 0, 2, 4)).toEqual([[0], [0, 1, 2]]);
     expect(leastChance({ passMs: 100, msPerRow: 5, tokens: 2 })).toBe(0.1);
     expect(leastChance({ passMs: 0, msPerRow: 0, tokens: 2 })).toBe(0);
   });
@@ -50,7 +55,12 @@ describe('chooseNodes', () => {
       for (const parent of parents) chances.push((chances[parent] ?? 1) * rng());
       const possible = drafts(parents, chances);
       const limit = 1 + Math.floor(rng() * 20);
-      const [tree] = chooseNodes([stream(possible, { limit, leastDepth: 2 })], { passMs: 100, msPerRow: 1, tokens: 1 });
+      const [tree] = chooseNodes([stream(possible, { limit, leastDepth: 2 })], {
+        passMs: 100,
+        msPerRow: 1,
+        tokens: 1,
+        room: 25,
+      });
       expect(tree!.tokens.length).toBeLessThanOrEqual(limit);
       for (const [node, original] of tree!.kinds.entries()) {
         const path = pathTo(tree!, node).map((each) => tree!.tokens[each]);

@@ -22,10 +22,12 @@ export interface ShapeCost {
   msPerRow: number;
   /** Tokens that the pass is expected to give without these drafts. */
   tokens: number;
+  /** Nodes of all sequences together at most: what so many rows cost is known. */
+  room: number;
 }
 
 /** Drafts that are less likely are not worth their rows: the same time gives more tokens elsewhere. */
-export function leastChance({ passMs, msPerRow, tokens }: ShapeCost): number {
+export function leastChance({ passMs, msPerRow, tokens }: Omit<ShapeCost, 'room'>): number {
   return msPerRow > 0 ? (tokens * msPerRow) / passMs : 0;
 }
 
@@ -37,22 +39,25 @@ export function leastChance({ passMs, msPerRow, tokens }: ShapeCost): number {
  */
 export function chooseNodes(
   streams: readonly ShapedStream[],
-  { passMs, msPerRow, tokens }: ShapeCost,
+  { passMs, msPerRow, tokens, room }: ShapeCost,
 ): PossibleDrafts[] {
   const taken = streams.map((stream) => leastNodes(stream));
   let ms = passMs;
   let expected = tokens;
+  let left = room;
   for (const [s, nodes] of taken.entries()) {
     ms += msPerRow * nodes.size;
+    left -= nodes.size;
     for (const node of nodes) expected += streams[s]!.drafts.chances[node]!;
   }
   const rest = streams.flatMap(({ drafts }, s) => drafts.chances.map((chance, node) => ({ s, node, chance })));
   // Stable, and chances fall along a path: none is taken before its parent.
   rest.sort((a, b) => b.chance - a.chance);
   for (const { s, node, chance } of rest) {
-    if (chance < leastChance({ passMs: ms, msPerRow, tokens: expected })) break;
+    if (left <= 0 || chance < leastChance({ passMs: ms, msPerRow, tokens: expected })) break;
     if (taken[s]!.has(node) || taken[s]!.size >= streams[s]!.limit) continue;
     taken[s]!.add(node);
+    left--;
     expected += chance;
     ms += msPerRow;
   }

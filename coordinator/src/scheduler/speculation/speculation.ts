@@ -54,6 +54,10 @@ const PRIOR = 0.5;
 
 /** How far ahead the MTP module drafts while it is not known what a call of it costs. */
 const FIRST_DEPTH = 4;
+/** A pass grows at most by this factor over the largest recent one: far beyond it the cost of a row is not known. */
+const GROWTH = 2;
+/** So many rows are tried at once, if a row seems to be worth it. */
+const FIRST_ROWS = 16;
 /** Drafts of an answer with a constraint: each takes a mask, which may take 4 ms at a vocabulary of 151,936 (ADR 26). */
 const MAX_CONSTRAINED = 16;
 
@@ -253,6 +257,7 @@ export class Speculation {
       passMs: costs.passMs(baseRows),
       msPerRow: costs.rowMs,
       draftMs: (depth: number): number => costs.draftMs(depth),
+      room: Math.max(0, Math.max(FIRST_ROWS, GROWTH * costs.mostDecodeRows) - decodeRows),
     };
     const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
     const usesMtp = candidates.some(({ found }) => !found);
@@ -317,13 +322,17 @@ export class Speculation {
 }
 
 /** What the next pass costs and gives without the drafts that the MTP module is to make, but with the time of making them. */
-function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs }: DepthCost): ShapeCost {
-  const cost = { passMs, msPerRow, tokens: chosen.length };
+function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs, room = 0 }: DepthCost): ShapeCost {
+  const cost = { passMs, msPerRow, tokens: chosen.length, room };
   let deepest = 0;
   for (const { candidate, depth } of chosen) {
-    if (!candidate.found) deepest = Math.max(deepest, depth);
-    else cost.passMs += depth * msPerRow;
-    for (let d = 1; candidate.found && d <= depth; d++) cost.tokens += candidate.reach(d);
+    if (!candidate.found) {
+      deepest = Math.max(deepest, depth);
+      continue;
+    }
+    cost.passMs += depth * msPerRow;
+    cost.room -= depth;
+    for (let d = 1; d <= depth; d++) cost.tokens += candidate.reach(d);
   }
   for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
   return cost;
