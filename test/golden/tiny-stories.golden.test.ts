@@ -53,7 +53,7 @@ describe.each(goldenCases)('golden: $prompt', (golden) => {
     expect(await continueGreedily(tiny, golden.prompt_ids, 48)).toEqual(golden.greedy_ids);
   });
 
-  it('makes the same first choice in the MTP module, whole or in two parts', async () => {
+  it('makes the same choices in the MTP module, whole or in two parts, and then on its own hidden states', async () => {
     const { model, experts } = tiny;
     const { hiddenSize } = model.config;
     const ids = golden.prompt_ids;
@@ -71,6 +71,16 @@ describe.each(goldenCases)('golden: $prompt', (golden) => {
     await forwardMtp(model, rows.slice(0, half), experts);
     const parts = await forwardMtp(model, rows.slice(half), experts);
     expect(parts.logits.at(-1)).toEqual(last);
+
+    const drafts = [argmax(last)];
+    let result = parts;
+    while (drafts.length < golden.mtp_drafts.length) {
+      const own = result.hidden.slice(-hiddenSize);
+      const row = { hidden: own, nextTokenId: drafts.at(-1)!, position: cache.length, cache, wantLogits: true };
+      result = await forwardMtp(model, [row], experts);
+      drafts.push(argmax(result.logits[0]!));
+    }
+    expect(drafts).toEqual(golden.mtp_drafts);
   });
 
   it('is prefilled whole, in chunks and token by token with the same bits', async () => {

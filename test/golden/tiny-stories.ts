@@ -23,6 +23,8 @@ export interface GoldenCase {
   /** [vocabSize] */
   last_logits: number[];
   last_mtp_argmax: number;
+  /** Greedy drafts after the prompt, each by the MTP module on its own hidden state and draft. */
+  mtp_drafts: number[];
   /** [moeLayers][numExpertsPerTok], ascending. */
   last_token_experts: number[][];
 }

@@ -95,7 +95,8 @@ export class ForwardPass {
     if (this.#program.isEmpty) return;
     const { control, threadScratch, threadScratchBytes } = this.tables.workspace;
     const program = this.#program.finish();
-    const job = { bank: this.#bank, program, control, scratch: threadScratch, scratchBytes: threadScratchBytes };
+    const work = `${kind} ${this.#layer} ${Math.floor(Math.log2(this.#numRows))}`;
+    const job = { bank: this.#bank, program, control, scratch: threadScratch, scratchBytes: threadScratchBytes, work };
     const queuedMs = performance.now();
     const times = await this.#options.runner.run(job);
     this.#options.observe.segment?.({ kind, layer: this.#layer, numRows: this.#numRows, queuedMs, ...times });

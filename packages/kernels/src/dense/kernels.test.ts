@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { FORMAT_CODES } from './program.ts';
 import { nmse, normal } from '../testing/numbers.ts';
 import { KernelBench } from './testing/kernels.ts';
-import { preparedBytes } from './workspace.ts';
+import { gemmScratchBytes, preparedBytes } from './workspace.ts';
 
 const FORMATS: DenseFormat[] = ['f32', 'f16', 'q8', 'q4'];
 /** Against the packed weights in float64: what rounding of sums, and of q8 and q4's inputs to 16 bits, leaves. */
@@ -24,7 +24,7 @@ function product(format: DenseFormat, outDim: number, inDim: number, rows: numbe
     bench.exports.prepareRow(x + r * inDim * 4, inDim, prepared + r * stride, FORMAT_CODES[format]);
   }
   const y = bench.room(rows * outDim * 4);
-  const scratch = bench.room(blocks * 512 + 16);
+  const scratch = bench.room(gemmScratchBytes(inDim));
   const panels = Math.ceil(outDim / 4);
   const code = FORMAT_CODES[format];
   bench.exports.gemm(w, code, blocks, outDim, prepared, stride, rows, y, outDim * 4, 0, 0, panels, scratch);
@@ -53,9 +53,9 @@ describe.each(FORMATS)('products with %s weights', (format) => {
     expect(untouched).toBe(true);
   });
 
-  it('gives a row the same bits alone and beside others', () => {
+  it.each([2, 3, 4, 5, 7])('gives a row the same bits alone and beside others, %i in all', (rows) => {
+    // Six panels, of which the last has one output.
     const [outDim, inDim] = [21, 100];
-    const rows = 7;
     const x = normal(rows * inDim, 11);
     const together = product(format, outDim, inDim, rows, x).y;
     for (let r = 0; r < rows; r++) {

@@ -138,7 +138,8 @@ export class ProgramWriter {
   gemm(matrix: Matrix, x: PreparedRows, numRows: number, y: Rows, accumulate = false): void {
     if (x.format !== matrix.format) throw new TypeError(`${matrix.format} weights for rows prepared for ${x.format}`);
     const panels = Math.ceil(matrix.outDim / 4);
-    const perTask = Math.max(1, Math.ceil(panels / (this.#threads * TASKS_PER_THREAD)));
+    // Even, since several rows are multiplied with two panels at a time.
+    const perTask = 2 * Math.ceil(panels / (2 * this.#threads * TASKS_PER_THREAD));
     const { address, format, blocks, outDim } = matrix;
     this.push('gemm', Math.ceil(panels / perTask), [
       address,

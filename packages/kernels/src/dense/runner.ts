@@ -6,6 +6,8 @@ export interface Job {
   /** The first thread's scratch; the others' follow. */
   scratch: number;
   scratchBytes: number;
+  /** Names work that takes about as long every time. */
+  work: string;
 }
 
 /** When a program ran, on the clock of `performance.now()`, in milliseconds. */

@@ -52,9 +52,14 @@ function workDims(config: ModelConfig) {
   };
 }
 
+/** Scratch bytes of a product of rows of `cols` columns, as gemm.ts uses them: two expanded panels and the sums of a tile. */
+export function gemmScratchBytes(cols: number): number {
+  return Math.ceil(cols / PANEL_COLS) * 2 * 272 + 128;
+}
+
 /** Scratch bytes of one thread; operations.ts says what they are for. */
 function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: ReturnType<typeof workDims>): number {
-  const product = padded(Math.max(widest, queryLatent)) * 16 + 64;
+  const product = gemmScratchBytes(Math.max(widest, queryLatent));
   const { attention } = config;
   const [key, value] =
     attention.kind === 'mla'
@@ -64,7 +69,8 @@ function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: Return
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
   // Two blocks. Grouped-query attention may read three positions behind them.
   const positions = attention.kind === 'mla' ? 32 : 35;
-  const attend = 64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + inner * 16 + 64;
+  const attend =
+    64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + gemmScratchBytes(inner);
   return alignUp(Math.max(product, attend, padded(widest) * 4, queryScratchBytes(config.vocabSize))) + 64;
 }
 

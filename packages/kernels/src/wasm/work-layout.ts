@@ -1,7 +1,7 @@
 import { rowRange, type WorkItem } from '@shoal/model';
-import { alignUp, PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
+import { alignUp, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
 import { ACTIVATION_CODES } from '../activation-codes.ts';
-import { preparedBytes } from '../dense/workspace.ts';
+import { gemmScratchBytes, preparedBytes } from '../dense/workspace.ts';
 import { PANEL_FORMAT_CODES, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
 
@@ -21,8 +21,6 @@ type Item = readonly [expert: number, firstSlot: number, numSlots: number, first
 
 /** Bytes of a row of floats, in whole vectors. */
 const floatBytes = (cols: number): number => 4 * alignUp(cols, 4);
-/** Scratch of a thread that multiplies rows of `cols` columns (gemm's `scratch`): one panel as f32, and a vector. */
-const threadScratchBytes = (cols: number): number => alignUp(Math.ceil(cols / PANEL_COLS) * PANEL_BLOCK_BYTES.f32 + 16);
 
 /** Lays out laps of one shape in an instance's memory, as assembly/expert-ffn.ts reads them. */
 export class LapWork {
@@ -42,7 +40,7 @@ export class LapWork {
     const format = shape.quant === 'mxfp4' ? 'q4' : shape.quant;
     this.#inputBytes = alignUp(preparedBytes(D, format));
     this.#hiddenBytes = alignUp(preparedBytes(F, format));
-    this.#scratchBytes = threadScratchBytes(Math.max(D, F));
+    this.#scratchBytes = alignUp(gemmScratchBytes(Math.max(D, F)));
   }
 
   /** Cuts a lap so that each piece's intermediate results fit PIECE_BYTES, or are a single row's. */

@@ -2,8 +2,9 @@
 // Plain JavaScript, so that it runs without tsx. ./threads.ts starts it and defines the shared words.
 import { parentPort, workerData } from 'node:worker_threads';
 
-const { module, memories, signals, thread, threads, WORD } = workerData;
-const { JOB, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS } = WORD;
+const { module, memories, signals, thread, WORD } = workerData;
+const { ACTIVE, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS, JOBS, JOB_STRIDE } = WORD;
+const JOB = JOBS + thread * JOB_STRIDE;
 
 const words = new Int32Array(signals);
 const instances = memories.map((memory) => new WebAssembly.Instance(module, { env: { memory } }).exports);
@@ -14,7 +15,7 @@ for (;;) {
   while (Atomics.load(words, JOB) === seen) Atomics.wait(words, JOB, seen);
   seen = Atomics.load(words, JOB);
   const scratch = (words[SCRATCH] >>> 0) + thread * words[SCRATCH_BYTES];
-  instances[words[BANK]].runProgram(words[PROGRAM], words[CONTROL], threads, scratch);
+  instances[words[BANK]].runProgram(words[PROGRAM], words[CONTROL], words[ACTIVE], scratch);
   if (Atomics.sub(words, LEFT, 1) === 1) {
     Atomics.store(words, DONE, seen);
     Atomics.notify(words, DONE);

@@ -1,9 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import type { Job, Runner, RunTimes } from '../runner.ts';
+import { FasterWay } from './faster-way.ts';
 
 /** Indices of the words shared with ./thread.mjs, which receives this table. */
 const WORD = {
-  JOB: 0,
+  /** Threads that run the job: all, or the first alone. */
+  ACTIVE: 0,
   LEFT: 1,
   DONE: 2,
   BANK: 3,
@@ -12,9 +14,11 @@ const WORD = {
   SCRATCH: 6,
   SCRATCH_BYTES: 7,
   SPINS: 8,
+  /** The first thread's number of its latest job; the others' follow, each in a cache line of its own. */
+  JOBS: 16,
+  JOB_STRIDE: 16,
 } as const;
-const { JOB, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS } = WORD;
-const WORDS = 16;
+const { ACTIVE, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS, JOBS, JOB_STRIDE } = WORD;
 
 /** Polls before a thread sleeps between jobs. */
 const IDLE_SPINS = 2000;
@@ -48,7 +52,9 @@ export async function startThreads(
 class Threads implements Runner {
   readonly threads: number;
   readonly started: Promise<void>;
-  readonly #words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
+  readonly #words: Int32Array;
+  /** By work. */
+  readonly #ways = new Map<string, FasterWay>();
   readonly #workers: Worker[];
   #job = 0;
   #turn: Promise<unknown> = Promise.resolve();
@@ -58,9 +64,11 @@ class Threads implements Runner {
 
   constructor(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[], threads: number) {
     this.threads = threads;
+    const words = JOBS + threads * JOB_STRIDE;
+    this.#words = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
     this.#words[SPINS] = IDLE_SPINS;
     this.#workers = Array.from({ length: threads }, (_, thread) => {
-      const workerData = { module, memories, signals: this.#words.buffer, thread, threads, WORD };
+      const workerData = { module, memories, signals: this.#words.buffer, thread, WORD };
       // Without the parent's flags, such as tsx's loader: the thread is plain JavaScript.
       return new Worker(new URL('./thread.mjs', import.meta.url), { workerData, execArgv: [] });
     });
@@ -106,9 +114,12 @@ class Threads implements Runner {
     });
   }
 
-  /** Hands a job to all threads. Resolves when the last one has done its share. */
+  /** Hands a job to all threads, or to the first where that has been faster. Resolves when the last one has done its share. */
   async #post(job: Job): Promise<RunTimes> {
     if (this.#failure) throw this.#failure;
+    const way = this.#wayOf(job.work);
+    const together = this.threads > 1 && way.choose();
+    const active = together ? this.threads : 1;
     const startedMs = performance.now();
     const words = this.#words;
     const id = (this.#job = (this.#job + 1) | 0);
@@ -117,9 +128,13 @@ class Threads implements Runner {
     words[CONTROL] = job.control;
     words[SCRATCH] = job.scratch;
     words[SCRATCH_BYTES] = job.scratchBytes;
-    Atomics.store(words, LEFT, this.threads);
-    Atomics.store(words, JOB, id);
-    Atomics.notify(words, JOB);
+    words[ACTIVE] = active;
+    Atomics.store(words, LEFT, active);
+    for (let thread = 0; thread < active; thread++) {
+      const at = JOBS + thread * JOB_STRIDE;
+      Atomics.store(words, at, id);
+      Atomics.notify(words, at);
+    }
     this.#workers[0]!.ref();
     try {
       await new Promise<void>((resolve, reject) => {
@@ -136,7 +151,15 @@ class Threads implements Runner {
     } finally {
       this.#workers[0]!.unref();
     }
-    return { startedMs, endedMs: performance.now() };
+    const endedMs = performance.now();
+    way.add(together, endedMs - startedMs);
+    return { startedMs, endedMs };
+  }
+
+  #wayOf(work: string): FasterWay {
+    let way = this.#ways.get(work);
+    if (!way) this.#ways.set(work, (way = new FasterWay()));
+    return way;
   }
 
   /** Fails all jobs after a thread has ended, for which the others would wait forever. */

@@ -9,21 +9,26 @@ import {
   dotF16,
   dotF32,
   dotF32Two,
-  dotI16,
-  dotI16Powers,
-  dotI16PowersTwo,
-  dotI16Two,
   dotMxfp4,
   dotQ4,
   dotQ8,
   eightMxfp4,
   expandF16,
-  expandMxfp4,
-  expandQ4,
-  expandQ8,
   loadPowers,
 } from './panels';
 import { loadLanes, loadScales, storeLanes, unscaledHalves } from './primitives';
+import {
+  BLOCK_BYTES_PAIRS,
+  expandMxfp4,
+  expandQ4,
+  expandQ8,
+  tileOfFour,
+  tileOfFourPowers,
+  tileOfThree,
+  tileOfThreePowers,
+  tileOfTwo,
+  tileOfTwoPowers,
+} from './tiles';
 
 /** From this number of rows on, a panel is expanded once instead of decoded for each row. */
 const EXPAND_FROM_ROWS = 3;
@@ -47,7 +52,7 @@ function put(y: usize, v: v128, count: i32, accumulate: i32): void {
 
 /**
  * Computes panels `from` to `to` (exclusive) of y[r] = W x[r] (or y[r] += W x[r]), with prepared rows x and `outDim` f32 in a
- * row of y. Strides in bytes. `scratch` has room for one expanded panel (blocks × 512 bytes) and 16 bytes.
+ * row of y. Strides in bytes. `scratch` has room for two expanded panels and a tile's sums (blocks × 544 bytes and 128).
  */
 export function gemm(
   w: usize,
@@ -65,6 +70,15 @@ export function gemm(
   scratch: usize,
 ): void {
   const bytes = panelBytes(format, blocks);
+  if (format > F16 && numRows >= EXPAND_FROM_ROWS) {
+    for (let p = from; p < to; p += 2) {
+      const left = outDim - (p << 2);
+      const second = p + 1 < to ? bytes : 0;
+      const at = w + <usize>p * bytes;
+      panelPair(at, second, format, blocks, x, xStride, numRows, y + ((<usize>p) << 4), yStride, accumulate, left, scratch);
+    }
+    return;
+  }
   for (let p = from; p < to; p++) {
     const panel = w + <usize>p * bytes;
     const count = outDim - (p << 2);
@@ -111,34 +125,51 @@ function integerPanel(
   panel: usize, format: i32, blocks: i32, x: usize, xStride: usize, numRows: i32,
   out: usize, yStride: usize, accumulate: i32, count: i32, scratch: usize,
 ): void {
-  if (numRows < EXPAND_FROM_ROWS) {
-    for (let r = 0; r < numRows; r++) {
-      const at = x + <usize>r * xStride;
-      let v: v128;
-      if (format == Q8) v = dotQ8(panel, at, blocks);
-      else v = format == Q4 ? dotQ4(panel, at, blocks, scratch) : dotMxfp4(panel, at, blocks, scratch);
-      put(out + <usize>r * yStride, v, count, accumulate);
+  for (let r = 0; r < numRows; r++) {
+    const at = x + <usize>r * xStride;
+    let v: v128;
+    if (format == Q8) v = dotQ8(panel, at, blocks);
+    else v = format == Q4 ? dotQ4(panel, at, blocks, scratch) : dotMxfp4(panel, at, blocks, scratch);
+    put(out + <usize>r * yStride, v, count, accumulate);
+  }
+}
+
+function expand(panel: usize, format: i32, blocks: i32, out: usize): void {
+  if (format == Q8) expandQ8(panel, blocks, out);
+  else if (format == Q4) expandQ4(panel, blocks, out);
+  else expandMxfp4(panel, blocks, out);
+}
+
+/** A panel and the one `second` bytes behind it, or the panel alone (0), of which `count` outputs are left. */
+function panelPair(
+  panel: usize, second: usize, format: i32, blocks: i32, x: usize, xStride: usize, numRows: i32,
+  out: usize, yStride: usize, accumulate: i32, count: i32, scratch: usize,
+): void {
+  const apart = second ? <usize>blocks * BLOCK_BYTES_PAIRS : 0;
+  expand(panel, format, blocks, scratch);
+  if (second) expand(panel + second, format, blocks, scratch + apart);
+  const sums = scratch + 2 * <usize>blocks * BLOCK_BYTES_PAIRS;
+  for (let r = 0; r < numRows; ) {
+    // At least EXPAND_FROM_ROWS, so that none is left alone.
+    const left = numRows - r;
+    const rows = left < 4 ? left : left == 5 ? 3 : 4;
+    const at = x + <usize>r * xStride;
+    if (format == MXFP4) {
+      if (rows == 4) tileOfFourPowers(scratch, apart, blocks, at, xStride, sums);
+      else if (rows == 3) tileOfThreePowers(scratch, apart, blocks, at, xStride, sums);
+      else tileOfTwoPowers(scratch, apart, blocks, at, xStride, sums);
+    } else {
+      if (rows == 4) tileOfFour(scratch, apart, blocks, at, xStride, sums);
+      else if (rows == 3) tileOfThree(scratch, apart, blocks, at, xStride, sums);
+      else tileOfTwo(scratch, apart, blocks, at, xStride, sums);
     }
-    return;
-  }
-  if (format == Q8) expandQ8(panel, blocks, scratch);
-  else if (format == Q4) expandQ4(panel, blocks, scratch);
-  else expandMxfp4(panel, blocks, scratch);
-  const powers = format == MXFP4;
-  const second = scratch + <usize>blocks * BLOCK_BYTES_F32;
-  let r = 0;
-  for (; r + 1 < numRows; r += 2) {
-    const at = x + <usize>r * xStride;
-    const v = powers
-      ? dotI16PowersTwo(scratch, at, at + xStride, blocks, second)
-      : dotI16Two(scratch, at, at + xStride, blocks, second);
-    put(out + <usize>r * yStride, v, count, accumulate);
-    put(out + <usize>(r + 1) * yStride, v128.load(second), count, accumulate);
-  }
-  if (r < numRows) {
-    const at = x + <usize>r * xStride;
-    const v = powers ? dotI16Powers(scratch, at, blocks) : dotI16(scratch, at, blocks);
-    put(out + <usize>r * yStride, v, count, accumulate);
+    for (let i = 0; i < rows; i++) {
+      const to = out + <usize>(r + i) * yStride;
+      const from = sums + ((<usize>i) << 5);
+      put(to, v128.load(from), count, accumulate);
+      if (second) put(to + 16, v128.load(from, 16), count - 4, accumulate);
+    }
+    r += rows;
   }
 }
 

@@ -4,8 +4,7 @@
 //   q8   [4 f16 scales][4 rows][32 int8]       136 B
 //   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of 16-bit lane l is column 8j + l, two's complement
 //   mxfp4 [4 E8M0][4 rows][16 B]               68 B   E2M1; column j in byte j's low nibble, column j + 16 in its high one
-// For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), the others to int16 and f32 scales:
-//   i16  [4 f32 scales][4 rows][32 int16]      272 B
+// For several rows a panel is expanded once: f16 to f32 (still × 2^-112), the last three as tiles.ts says.
 import { joinSumsI32, loadScales, madd, sumHalvesI32, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
 
 export const BLOCK_BYTES_F32: usize = 512;
@@ -13,7 +12,6 @@ export const BLOCK_BYTES_F16: usize = 256;
 export const BLOCK_BYTES_Q8: usize = 136;
 export const BLOCK_BYTES_Q4: usize = 72;
 export const BLOCK_BYTES_MXFP4: usize = 68;
-export const BLOCK_BYTES_I16: usize = 272;
 
 export function dotF32(w: usize, x: usize, blocks: i32): v128 {
   let a = f32x4.splat(0);
@@ -125,15 +123,6 @@ export function dotQ8(w: usize, x: usize, blocks: i32): v128 {
   return acc;
 }
 
-export function expandQ8(w: usize, blocks: i32, out: usize): void {
-  for (let b = 0; b < blocks; b++) {
-    v128.store(out, loadScales(w));
-    for (let i: usize = 0; i < 16; i++) v128.store(out + 16 + (i << 4), v128.load8x8_s(w + 8 + (i << 3)));
-    w += BLOCK_BYTES_Q8;
-    out += BLOCK_BYTES_I16;
-  }
-}
-
 /** Σ over 32 columns of one row of int4. */
 @inline
 function blockQ4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
@@ -172,36 +161,20 @@ export function dotQ4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
   return acc;
 }
 
-export function expandQ4(w: usize, blocks: i32, out: usize): void {
-  for (let b = 0; b < blocks; b++) {
-    v128.store(out, loadScales(w));
-    for (let r: usize = 0; r < 4; r++) {
-      const v = v128.load(w + 8 + (r << 4));
-      const to = out + 16 + (r << 6);
-      v128.store(to, i16x8.shr_s(i16x8.shl(v, 12), 12));
-      v128.store(to, i16x8.shr_s(i16x8.shl(v, 8), 12), 16);
-      v128.store(to, i16x8.shr_s(i16x8.shl(v, 4), 12), 32);
-      v128.store(to, i16x8.shr_s(v, 12), 48);
-    }
-    w += BLOCK_BYTES_Q4;
-    out += BLOCK_BYTES_I16;
-  }
-}
-
 /** The elements of MXFP4 twice over, by their code: integers, of which 2^(E8M0 − 128) is the scale. */
 @inline
-function doubledElements(codes: v128): v128 {
+export function doubledElements(codes: v128): v128 {
   const table = i8x16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
   return RELAXED ? i8x16.relaxed_swizzle(table, codes) : v128.swizzle(table, codes);
 }
 
 @inline
-function lowNibbles(v: v128): v128 {
+export function lowNibbles(v: v128): v128 {
   return v128.and(v, i8x16.splat(15));
 }
 
 @inline
-function highNibbles(v: v128): v128 {
+export function highNibbles(v: v128): v128 {
   return v128.and(i16x8.shr_u(v, 4), i8x16.splat(15));
 }
 
@@ -262,117 +235,5 @@ export function dotMxfp4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
     scales += 4;
     w += BLOCK_BYTES_MXFP4;
   }
-  return acc;
-}
-
-export function expandMxfp4(w: usize, blocks: i32, out: usize): void {
-  for (let b = 0; b < blocks; b++) {
-    v128.store(out, loadPowers(w));
-    for (let r: usize = 0; r < 4; r++) {
-      const v = v128.load(w + 4 + (r << 4));
-      const low = doubledElements(lowNibbles(v));
-      const high = doubledElements(highNibbles(v));
-      const to = out + 16 + (r << 6);
-      v128.store(to, i16x8.extend_low_i8x16_s(low));
-      v128.store(to, i16x8.extend_high_i8x16_s(low), 16);
-      v128.store(to, i16x8.extend_low_i8x16_s(high), 32);
-      v128.store(to, i16x8.extend_high_i8x16_s(high), 48);
-    }
-    w += BLOCK_BYTES_MXFP4;
-    out += BLOCK_BYTES_I16;
-  }
-}
-
-/** A block's sums × the scales of weights and inputs; `powers` for MXFP4, in the order of dotMxfp4. */
-@inline
-function scaled(sums: v128, scale: v128, inputScale: v128, powers: bool): v128 {
-  const values = f32x4.convert_i32x4_s(sums);
-  if (powers) return f32x4.mul(f32x4.mul(values, inputScale), scale);
-  return f32x4.mul(values, f32x4.mul(scale, inputScale));
-}
-
-@inline
-function blockI16(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
-  return i32x4.add(
-    i32x4.add(i32x4.dot_i16x8_s(v128.load(w), x0), i32x4.dot_i16x8_s(v128.load(w, 16), x1)),
-    i32x4.add(i32x4.dot_i16x8_s(v128.load(w, 32), x2), i32x4.dot_i16x8_s(v128.load(w, 48), x3)),
-  );
-}
-
-/** An expanded panel of q8 or q4; the same sums as dotQ8 and dotQ4, bit for bit. */
-export function dotI16(w: usize, x: usize, blocks: i32): v128 {
-  return dotExpanded(w, x, blocks, false);
-}
-
-/** An expanded panel of MXFP4; the same sums as dotMxfp4, bit for bit. */
-export function dotI16Powers(w: usize, x: usize, blocks: i32): v128 {
-  return dotExpanded(w, x, blocks, true);
-}
-
-@inline
-function dotExpanded(w: usize, x: usize, blocks: i32, powers: bool): v128 {
-  let acc = f32x4.splat(0);
-  let scales = x + ((<usize>blocks) << 6);
-  const end = w + <usize>blocks * BLOCK_BYTES_I16;
-  while (w < end) {
-    const x0 = v128.load(x);
-    const x1 = v128.load(x, 16);
-    const x2 = v128.load(x, 32);
-    const x3 = v128.load(x, 48);
-    const a = blockI16(w + 16, x0, x1, x2, x3);
-    const b = blockI16(w + 80, x0, x1, x2, x3);
-    const c = blockI16(w + 144, x0, x1, x2, x3);
-    const d = blockI16(w + 208, x0, x1, x2, x3);
-    acc = f32x4.add(acc, scaled(sumLanesI32(a, b, c, d), v128.load(w), v128.load32_splat(scales), powers));
-    x += 64;
-    scales += 4;
-    w += BLOCK_BYTES_I16;
-  }
-  return acc;
-}
-
-/** Two prepared rows at a time, so that weights are loaded once for both; `out` takes the second row's result. */
-export function dotI16Two(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
-  return dotExpandedTwo(w, x, y, blocks, out, false);
-}
-
-export function dotI16PowersTwo(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
-  return dotExpandedTwo(w, x, y, blocks, out, true);
-}
-
-@inline
-function dotExpandedTwo(w: usize, x: usize, y: usize, blocks: i32, out: usize, powers: bool): v128 {
-  let acc = f32x4.splat(0);
-  let second = f32x4.splat(0);
-  let scales = x + ((<usize>blocks) << 6);
-  const apart = y - x;
-  const end = w + <usize>blocks * BLOCK_BYTES_I16;
-  while (w < end) {
-    let a = i32x4.splat(0), b = i32x4.splat(0), c = i32x4.splat(0), d = i32x4.splat(0);
-    let e = i32x4.splat(0), f = i32x4.splat(0), g = i32x4.splat(0), h = i32x4.splat(0);
-    for (let i: usize = 0; i < 64; i += 16) {
-      const v = v128.load(x + i);
-      const u = v128.load(x + apart + i);
-      let r = v128.load(w + i, 16);
-      a = i32x4.add(a, i32x4.dot_i16x8_s(r, v));
-      e = i32x4.add(e, i32x4.dot_i16x8_s(r, u));
-      r = v128.load(w + i, 80);
-      b = i32x4.add(b, i32x4.dot_i16x8_s(r, v));
-      f = i32x4.add(f, i32x4.dot_i16x8_s(r, u));
-      r = v128.load(w + i, 144);
-      c = i32x4.add(c, i32x4.dot_i16x8_s(r, v));
-      g = i32x4.add(g, i32x4.dot_i16x8_s(r, u));
-      r = v128.load(w + i, 208);
-      d = i32x4.add(d, i32x4.dot_i16x8_s(r, v));
-      h = i32x4.add(h, i32x4.dot_i16x8_s(r, u));
-    }
-    const scale = v128.load(w);
-    acc = f32x4.add(acc, scaled(sumLanesI32(a, b, c, d), scale, v128.load32_splat(scales), powers));
-    second = f32x4.add(second, scaled(sumLanesI32(e, f, g, h), scale, v128.load32_splat(scales + apart), powers));
-    x += 64;
-    scales += 4;
-    w += BLOCK_BYTES_I16;
-  }
-  v128.store(out, second);
   return acc;
 }
