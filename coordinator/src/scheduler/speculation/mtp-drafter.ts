@@ -42,8 +42,8 @@ export interface MtpRequest {
   leastDepth: number;
   /** How likely a draft must be to be worth its row. */
   worth: number;
-  /** Nodes that are drafted on from, and so nodes on the longest path, at most. */
-  limit: number;
+  /** Nodes that are drafted on from at most: each takes a slot of the module's cache. */
+  room: number;
   /** Whether only the draws are drafted, one after another. */
   isChain: boolean;
 }
@@ -221,7 +221,7 @@ export class MtpDrafter {
     const byChance = added.toSorted((a, b) => drafting.nodes[b]!.chance - drafting.nodes[a]!.chance);
     drafting.frontier = byChance
       .filter((node, i) => isWorth(drafting, node, i === 0))
-      .slice(0, Math.min(BEAM, drafting.limit - drafting.expanded))
+      .slice(0, Math.min(BEAM, drafting.room - drafting.expanded))
       .sort((a, b) => a - b);
     return added.length > 0;
   }
@@ -232,19 +232,19 @@ export class MtpDrafter {
     const { chance = 1, depth = 0 } = nodes[parent] ?? {};
     const drawn = { tokenId: answer.tokenId, logprob: answer.logprob! };
     const others = (answer.topLogprobs ?? []).filter(({ tokenId }) => tokenId !== drawn.tokenId);
-    for (const { tokenId, logprob } of [drawn, ...others]) {
-      // Nothing comes after an end, so it is never a draft.
-      if (sequence.sampling.ends.has(tokenId)) continue;
+    const views = [drawn, ...others].map(({ tokenId, logprob }) => {
       const view = { depth: depth + 1, probability: Math.exp(logprob), isDrawn: tokenId === drawn.tokenId };
-      nodes.push({
-        token: tokenId,
-        parent,
-        depth: depth + 1,
-        chance: chance * confidence.rate(view),
-        kind: confidence.kindOf(view),
-        hidden,
-        slot: undefined,
-      });
+      return { token: tokenId, rate: confidence.rate(view), kind: confidence.kindOf(view) };
+    });
+    // One of them is right at most.
+    const total = Math.max(
+      1,
+      views.reduce((sum, { rate }) => sum + rate, 0),
+    );
+    for (const { token, rate, kind } of views) {
+      // Nothing comes after an end, so it is never a draft.
+      if (sequence.sampling.ends.has(token)) continue;
+      nodes.push({ token, parent, depth: depth + 1, chance: (chance * rate) / total, kind, hidden, slot: undefined });
     }
   }
 

@@ -70,6 +70,8 @@ interface Candidate extends DepthStream {
   source: string;
   /** Nodes of its tree at most; `maxDrafts` is how far ahead. */
   limit: number;
+  /** Tokens that may come yet, but for the last: its KV cache has room for so many drafts. */
+  room: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
@@ -221,7 +223,7 @@ export class Speculation {
           depth: wanted,
           leastDepth,
           worth,
-          limit: candidate?.limit ?? 0,
+          room: candidate?.room ?? 0,
           // A mask is asked for after each draft of one text. And alternatives are hardly ever as likely as that.
           isChain: sequence.constraint !== undefined || worth >= LEAST_OF_CHAINS,
         });
@@ -235,8 +237,9 @@ export class Speculation {
     const possible = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
     const drafting = requests.filter(({ depth }) => depth > 0);
-    const streams = drafting.map(({ sequence, limit }) => {
-      return { drafts: possible.get(sequence)!, limit, leastDepth: bySequence.get(sequence)!.leastDepth };
+    const streams = drafting.map(({ sequence }) => {
+      const { candidate, leastDepth } = bySequence.get(sequence)!;
+      return { drafts: possible.get(sequence)!, limit: candidate.limit, leastDepth };
     });
     for (const [i, { tokens, parents, kinds }] of chooseNodes(streams, cost).entries()) {
       const state = drafting[i]!.sequence.speculation!;
@@ -283,13 +286,15 @@ export class Speculation {
     const { mode, maxContext, maxDrafts, costs } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
-    const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, end - ids.length - 1);
+    const room = end - ids.length - 1;
+    const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, room);
     if (most <= 0) return undefined;
     const mtp: Candidate | undefined = state.mtp && {
       sequence,
       state,
       source: 'mtp',
       limit: most,
+      room,
       maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
       reach: (depth) => state.acceptance('mtp').reach(depth),
       found: undefined,
@@ -352,7 +357,16 @@ function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: n
   const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
   const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
   const reach = (depth: number): number => match.reach[depth - 1]!;
-  return { sequence, state, source: 'lookup', limit: found.length, maxDrafts: found.length, reach, found };
+  return {
+    sequence,
+    state,
+    source: 'lookup',
+    limit: found.length,
+    room: found.length,
+    maxDrafts: found.length,
+    reach,
+    found,
+  };
 }
 
 /**
