@@ -26,8 +26,8 @@ export function clientOf(request: FastifyRequest, access: HttpAccess | undefined
 
 /**
  * Whose earlier prompts a request may start from, and from whose earlier answers its tokens may be drafted: those of its API key,
- * or of its address where no keys are required. The time to its tokens reveals whether it did, and so whether somebody in the
- * scope has asked alike. The scope is the key's digest, since the access file may give its name to somebody else later.
+ * or of its address where no keys are required. How soon its tokens come reveals whether it did, and so whether something similar
+ * was asked in that scope before. The scope is the key's digest, since the access file may give its name to another client later.
  *
  * Without keys, each web page is by itself too, or any site could find out what its visitor has asked: a page cannot send another
  * Origin than its own, nor a POST without one. Our own pages are no exception, since a name that leads here may be a stranger's.

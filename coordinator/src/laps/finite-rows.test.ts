@@ -39,7 +39,7 @@ describe('a row for which a peer finds no finite sum', () => {
   const replica = (): FakePeer => Object.assign(new FakePeer('replica', every), { expectedLapMs: 1_000 });
 
   it.each([1, 3e38])(
-    'is computed here where nobody else can, and held against it only if it has one (%f)',
+    'is computed here where no other tab can, and held against it only if it has one (%f)',
     async (weight) => {
       const peer = withholding('a');
       const dispatcher = network(peer);

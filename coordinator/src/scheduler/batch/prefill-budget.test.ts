@@ -102,7 +102,7 @@ describe('prompt rows beside running streams', () => {
     expect(new Set(free.map(({ promptRows }) => promptRows))).toEqual(new Set([0, 100]));
   });
 
-  it('lengthen short passes to what nobody feels, whatever a lap takes', () => {
+  it('lengthen short passes as far as a reader does not notice, whatever a lap takes', () => {
     const settled = drive(newBudget(), { pass: 2, row: 0.5, promptRow: 0.4 }).slice(50);
     expect(new Set(settled.map(({ promptRows }) => promptRows))).toEqual(
       new Set([0, Math.floor((UNFELT_PASS_MS - 2 - 0.5 * 4) / 0.4)]),

@@ -23,7 +23,7 @@ const GROWTH = 2;
 /**
  * Limits the prompt rows that a pass takes beside decoding sequences (chunked prefill, Agrawal et al. 2023, SARATHI): as many as
  * lengthen it by no more than the time of `laps` laps, where a lap's time is a pass without prompt rows divided by its laps, or as
- * keep it below a length that nobody feels.
+ * keep it so short that a reader does not notice.
  */
 export class PrefillBudget {
   readonly #options: PrefillBudgetOptions;

@@ -2,16 +2,14 @@
 const PRIOR_WEIGHT = 4;
 
 /** How often drafts were right, by class (a whole number from 0). Old experience fades. */
-export class Rates {
-  readonly #prior: (which: number) => number;
+export class DraftTally {
   readonly #decay: number;
   /** Decayed counts, by class. */
   readonly #judged: number[] = [];
   readonly #right: number[] = [];
 
-  /** `prior` gives the expected rate of a class without experience; `decay` is a draft's weight after the next one. */
-  constructor(prior: (which: number) => number, decay: number) {
-    this.#prior = prior;
+  /** `decay` is a draft's weight after the next one. */
+  constructor(decay: number) {
     this.#decay = decay;
   }
 
@@ -20,10 +18,31 @@ export class Rates {
     this.#right[which] = (this.#right[which] ?? 0) * this.#decay + (isRight ? 1 : 0);
   }
 
-  rate(which: number): number {
+  /** `prior` is expected without experience. */
+  rate(which: number, prior: number): number {
     const judged = this.#judged[which] ?? 0;
     const right = this.#right[which] ?? 0;
-    return (right + PRIOR_WEIGHT * this.#prior(which)) / (judged + PRIOR_WEIGHT);
+    return (right + PRIOR_WEIGHT * prior) / (judged + PRIOR_WEIGHT);
+  }
+}
+
+/** A tally in which each class has a prior of its own. */
+export class Rates {
+  readonly #prior: (which: number) => number;
+  readonly #tally: DraftTally;
+
+  /** `prior` gives the expected rate of a class without experience; see DraftTally. */
+  constructor(prior: (which: number) => number, decay: number) {
+    this.#prior = prior;
+    this.#tally = new DraftTally(decay);
+  }
+
+  judge(which: number, isRight: boolean): void {
+    this.#tally.judge(which, isRight);
+  }
+
+  rate(which: number): number {
+    return this.#tally.rate(which, this.#prior(which));
   }
 }
 

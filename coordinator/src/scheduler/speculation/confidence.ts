@@ -1,5 +1,5 @@
-/** A rate outweighs its prior after this many drafts. */
-const PRIOR_WEIGHT = 4;
+import { DraftTally } from './acceptance.ts';
+
 /** Half-life: 350 drafts of a kind. */
 const DECAY = 0.998;
 /** Deeper drafts are counted with those of this depth. */
@@ -23,9 +23,7 @@ export interface DraftView {
  * far too sure of later ones. Drafts are counted by depth, by the order of magnitude of their probability, and apart if drawn.
  */
 export class Confidence {
-  /** Decayed counts, by kind. */
-  readonly #judged: number[] = [];
-  readonly #right: number[] = [];
+  readonly #byKind = new DraftTally(DECAY);
 
   /** The kind under which such drafts are counted. */
   kindOf({ depth, probability, isDrawn }: DraftView): number {
@@ -36,14 +34,12 @@ export class Confidence {
 
   /** Probability that such a draft is right, given that its parent is. */
   rate(draft: DraftView): number {
-    const kind = this.kindOf(draft);
     const prior = draft.isDrawn ? Math.max(DRAWN_PRIOR, draft.probability) : draft.probability;
-    return ((this.#right[kind] ?? 0) + PRIOR_WEIGHT * prior) / ((this.#judged[kind] ?? 0) + PRIOR_WEIGHT);
+    return this.#byKind.rate(this.kindOf(draft), prior);
   }
 
   /** Takes note that a draft of a kind, whose parent was right, was right or not. */
   judge(kind: number, isRight: boolean): void {
-    this.#judged[kind] = (this.#judged[kind] ?? 0) * DECAY + 1;
-    this.#right[kind] = (this.#right[kind] ?? 0) * DECAY + Number(isRight);
+    this.#byKind.judge(kind, isRight);
   }
 }

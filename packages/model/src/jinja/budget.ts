@@ -1,5 +1,5 @@
 /**
- * What a rendering may take. A template is part of a model that somebody else has made, and what it is given is a client's: a
+ * What a rendering may take. A template comes with a model from strangers, and what it is given comes from clients: a
  * few loops within loops would take hours, and a few doublings of a text all memory. A step is about 0.1 µs on one core of
  * 2.5 GHz. Published templates take less than a quarter of what they are allowed, for each conversation that was tried, of up to
  * 3,001 messages or 900 tools.
