@@ -35,8 +35,11 @@ export async function readPlannedModel(
   if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
   const weights = source instanceof HubSource ? await source.weights() : undefined;
+  const index = dir === undefined ? undefined : await readIndex(dir);
+  // Weights of a hub that are not known are out of reach, and the headers of its many files would be as many requests.
+  const isFar = source instanceof HubSource && (weights === undefined || index !== undefined);
   return {
-    config: (await storedConfig(source, dir, weights)) ?? (await indexedConfig(dir!)),
+    config: (isFar ? undefined : await storedConfig(source, dir)) ?? (await indexedConfig(dir!, index)),
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
@@ -57,20 +60,10 @@ async function readPacked(dir: string): Promise<PlannedModel> {
   };
 }
 
-/**
- * The config of the stored tensors, all of which are checked by their headers; undefined where the weights are not here, or in
- * many files of a hub, whose headers would be as many requests.
- */
-async function storedConfig(
-  source: ModelSource,
-  dir: string | undefined,
-  weights: HubWeights | undefined,
-): Promise<ModelConfig | undefined> {
-  const isHub = source instanceof HubSource;
-  // Weights that are not known are out of reach: the hub is not asked.
-  if (isHub && (weights === undefined || (await readIndex(dir!)) !== undefined)) return undefined;
+/** The config of the stored tensors, all of which are checked by their headers; undefined where the weights are not here. */
+async function storedConfig(source: ModelSource, dir: string | undefined): Promise<ModelConfig | undefined> {
   try {
-    const checkpoint = await (isHub ? source.openFew() : source.open());
+    const checkpoint = await (source instanceof HubSource ? source.openFew() : source.open());
     try {
       checkpoint.check();
       return checkpoint.config;
@@ -87,9 +80,8 @@ async function storedConfig(
 }
 
 /** Only the index shows whether there is an MTP module. */
-async function indexedConfig(dir: string): Promise<ModelConfig> {
+async function indexedConfig(dir: string, index: string | undefined): Promise<ModelConfig> {
   const config = await readModelConfig(join(dir, 'config.json'));
-  const index = await readIndex(dir);
   const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
   return index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
 }
