@@ -1,7 +1,7 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gate } from './gate.ts';
+import { gateLogits, selectExperts } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -175,7 +175,9 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   const { config, experts } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer));
+  const logits = gateLogits(config, weights.gate, x, numRows);
+  const choose = chooserOf(experts, layer);
+  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.gate.bias, numRows, choose);
   batch.observe.gate?.(layer, topkIdx, topkWeights);
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
