@@ -90,6 +90,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
+  lab           ${url}/lab
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs

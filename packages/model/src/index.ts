@@ -45,7 +45,7 @@ export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
