@@ -14,8 +14,11 @@ interface Property {
   maximum?: number;
 }
 
-/** Experts whose inputs are scaled are computed otherwise, for the model's own gate only. */
-const NOT_STUDIED = new Set(['scalesInput']);
+/**
+ * Experts whose inputs are scaled are computed otherwise, for the model's own gate only; and that gives each expert one logit,
+ * which is enough for one slot.
+ */
+const NOT_STUDIED = new Set(['scalesInput', 'slotsPerExpert']);
 
 /** Beyond this, a bound is that of the number's type. */
 const LARGE = 1e9;

@@ -133,6 +133,39 @@ describe('Lab.study', () => {
     expect([one.tabs, one.tabsAreAssumed, one.layers[0]!.figures.tabsPerToken]).toEqual([1, true, 1]);
   });
 
+  it('refuses a text whose slots would take too long to mix', async () => {
+    const wide = { ...config, hiddenSize: 1 << 20 };
+    const refused = study(newLab({ forward: { ...engine, config: wide } }), { gate: 'soft' });
+    await expect(refused).rejects.toMatchObject({ reason: 'invalid', param: 'text' });
+    await expect(refused).rejects.toThrow('take texts of up to 4 tokens, and this one has 8. Shorten it');
+  });
+
+  it('counts no tab for what the coordinator computes', async () => {
+    const noTabs = newLab({ tabs: () => ({ count: 0, holders: () => () => [] }) });
+    for (const gate of ['own', 'soft']) {
+      const { figures } = (await study(noTabs, { gate })).layers[0]!;
+      expect([figures.tabsPerToken, figures.bytesPerToken], gate).toEqual([0, 0]);
+    }
+  });
+
+  it('gives each expert its own slots', async () => {
+    await study(newLab(), { gate: 'soft' });
+    expect(items.map((item) => [...item.experts].join())).toEqual(['0,1,2,3', '0,1,2,3']);
+    expect(items.every((item) => item.weights.every((weight) => weight === 1))).toBe(true);
+  });
+
+  it('leaves it to the model’s gate to scale inputs, and tells its weights', async () => {
+    const scaling = {
+      ...config,
+      numExpertsPerTok: 1,
+      gate: { ...config.gate, scalesInput: true, normTopkProb: false },
+    };
+    const forward = createReferenceEngine({ config: scaling, weights: await loadDenseWeights(config, smallWeights) });
+    const { layers } = await study(newLab({ forward, openSequence: () => forward.newSequence() }));
+    expect(items.every((item) => item.weights.every((weight) => weight === 1))).toBe(true);
+    expect(layers[0]!.weights!.every((weight) => weight > 0 && weight < 1)).toBe(true);
+  });
+
   it('keeps rows without an expert as they are', async () => {
     const { layers } = await study(newLab(), { gate: 'top-1-capacity', settings: { capacity: 1 } });
     const { figures } = layers[0]!;
@@ -146,7 +179,14 @@ describe('Lab.study', () => {
     ['too many tokens', {}, Array(97).fill(1), 'text', '97 tokens; send at most 96'],
     ['no such gate', { gate: 'none' }, ids, 'gate', 'top-k, group-limited'],
     ['a setting of the own gate', { settings: { k: 1 } }, ids, 'settings.k', "the model's own gate"],
-    ['no such setting', { gate: 'soft', settings: { k: 1 } }, ids, 'settings.k', 'it has slotsPerExpert'],
+    ['no such setting', { gate: 'soft', settings: { k: 1 } }, ids, 'settings.k', 'there are: none'],
+    [
+      'inputs to be scaled',
+      { gate: 'top-k', settings: { scalesInput: true } },
+      ids,
+      'settings.scalesInput',
+      'there are: k, ',
+    ],
     ['more experts than there are', { gate: 'hash', settings: { k: 5 } }, ids, 'settings.k', 'there are only 4'],
     [
       'a capacity factor of 0',
@@ -156,13 +196,6 @@ describe('Lab.study', () => {
       '0',
     ],
     ['a setting of another type', { gate: 'noisy-top-k', settings: { seed: 'x' } }, ids, 'settings.seed', 'seed is x'],
-    [
-      'too many slots',
-      { gate: 'soft', settings: { slotsPerExpert: 4096 } },
-      ids.concat(Array(80).fill(1)),
-      'text',
-      'Shorten it',
-    ],
   ])('refuses %s by name, before the model runs', async (_, request, tokens, param, problem) => {
     const refused = study(newLab(), request, tokens);
     await expect(refused).rejects.toThrow(problem);

@@ -160,8 +160,9 @@ export class Lab {
     if (gate.refusal !== undefined) throw new LabError('invalid', gate.refusal, 'gate');
     const unknown = Object.keys(sent).find((key) => !gate.settings.some((setting) => setting.name === key));
     if (unknown !== undefined) {
-      const names = gate.settings.map((setting) => setting.name).join(', ');
-      throw new LabError('invalid', `This gate has no setting of this name; it has ${names}.`, `settings.${unknown}`);
+      const names = gate.settings.map((setting) => setting.name).join(', ') || 'none';
+      const problem = `${unknown.slice(0, 64)} is no setting of this gate in the lab; there are: ${names}.`;
+      throw new LabError('invalid', problem, `settings.${unknown}`);
     }
     const settings = withDefaults(name as GateName, config, sent);
     const study = { ids, gate: name as GateName, settings, lookUps: this.#lookUps(settings), tabs, layers: [] };
@@ -179,7 +180,7 @@ export class Lab {
       throw error instanceof ModelError ? new LabError('invalid', error.message, `settings.${error.key}`) : error;
     }
     if (gate !== 'soft') return;
-    const slots = Number(settings['slotsPerExpert'] ?? 1) * config.nRoutedExperts;
+    const slots = config.nRoutedExperts;
     const mostByTime = Math.floor(MAX_MIXING / (slots * config.hiddenSize));
     const mostByShares = Math.floor(MAX_SHARES / (2 * slots * moeLayers(config).length));
     const most = Math.min(mostByTime, mostByShares);
