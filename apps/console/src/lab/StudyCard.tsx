@@ -31,7 +31,7 @@ export function StudyCard({ study, id }: { study: LabStudy; id: string }) {
         {study.isOwn
           ? 'What the model computes with.'
           : 'The model was not trained with this gate: its answers with it say nothing about the gate’s worth.'}{' '}
-        Tokens across, experts down, the darker the larger the weight
+        Tokens across, experts down; the stronger the colour, the larger the weight
         {isSlots ? ' of an expert’s slots' : ''}; crosses had no room. Bars are each expert’s load.
       </p>
       <div ref={box} class="picture" role="group" aria-label={`Picture of ${study.title}`} tabIndex={0}>

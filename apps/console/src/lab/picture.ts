@@ -28,7 +28,7 @@ export interface PictureLayout {
 
 const LEFT = 34;
 const TITLE = 22;
-const HEAD = 30;
+const HEAD = 50;
 const BAR = 46;
 const GAP = 18;
 const FONT = 'system-ui, sans-serif';
@@ -36,6 +36,10 @@ const FONT = 'system-ui, sans-serif';
 const TEXT_CELL = 11;
 const TEXT_HEIGHT = 50;
 const TEXT_CHARS = 9;
+/** Room for the words that say whose gate it is. */
+const LEAST_WIDTH = 260;
+/** Width of a character of a gate's name, on average and with room to spare. */
+const NAME_CHAR = 7;
 /** Cells are this wide at most, and narrower than MIN_CELL only where a panel has no more room. */
 const MAX_CELL = 14;
 const MIN_CELL = 5;
@@ -58,7 +62,7 @@ export function pictureLayout(width: number, layers: number, tokens: number, exp
   const panelHeight = TITLE + experts * cellHeight + textHeight;
   const height = HEAD + Math.ceil(layers / columns) * (panelHeight + GAP) - GAP;
   const sizes = { columns, panelWidth, panelHeight, cellWidth, cellHeight, textHeight, tokens, experts };
-  return { width: columns * (panelWidth + GAP) - GAP, height, ...sizes };
+  return { width: Math.max(LEAST_WIDTH, columns * (panelWidth + GAP) - GAP), height, ...sizes };
 }
 
 /** The top left corner of a layer's cells. */
@@ -87,18 +91,27 @@ export function pictureOf(study: LabStudy, layout: PictureLayout, colours: Pictu
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
     `<title>${escaped(`${study.model}: ${titleOf(study)}`)}</title>`,
     `<rect width="${width}" height="${height}" fill="${colours.surface}"/>`,
-    label(titleOf(study), 0, 17, { size: 14, fill: colours.text, weight: 650 }),
+    label(whoseOf(study), 0, 16, { size: 14, fill: colours.text, weight: 650 }),
+    label(cut(nameOf(study), width / NAME_CHAR), 0, 34, { size: 12, fill: colours.muted }),
     ...panels,
     '</svg>',
   ].join('\n');
 }
 
 /** What a picture shows, and whether it is the model's gate. */
-export function titleOf({ title, isOwn, settings }: LabStudy): string {
-  if (isOwn) return `${title}: the model’s own gate`;
-  const set = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-  const shown = set.length > 0 ? ` (${set.slice(0, 4).join(', ')})` : '';
-  return `For study, not the model’s gate: ${title}${shown}`;
+export function titleOf(study: LabStudy): string {
+  return `${whoseOf(study)}: ${nameOf(study)}`;
+}
+
+const whoseOf = ({ isOwn }: LabStudy): string => (isOwn ? 'The model’s own gate' : 'For study, not the model’s gate');
+
+function nameOf({ title, isOwn, settings }: LabStudy): string {
+  const set = isOwn ? [] : Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  return set.length > 0 ? `${title} (${set.join(', ')})` : title;
+}
+
+function cut(text: string, chars: number): string {
+  return text.length > chars ? `${text.slice(0, Math.floor(chars) - 1)}…` : text;
 }
 
 function panel(

@@ -120,7 +120,11 @@ describe('pictureOf', () => {
 
   it('says whose gate it is, and writes tokens as text, whatever is in them', () => {
     expect(titleOf(study)).toBe('For study, not the model’s gate: Top 1 (k 1)');
-    expect(titleOf({ ...study, isOwn: true })).toBe('Top 1: the model’s own gate');
+    expect(titleOf({ ...study, isOwn: true })).toBe('The model’s own gate: Top 1');
+    const long = { ...study, settings: Object.fromEntries('abcdefghijklm'.split('').map((name) => [name, 0.12345])) };
+    const narrow = pictureOf(long, pictureLayout(280, 1, 3, 4), COLOURS);
+    expect(narrow).toContain('>For study, not the model’s gate<');
+    expect(narrow).toMatch(/>Top 1 \(a 0\.12345, [^<]*…</);
     const hostile = studyOf({
       layers: [assignmentLayer(0, 4, [[], []])],
       texts: ['</text><script>&"', '\u0000\ud83e\udd8a'],
@@ -136,7 +140,7 @@ describe('pictureOf', () => {
     const layout = pictureLayout(900, 3, 10, 8);
     expect(layout.columns).toBe(3);
     const { cellWidth, cellHeight, panelWidth } = layout;
-    const [x, y] = [34 + 2.5 * cellWidth, 52 + 5.5 * cellHeight];
+    const [x, y] = [34 + 2.5 * cellWidth, 72 + 5.5 * cellHeight];
     expect(pointAt(layout, 3, x, y)).toEqual({ index: 0, token: 2, expert: 5 });
     expect(pointAt(layout, 3, x + 2 * (panelWidth + 18), y)).toEqual({ index: 2, token: 2, expert: 5 });
     expect(pointAt(layout, 3, 5, y)).toBeNull();
