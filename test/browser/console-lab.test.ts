@@ -52,7 +52,7 @@ describe('the lab', () => {
     // The values that are compared are lines, and no pictures.
     expect(lines.length).toBe(10);
     expect(lines[1]).toContain('2.500');
-    await image.hover({ position: { x: 40, y: 60 } });
+    await image.hover({ position: { x: 40, y: 80 } });
     await eventually(() => cards().nth(1).locator('.readout').textContent()).toMatch(
       /^Layer 1, token 1 “<\|begin\|>”, expert \d+/,
     );
