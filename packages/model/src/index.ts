@@ -47,6 +47,7 @@ export {
   type AttentionConfig,
   type GateConfig,
   type GqaConfig,
+  isDenseModel,
   isMoeLayer,
   type MlaConfig,
   type ModelConfig,

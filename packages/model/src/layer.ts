@@ -31,7 +31,7 @@ export interface ForwardObserver {
 /** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
 export interface ForwardSegment {
   /** The operation that they end with. */
-  kind: 'gate' | 'shared-expert' | 'head' | 'move';
+  kind: 'gate' | 'shared-expert' | 'dense' | 'head' | 'move';
   /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
   layer: number;
   numRows: number;

@@ -147,7 +147,7 @@ export class ForwardPass {
     const step = { program: this.#program, tables: this.tables, prefix, layer };
     const computed = layers.ffnOrGate(step, layers.attention(step, add));
     if (computed === 'shared') this.#pending = ['shared'];
-    if (computed !== 'gate') return;
+    if (computed !== 'gate') return this.#program.isLong ? this.#run('dense') : undefined;
     await this.#run('gate');
     await this.#routedExperts(step);
   }

@@ -9,12 +9,10 @@ const SOFTCAP = 'caps its logits or attention scores, which this version does no
 /** Why a published architecture is not served, by `model_type`: what a message can say beyond a list of what is. */
 export const notComputed: ReadonlyMap<string, string> = new Map([
   ...[
-    'llama',
     'mistral',
     'mistral3',
     'ministral3',
     'qwen2',
-    'qwen3',
     'qwen3_vl',
     'phi3',
     'mimo',
