@@ -130,9 +130,14 @@ export function shardLayout(shape: ExpertShape): ShardLayout {
   return { matrices, biases, totalBytes: end };
 }
 
-/** Bytes of one shard. */
+/** Whether this is the shape of a dense model's experts, of which there are none. */
+export function hasNoExperts({ moeIntermediateSize }: Pick<ExpertShape, 'moeIntermediateSize'>): boolean {
+  return moeIntermediateSize === 0;
+}
+
+/** Bytes of one shard; 0 where there are none. */
 export function shardBytes(shape: ExpertShape): number {
-  return shardLayout(shape).totalBytes;
+  return hasNoExperts(shape) ? 0 : shardLayout(shape).totalBytes;
 }
 
 function checkDimension(name: string, size: number): number {

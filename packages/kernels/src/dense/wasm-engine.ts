@@ -39,7 +39,7 @@ export class WasmEngine implements ForwardEngine {
   readonly name = 'wasm';
   readonly config: ModelConfig;
   readonly memory: DenseMemory;
-  readonly #runner: Runner;
+  readonly runner: Runner;
   readonly #layers: LayerProgram;
   #pagesLent = false;
   /** Passes in progress. */
@@ -48,12 +48,12 @@ export class WasmEngine implements ForwardEngine {
   constructor(memory: DenseMemory, runner: Runner) {
     this.config = memory.config;
     this.memory = memory;
-    this.#runner = runner;
+    this.runner = runner;
     this.#layers = new LayerProgram(memory);
   }
 
   get threads(): number {
-    return this.#runner.threads;
+    return this.runner.threads;
   }
 
   get kvBytesPerToken(): number {
@@ -136,7 +136,7 @@ export class WasmEngine implements ForwardEngine {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#passes);
-    await this.#runner.close();
+    await this.runner.close();
   }
 
   /** Throws a RangeError for a token or query out of range, a TypeError for a sequence of another engine. */
@@ -153,7 +153,7 @@ export class WasmEngine implements ForwardEngine {
     try {
       const result = await this.#withWorkspaces(asked.room, (workspaces) => {
         const { memory } = this;
-        const options = { ...asked, memory, layers: this.#layers, runner: this.#runner, workspaces };
+        const options = { ...asked, memory, layers: this.#layers, runner: this.runner, workspaces };
         return compute(new ForwardPass(options, memory.bankOf('embed')));
       });
       claim.release();

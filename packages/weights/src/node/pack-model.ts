@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
+import { expertLayers, messageOf, type ModelConfig } from '@shoal/model';
 import { chooseFormats, type Formats, type WantedFormats } from '../choose-formats.ts';
 import { DENSE_FORMATS } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
@@ -265,9 +265,6 @@ async function packInto(
 ): Promise<Manifest> {
   const { outDir, source, quant, denseQuant: dense, measure = false, signal } = options;
   const { config } = checkpoint;
-  if (moeLayers(config).length === 0) {
-    throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);
-  }
   const shape = expertShape(config, quant);
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.

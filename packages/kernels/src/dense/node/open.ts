@@ -4,7 +4,7 @@ import { denseLayout, packDenseEntry, type DenseFormat, type PackedDense } from 
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
 import { positionBytes } from '../kv-pages.ts';
-import { createInlineRunner } from '../runner.ts';
+import { createInlineRunner, type Runner } from '../runner.ts';
 import { WasmEngine } from '../wasm-engine.ts';
 import { startThreads } from './threads.ts';
 
@@ -16,6 +16,8 @@ export interface WasmEngineOptions {
   threads?: number | undefined;
   /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
   kvBytes?: number | undefined;
+  /** An engine whose threads are used too, in turns, so that no two teams compute at once; `threads` is then that engine's. */
+  beside?: WasmEngine | undefined;
   /** Limit of one memory, which tests set below WebAssembly's 4 GiB. */
   bankBytes?: number | undefined;
 }
@@ -29,8 +31,9 @@ const DEFAULT_KV_BYTES = 512 * 1024 * 1024;
  */
 export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEngine> {
   const { config } = options;
-  const shared = options.threads !== 0;
-  const threads = Math.max(1, options.threads ?? availableParallelism());
+  const { beside } = options;
+  const shared = beside ? beside.memory.banks[0]!.shared : options.threads !== 0;
+  const threads = beside?.threads ?? Math.max(1, options.threads ?? availableParallelism());
   const module = await compileWasm({ threads: shared, relaxed: false });
   const { weights } = options;
   const layout = 'reader' in weights ? denseLayout(config, weights.format) : weights.layout;
@@ -43,8 +46,11 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   if ('reader' in weights) await packSegments(config, weights.reader, memory);
   else await readSegments(weights, memory);
   const memories = memory.banks.map((bank) => bank.memory);
-  const runner = shared ? await startThreads(module, memories, threads) : createInlineRunner(module, memories);
-  return new WasmEngine(memory, runner);
+  return new WasmEngine(memory, beside ? beside.runner.beside(memories) : await startRunner());
+
+  async function startRunner(): Promise<Runner> {
+    return shared ? startThreads(module, memories, threads) : createInlineRunner(module, memories);
+  }
 }
 
 /** Limits the KV cache to what 256 sequences of the whole context could use. */
