@@ -1,3 +1,4 @@
+import { openWasmEngine } from '@shoal/kernels/node';
 import { createReferenceEngine, type ForwardEngine, loadDenseWeights, loadHeadWeights } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,6 +8,8 @@ import { auxiliaryOf, type HeadFixture, openHeadFixture, runEagle3 } from './hea
 
 const TARGET = 'qwen3-moe';
 const REFERENCE_ERROR = 1e-8;
+/** With a cache of 16 bits. */
+const WASM_ERROR = 1e-5;
 
 let family: Family;
 const open: { close(): Promise<void> }[] = [];
@@ -31,6 +34,23 @@ async function referenceWith({ open: { config, vocabulary, reader } }: HeadFixtu
   return createReferenceEngine({ config: family.config, weights }, head);
 }
 
+async function wasmWith(
+  { open: { config, vocabulary, reader } }: HeadFixture,
+  threads: number,
+): Promise<ForwardEngine> {
+  const checkpoint = await openCheckpoint(fixtureDir(TARGET));
+  const head = { config, vocabulary, reader, format: 'f32' as const };
+  const engine = await openWasmEngine({
+    config: family.config,
+    weights: { reader: checkpoint, format: 'f32' },
+    threads,
+    kvBytes: 2 ** 20,
+    head,
+  });
+  open.push(checkpoint, engine);
+  return engine;
+}
+
 describe('heads that read the hidden states of another model', () => {
   it.each(['eagle3', 'eagle3-residual', 'eagle3-whole-norm'])(
     '%s drafts as the speculators package does',
@@ -41,6 +61,11 @@ describe('heads that read the hidden states of another model', () => {
       const { logits, hidden } = await runEagle3(engine.head!, fixture, 3);
       expect(nmse(hidden, fixture.hidden)).toBeLessThan(REFERENCE_ERROR);
       expect(nmse(logits, fixture.logits)).toBeLessThan(REFERENCE_ERROR);
+      const wasm = await wasmWith(fixture, 0);
+      expect(nmse(await auxiliaryOf(wasm, family, fixture.ids), fixture.auxiliary)).toBeLessThan(WASM_ERROR);
+      const own = await runEagle3(wasm.head!, fixture, 3);
+      expect(nmse(own.hidden, fixture.hidden)).toBeLessThan(WASM_ERROR);
+      expect(nmse(own.logits, fixture.logits)).toBeLessThan(WASM_ERROR);
     },
   );
 });
