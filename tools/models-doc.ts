@@ -2,7 +2,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT_DIR } from '../coordinator/src/config.ts';
-import { planServing } from '../coordinator/src/cli/capacity.ts';
+import { planDraftModel, planServing } from '../coordinator/src/cli/capacity.ts';
+import { formatBytes } from '../coordinator/src/cli/progress.ts';
 import {
   type AttentionConfig,
   type GateConfig,
@@ -11,7 +12,13 @@ import {
 } from '../packages/model/src/index.ts';
 import { families } from '../packages/model/src/families/index.ts';
 import { chooseFormats } from '../packages/weights/src/index.ts';
-import { configOf, draftModels, publishedModels, refusedModels } from '../packages/model/src/testing/published-models/index.ts';
+import {
+  configOf,
+  draftModels,
+  type PublishedModel,
+  publishedModels,
+  refusedModels,
+} from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
 const FIXTURES = join(ROOT_DIR, 'test/golden/fixtures/families');

@@ -100,9 +100,10 @@ export function matrixOf({ matrices }: ShardLayout, name: MatrixName): MatrixLay
 /**
  * The layout of one expert's shard: gate [F, D] (unless the kind has none), up [F, D], down [D, F], each its values then its
  * scales, and then the biases (D = hiddenSize, F = moeIntermediateSize). Little-endian; columns are zero-padded to whole blocks,
- * sections to 16 bytes. Throws WeightsError `bad-shape`.
+ * sections to 16 bytes. Nothing in a dense model. Throws WeightsError `bad-shape`.
  */
 export function shardLayout(shape: ExpertShape): ShardLayout {
+  if (hasNoExperts(shape)) return { matrices: [], biases: [], totalBytes: 0 };
   const D = checkDimension('hiddenSize', shape.hiddenSize);
   const F = checkDimension('moeIntermediateSize', shape.moeIntermediateSize);
   const { activation = 'swiglu', bias = false, quant } = shape;
@@ -137,7 +138,7 @@ export function hasNoExperts({ moeIntermediateSize }: Pick<ExpertShape, 'moeInte
 
 /** Bytes of one shard; 0 where there are none. */
 export function shardBytes(shape: ExpertShape): number {
-  return hasNoExperts(shape) ? 0 : shardLayout(shape).totalBytes;
+  return shardLayout(shape).totalBytes;
 }
 
 function checkDimension(name: string, size: number): number {

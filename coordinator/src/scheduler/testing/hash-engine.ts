@@ -256,7 +256,10 @@ export class HashEngine implements ForwardEngine {
     rows: readonly Row[],
     work: () => Promise<ForwardResult>,
   ): Promise<ForwardResult> {
-    const claim = claimPositions(this.config, rows as readonly { position: number; cache: HashCache }[] & readonly Row[]);
+    const claim = claimPositions(
+      this.config,
+      rows as readonly { position: number; cache: HashCache }[] & readonly Row[],
+    );
     try {
       const result = await work();
       claim.release();

@@ -108,6 +108,8 @@ interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>,
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
   onNotice?: (text: string) => void;
+  /** Called with the model's config before anything else is asked or done; its error ends it. */
+  checkConfig?: (config: ModelConfig) => void;
   /** Called before a model is packed, when nothing large has been fetched for it; its error ends the packing. */
   beforePacking?: (source: ModelSource) => Promise<void>;
 }
@@ -122,7 +124,9 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const source = sourceOf(options);
   const { modelId = source.modelId } = options;
   const fingerprint = await source.fingerprint();
-  const formats = chooseFormats(await source.config(), options);
+  const config = await source.config();
+  options.checkConfig?.(config);
+  const formats = chooseFormats(config, options);
   const name = cacheName(formats, modelId, fingerprint);
   const packing: Packing = { ...options, ...formats, source, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
