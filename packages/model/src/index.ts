@@ -30,10 +30,8 @@ export {
   type EngineRow,
   type ForwardEngine,
   type KvPageBudget,
-  type PageTable,
-  type SequenceCache,
-  type SequencePages,
 } from './forward-engine.ts';
+export type { PageTable, SequenceCache, SequencePages } from './sequence-cache.ts';
 export type { DraftHead, HeadResult } from './heads/draft-head.ts';
 export { DraftVocabulary } from './heads/draft-vocabulary.ts';
 export { forwardEagle3 } from './heads/eagle3.ts';

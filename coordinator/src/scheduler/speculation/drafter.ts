@@ -83,3 +83,18 @@ export function rowAt(entry: BatchEntry, position: number): number {
   const row = position - startLength;
   return firstRow + (row < known ? row : known + accepted[row - known]!);
 }
+
+/** The entry's accepted positions whose next token is known, each with its row of `hidden`, [numRows, width]. */
+export function positionsWithHidden(entry: BatchEntry, hidden: Float32Array, width: number): DrafterPosition[] {
+  const { sequence, startLength } = entry;
+  const { cache, ids } = sequence;
+  // The last token of a finished sequence has no known next token.
+  const end = Math.min(cache!.length, ids.length - 1);
+  const positions: DrafterPosition[] = [];
+  for (let position = startLength; position < end; position++) {
+    const at = rowAt(entry, position) * width;
+    // A copy, so that a pending position does not keep the whole batch alive.
+    positions.push({ hidden: hidden.slice(at, at + width), nextTokenId: ids[position + 1]!, position });
+  }
+  return positions;
+}

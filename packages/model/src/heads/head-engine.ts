@@ -1,4 +1,4 @@
-import type { SequenceCache, SequencePages } from '../forward-engine.ts';
+import type { SequenceCache, SequencePages } from '../sequence-cache.ts';
 import type { Model } from '../forward.ts';
 import { KvCache } from '../kv-cache.ts';
 import type { DraftHead, HeadResult } from './draft-head.ts';
