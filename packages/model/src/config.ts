@@ -75,7 +75,9 @@ function textKeys(
 
 function supportedTypes(): string {
   const types = (isDense: boolean): string =>
-    [...families.values()].flatMap((family) => ((family.isDense ?? false) === isDense ? family.modelType : [])).join(', ');
+    [...families.values()]
+      .flatMap((family) => ((family.isDense ?? false) === isDense ? family.modelType : []))
+      .join(', ');
   return `${types(false)}; to draft for one of these also ${types(true)}`;
 }
 
