@@ -211,7 +211,7 @@ const SECTIONS = {
       defaultText: 'none',
       help: "a head that drafts from the model's hidden states, in place of the MTP module: ORG/NAME[@REVISION] or a directory",
       more:
-        'An EAGLE-3 head that was trained for the model, as its authors or the `speculators` package publish it. It makes no lap and ' +
+        'An EAGLE-3 or DFlash head that was trained for the model, as its authors or the `speculators` package publish it. It makes no lap and ' +
         "lies in the coordinator's memory, in the format of `--dense-quant`. See [speculation](speculation.md#a-head).",
     }),
     draftModel: option('draft-model', MODEL, {

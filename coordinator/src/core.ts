@@ -21,7 +21,7 @@ import { WeightsHealth } from './local-experts/weights-health.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
-import { Eagle3Engine } from './scheduler/speculation/eagle3-engine.ts';
+import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
@@ -124,7 +124,7 @@ async function assemble(
   const draftModel = await openDraftModel(config, served, draftHooks);
   if (draftModel) closeLater(draftModel.engine);
   const modelDrafter = draftModel && new DraftModelEngine({ engine: draftModel.engine });
-  const drafter = modelDrafter ?? (forward.head && new Eagle3Engine(forward.head));
+  const drafter = modelDrafter ?? (forward.head && headDrafter(forward.head));
   const norms = new NormLimits();
   const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };

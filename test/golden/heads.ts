@@ -100,6 +100,7 @@ export async function runEagle3(head: HeadEngine, { ids, auxiliary }: HeadFixtur
 export async function runDFlash(head: HeadEngine, { ids, auxiliary, anchors }: HeadFixture): Promise<number[]> {
   const width = auxiliary.length / ids.length;
   const cache = head.newSequence();
+  const drafts = head.config.head.kind === 'dflash' ? head.config.head.blockSize - 1 : 0;
   const logits: number[] = [];
   for (const anchor of anchors) {
     const rows = Array.from({ length: anchor - cache.length }, (_, i) => {
@@ -107,7 +108,8 @@ export async function runDFlash(head: HeadEngine, { ids, auxiliary, anchors }: H
       return { hidden: auxiliary.slice(position * width, (position + 1) * width), position, cache };
     });
     if (rows.length > 0) await head.addContext(rows);
-    const block = { tokenId: ids[anchor]!, position: anchor, cache, queries: [], wantLogits: true };
+    const queries = Array.from({ length: drafts }, () => undefined);
+    const block = { tokenId: ids[anchor]!, position: anchor, cache, queries, wantLogits: true };
     const result = await head.forwardBlocks([block]);
     logits.push(...result.logits.flatMap((row) => [...(row ?? [])]));
   }

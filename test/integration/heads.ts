@@ -28,13 +28,14 @@ export interface RandomHead {
   layers: readonly number[];
 }
 
-/** Writes an EAGLE-3 head with random weights in its authors' layout; its tokens are every third. */
-export async function writeRandomHead(dir: string, head: RandomHead): Promise<void> {
+/** Writes a head with random weights in its authors' layout. An EAGLE-3 head's tokens are every third, a DFlash head's are the model's. */
+export async function writeRandomHead(dir: string, kind: 'eagle3' | 'dflash', head: RandomHead): Promise<void> {
   const { hiddenSize: hidden, vocabSize, draftVocabSize, layers } = head;
   const [heads, kvHeads, headDim, width] = [4, 2, 16, 96];
+  const isEagle = kind === 'eagle3';
   const config = {
-    architectures: ['LlamaForCausalLMEagle3'],
-    model_type: 'llama',
+    architectures: [isEagle ? 'LlamaForCausalLMEagle3' : 'DFlashDraftModel'],
+    model_type: isEagle ? 'llama' : 'qwen3',
     hidden_size: hidden,
     intermediate_size: width,
     num_hidden_layers: 1,
@@ -45,8 +46,9 @@ export async function writeRandomHead(dir: string, head: RandomHead): Promise<vo
     rms_norm_eps: 1e-6,
     max_position_embeddings: 2048,
     vocab_size: vocabSize,
-    draft_vocab_size: draftVocabSize,
-    eagle_aux_hidden_state_layer_ids: layers,
+    ...(isEagle
+      ? { draft_vocab_size: draftVocabSize, eagle_aux_hidden_state_layer_ids: layers }
+      : { block_size: 6, dflash_config: { mask_token_id: 3, target_layer_ids: layers.map((id) => id - 1) } }),
   };
   const rng = createRng(14);
   const tensors: Tensors = {};
@@ -54,23 +56,24 @@ export async function writeRandomHead(dir: string, head: RandomHead): Promise<vo
     const values = Float32Array.from({ length: rows * cols }, () => (rng() - 0.5) * Math.sqrt(12 / cols));
     tensors[`${name}.weight`] = { shape: [rows, cols], values };
   };
-  const norm = (name: string): void => {
-    tensors[`${name}.weight`] = { shape: [hidden], values: new Float32Array(hidden).fill(1) };
+  const norm = (name: string, size = hidden): void => {
+    tensors[`${name}.weight`] = { shape: [size], values: new Float32Array(size).fill(1) };
   };
+  const layer = isEagle ? 'midlayer' : 'layers.0';
   matrix('fc', hidden, layers.length * hidden);
   for (const [part, rows] of Object.entries({ q: heads, k: kvHeads, v: kvHeads }))
-    matrix(`midlayer.self_attn.${part}_proj`, rows * headDim, 2 * hidden);
-  matrix('midlayer.self_attn.o_proj', hidden, heads * headDim);
-  matrix('midlayer.mlp.gate_proj', width, hidden);
-  matrix('midlayer.mlp.up_proj', width, hidden);
-  matrix('midlayer.mlp.down_proj', hidden, width);
-  for (const name of ['midlayer.hidden_norm', 'midlayer.input_layernorm', 'midlayer.post_attention_layernorm', 'norm'])
-    norm(name);
-  matrix('lm_head', draftVocabSize, hidden);
-  tensors['d2t'] = {
-    shape: [draftVocabSize],
-    values: BigInt64Array.from({ length: draftVocabSize }, (_, i) => BigInt(2 * i)),
-  };
+    matrix(`${layer}.self_attn.${part}_proj`, rows * headDim, (isEagle ? 2 : 1) * hidden);
+  matrix(`${layer}.self_attn.o_proj`, hidden, heads * headDim);
+  matrix(`${layer}.mlp.gate_proj`, width, hidden);
+  matrix(`${layer}.mlp.up_proj`, width, hidden);
+  matrix(`${layer}.mlp.down_proj`, hidden, width);
+  for (const name of [`${layer}.input_layernorm`, `${layer}.post_attention_layernorm`, 'norm']) norm(name);
+  norm(isEagle ? `${layer}.hidden_norm` : 'hidden_norm');
+  if (isEagle) {
+    matrix('lm_head', draftVocabSize, hidden);
+    const values = BigInt64Array.from({ length: draftVocabSize }, (_, i) => BigInt(2 * i));
+    tensors['d2t'] = { shape: [draftVocabSize], values };
+  } else for (const part of ['q', 'k']) norm(`${layer}.self_attn.${part}_norm`, headDim);
   await writeFile(join(dir, 'config.json'), JSON.stringify(config));
   await writeTensors(join(dir, 'model.safetensors'), tensors);
 }

@@ -52,6 +52,11 @@ export interface DraftRow extends DrafterPosition {
   query?: TokenQuery | undefined;
   /** Whether `hidden` is the engine's own, of the depth before, and `nextTokenId` a draft. */
   isOwn: boolean;
+  /**
+   * Of a row that gives first drafts: how many more tokens have room, and what would be asked about the one after so many drafts,
+   * whatever they are. Penalties do not count them.
+   */
+  ahead?: { room: number; query: (drafts: number) => TokenQuery } | undefined;
 }
 
 /** Of each row the answer to its query, and the hidden state that the next depth goes on from, [numRows, any width]. */
@@ -59,6 +64,8 @@ export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
 
 /** What is computed for one depth of drafts: all that differs between drafters that make one depth a call. */
 export interface DraftEngine extends DrafterTraits {
+  /** How far ahead it can draft; by default any depth. */
+  readonly mostDepth?: number;
   /** Pending rows that one call computes at most; by default all. */
   readonly rowsPerCall?: number;
   /** Whether pending rows are computed although no draft is wanted for long, as where they can't be made later; true by default. */

@@ -24,7 +24,7 @@ export interface DraftBlock<Cache = KvCache> {
   tokenId: number;
   position: number;
   cache: Cache;
-  /** Of the token after it, of the next, …: what is asked about each; as many as the block has drafts at most. */
+  /** Of the token after it, of the next, …: what is asked about each. As many as there are to be drafts, blockSize − 1 at most. */
   queries: readonly (TokenQuery | undefined)[];
   wantLogits?: boolean | undefined;
 }
@@ -49,7 +49,7 @@ export function addContext({ config, weights }: DraftHead, rows: readonly Contex
 /**
  * The drafts of some sequences (DFlash; reference: `DFlashDraftModel` of the `speculators` package, and the authors' own): a block
  * of the last known token and a mask for each draft, whose rows attend to the context and to all of their block. The row of a mask
- * predicts the token in its own place. Results are by row, `blockSize` for each block; caches are left as they were.
+ * predicts the token in its own place. Results are by row, of each block first that of the known token; caches are left as they were.
  */
 export async function forwardBlocks(
   head: DraftHead,
@@ -73,16 +73,18 @@ export async function forwardBlocks(
   return batch.faults.into({ ...answerHead(head, target, rows, normed), hidden: normed });
 }
 
-/** The rows of blocks, each block's together. */
+/** The rows of blocks, each block's together. Throws a RangeError for a block of more drafts than the head was made for. */
 export function blockRows<Cache>({ blockSize, maskTokenId }: DFlashHead, blocks: readonly DraftBlock<Cache>[]) {
-  return blocks.flatMap(({ tokenId, position, cache, queries, wantLogits }) =>
-    Array.from({ length: blockSize }, (_, i) => ({
+  return blocks.flatMap(({ tokenId, position, cache, queries, wantLogits }) => {
+    if (queries.length >= blockSize)
+      throw new RangeError(`a block of ${queries.length} drafts, and this head makes ${blockSize - 1}`);
+    return Array.from({ length: 1 + queries.length }, (_, i) => ({
       tokenId: i === 0 ? tokenId : maskTokenId,
       position: position + i,
-      last: position + blockSize - 1,
+      last: position + queries.length,
       cache,
       query: i === 0 ? undefined : queries[i - 1],
       wantLogits: i > 0 && wantLogits,
-    })),
-  );
+    }));
+  });
 }
