@@ -59,8 +59,8 @@ export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
 
 /** What is computed for one depth of drafts: all that differs between drafters that make one depth a call. */
 export interface DraftEngine extends DrafterTraits {
-  /** Pending rows that one call computes at most; by default all. */
-  readonly rowsPerCall?: number;
+  /** So many pending rows are computed in a call of about that time; by default all are. */
+  rowsWithin?(ms: number): number;
   /** Whether pending rows are computed although no draft is wanted for long, as where they can't be made later; true by default. */
   readonly keepsUp?: boolean;
   /**
