@@ -88,14 +88,16 @@ async function packedDraftModel(
   const config = await source.config().catch((error: unknown) => {
     throw new UsageError(`--draft-model: ${messageOf(error)}`, { cause: error });
   });
-  const dir = await source.metaDir();
+  // A packed one has no other folder.
+  const packedDir = source.dir !== undefined && (await isPackedDir(source.dir)) ? source.dir : undefined;
+  const dir = packedDir ?? (await source.metaDir());
   const tokenizer = tokenizerFrom(
     await readTokenizerFiles(dir ?? { source: source.spec, files: await source.files() }),
   );
   const misfit = misfitOf({ config, tokenizer }, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${spec} ${misfit}`);
   const onDamage = ({ text }: { text: string }): void => onNotice?.(text);
-  if (source.dir !== undefined && (await isPackedDir(source.dir))) return openPacked(source.dir, { onDamage });
+  if (packedDir !== undefined) return openPacked(packedDir, { onDamage });
   return ensurePacked({
     source,
     cacheDir,

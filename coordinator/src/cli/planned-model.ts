@@ -33,8 +33,8 @@ export async function readPlannedModel(
   const { model } = options;
   if (model.endsWith('.json')) return { config: await readModelConfig(model) };
   const source = await openModelOption(options, io);
+  if (source.dir !== undefined && (await isPackedDir(source.dir))) return readPacked(source.dir);
   const dir = await source.metaDir();
-  if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
   const weights = source instanceof HubSource ? await source.weights() : undefined;
   const index = dir === undefined ? undefined : await readIndex(dir);

@@ -83,12 +83,13 @@ export class DraftModelEngine implements DraftEngine {
     return Math.max(LEAST_ROWS, Math.min(MOST_ROWS, Math.floor(ms / this.#rowMs)));
   }
 
-  /** Undefined if no room is left, or none for so long a text. */
+  /** Undefined if no room is left, or none for so long a text, or if nothing is to be drafted. */
   openCache(sequence: Sequence): SequenceCache | undefined {
     this.#freeRetired();
     const { ids, request } = sequence;
     const limit = this.#wantedLimit(sequence);
-    if (ids.length > limit) return undefined;
+    // The first token is drawn from the prompt's last row, and the last one needs no draft.
+    if (ids.length > limit || request.maxTokens < 3) return undefined;
     const pages = this.#pages?.open(ids, limit, request.cacheScope ?? '');
     if (this.#pages && !pages) return undefined;
     const cache = pages ? this.#engine.sequenceOn(pages) : this.#engine.newSequence();
@@ -109,7 +110,10 @@ export class DraftModelEngine implements DraftEngine {
     // As far as the main model is, and the token after that if it is known. Nothing is drafted after the last token.
     const end = Math.min(cache!.length + 1, sequence.finished ? ids.length - 1 : ids.length);
     if (end + MOST_NODES > place.limit) this.#extend(sequence, place);
-    if (end > place.limit) return undefined;
+    if (end > place.limit) {
+      place.cache.free();
+      return undefined;
+    }
     const positions: DrafterPosition[] = [];
     for (; place.next < end; place.next++) {
       positions.push({ hidden: NO_HIDDEN, nextTokenId: ids[place.next]!, position: place.next });
