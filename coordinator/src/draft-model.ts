@@ -1,6 +1,7 @@
 import { WasmEngine } from '@shoal/kernels/node';
 import { type ForwardEngine, isDenseModel, messageOf, type ModelConfig, type Tokenizer } from '@shoal/model';
 import { readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import type { DenseFormat } from '@shoal/weights';
 import {
   ensurePacked,
   isPackedDir,
@@ -12,7 +13,10 @@ import {
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { openDenseEngine } from './dense-engine.ts';
-import type { PackHooks } from './packed-model.ts';
+import { type PackHooks, refuseOther } from './packed-model.ts';
+
+/** By default: what rounding changes costs a draft at most, and the time of a draft is that of reading the weights. */
+export const DRAFT_FORMAT: DenseFormat = 'q8';
 
 /** A dense model that drafts for the one that is served (`--draft-model`). */
 export interface DraftModel {
@@ -80,7 +84,7 @@ export async function openDraftModel(
 
 async function packedDraftModel(
   spec: string,
-  { cacheDir, offline }: Config,
+  { cacheDir, offline, draftQuant }: Config,
   served: DraftedFor,
   { onPackProgress, onNotice, signal }: PackHooks,
 ): Promise<PackedModel> {
@@ -97,12 +101,15 @@ async function packedDraftModel(
   const misfit = misfitOf({ config, tokenizer }, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${spec} ${misfit}`);
   const onDamage = ({ text }: { text: string }): void => onNotice?.(text);
-  if (packedDir !== undefined) return openPacked(packedDir, { onDamage });
+  if (packedDir !== undefined) {
+    const packed = await openPacked(packedDir, { onDamage });
+    refuseOther('--draft-quant', draftQuant, packed.manifest.dense.format, packedDir);
+    return packed;
+  }
   return ensurePacked({
     source,
     cacheDir,
-    // What its own rounding changes costs a draft at most, and the time of a draft is that of reading its weights.
-    denseQuant: 'q8',
+    denseQuant: draftQuant ?? DRAFT_FORMAT,
     onDamage,
     ...(onPackProgress && { onProgress: onPackProgress }),
     ...(onNotice && { onNotice }),

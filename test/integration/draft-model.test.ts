@@ -181,6 +181,7 @@ describe('a model that does not fit', () => {
     const packed = join(folder, 'packed');
     await packModel({ modelDir: fixtureDir('llama'), outDir: packed, quant: 'f16' });
     await refused({ model: packed }, /is a dense model \(llama\)/);
+    await refused({ draftModel: packed, draftQuant: 'q4' }, /packed is packed as f16: leave --draft-quant q4 out/);
     const other = await createCore(configOf({ draftModel: packed, engine: 'reference' }));
     expect(other.draftModel).toMatchObject({ modelId: 'llama', engine: { name: 'reference' } });
     await other.close();

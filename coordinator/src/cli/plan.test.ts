@@ -180,6 +180,8 @@ describe('a draft model in shoal plan', () => {
     expect(memoryBytes).toBe(weightsBytes + kvBytesAtContext);
     expect(one.coordinator.memoryBytes - none.coordinator.memoryBytes).toBe(memoryBytes);
     expect([none.draftModel, other.draftModel]).toEqual([undefined, one.draftModel]);
+    const smaller = await plan(...SERVED, '--draft-model', join(FIXTURES, 'llama'), '--draft-quant', 'q4');
+    expect(smaller.draftModel!.weightsBytes).toBeLessThan(weightsBytes);
     expect((await run(...SERVED, '--draft-model', packed)).stdout).toMatch(
       /^Draft model +[\d.]+ KiB of weights as q8/m,
     );

@@ -47,16 +47,16 @@ export async function readPlannedModel(
   };
 }
 
-/** Reads the config of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
+/** Reads what is known of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
 export async function readDraftModel(
   options: { model: string; offline: boolean },
   served: { modelId: string; config: ModelConfig },
   io: CommandIo,
-): Promise<ModelConfig> {
-  const { config } = await readPlannedModel(options, io);
-  const misfit = misfitOfConfig(config, served);
+): Promise<PlannedModel> {
+  const model = await readPlannedModel(options, io);
+  const misfit = misfitOfConfig(model.config, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
-  return config;
+  return model;
 }
 
 function problemOf(error: unknown): string {
