@@ -82,7 +82,7 @@ function row({ name, config }: Entry): string[] {
 
 function draftRow(model: PublishedModel): string[] {
   const config = configOf(model);
-  const { weightsBytes, kvBytesPerToken } = planDraftModel(config, 1);
+  const { weightsBytes, kvBytesPerToken } = planDraftModel(config, { contextTokens: 1 });
   const size = formatBytes(weightsBytes);
   return [
     model.name,

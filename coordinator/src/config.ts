@@ -218,8 +218,12 @@ const SECTIONS = {
       defaultText: 'none',
       help: 'a small dense model with the same tokenizer, which drafts in place of the MTP module: ORG/NAME[@REVISION] or a directory',
       more:
-        'The coordinator holds all of it, packed as q8 in `--cache`, and computes it on the threads of its own engine. ' +
+        'The coordinator holds all of it, packed in `--cache`, and computes it on the threads of its own engine. ' +
         'See [speculation](speculation.md#a-draft-model).',
+    }),
+    draftQuant: option('draft-quant', choice(...DENSE_FORMATS), {
+      defaultText: "a packed directory's own; else q8",
+      help: "format of the draft model's weights; as q4 a draft takes half as long as with q8",
     }),
     draftKvBytes: option('draft-kv-memory', SIZE, {
       default: '256MiB',

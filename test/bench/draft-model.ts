@@ -16,6 +16,8 @@ const MOST_DEPTH = 8;
 export interface DraftModelBenchOptions {
   repeats: number;
   json: boolean;
+  /** q8, as serve packs draft models, or q4. */
+  quant: string | undefined;
 }
 
 interface Call {
@@ -31,12 +33,13 @@ const noExperts: ExpertDispatch = {
   },
 };
 
-/** What calls of a draft model cost with Qwen3-0.6B's dimensions (random weights, q8), and from which round trip on it pays. */
-export async function benchDraftModel({ repeats, json }: DraftModelBenchOptions): Promise<void> {
+/** What calls of a draft model cost with Qwen3-0.6B's dimensions (random weights), and from which round trip on it pays. */
+export async function benchDraftModel({ repeats, json, quant }: DraftModelBenchOptions): Promise<void> {
   const model = draftModels[0]!;
   const config = configOf(model);
   process.stderr.write(`packing random weights of ${model.name}'s dimensions into memory\n`);
-  const weights = { reader: randomReader(), format: 'q8' as const };
+  const format = quant === 'q4' ? 'q4' : 'q8';
+  const weights = { reader: randomReader(), format } as const;
   const engine = await openWasmEngine({ config, weights, kvBytes: KV_BYTES });
   try {
     const machine = await machineFacts();
@@ -48,7 +51,9 @@ export async function benchDraftModel({ repeats, json }: DraftModelBenchOptions)
       );
       return;
     }
-    process.stdout.write(`${machineInWords(machine)} ${model.name}'s dimensions, q8, after ${CONTEXT} tokens.\n\n`);
+    process.stdout.write(
+      `${machineInWords(machine)} ${model.name}'s dimensions, ${format}, after ${CONTEXT} tokens.\n\n`,
+    );
     const table = calls.map(({ rows, bestMs, medianMs }) => [
       String(rows),
       bestMs.toFixed(1),

@@ -40,7 +40,7 @@ const HELP = `npm run bench -- [suite] [options]
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
   kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
-  --quant Q        engine: q8 or q4 alone
+  --quant Q        engine: q8 or q4 alone; draft-model: q8 (default) or q4
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
@@ -108,7 +108,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('repetition')) await benchRepetition({ json });
-  if (suites.includes('draft-model')) await benchDraftModel({ repeats, json });
+  if (suites.includes('draft-model')) await benchDraftModel({ repeats, json, quant });
   if (suites.includes('draft-heads')) await benchDraftHeads({ repeats, json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });

@@ -154,7 +154,11 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
   shoal_draft_model_kv_bytes: [
     'KV cache of the draft model: of running requests, and kept of ended ones for those with the same prefix.',
     'state',
-    ({ draftModel }) => (draftModel ? { ...draftModel.kvBytes() } : {}),
+    ({ draftModel }) => {
+      if (!draftModel) return {};
+      const { inUse, kept } = draftModel.kvBytes();
+      return { used: inUse, kept };
+    },
   ],
   shoal_audits_total: [
     "Rows of tabs compared with the coordinator's own computation, on probation or in audits, by result.",

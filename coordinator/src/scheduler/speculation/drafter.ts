@@ -66,8 +66,8 @@ export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
 export interface DraftEngine extends DrafterTraits {
   /** How far ahead it can draft; by default any depth. */
   readonly mostDepth?: number;
-  /** Pending rows that one call computes at most; by default all. */
-  readonly rowsPerCall?: number;
+  /** So many pending rows are computed in a call of about that time; by default all are. */
+  rowsWithin?(ms: number): number;
   /** Whether pending rows are computed although no draft is wanted for long, as where they can't be made later; true by default. */
   readonly keepsUp?: boolean;
   /**

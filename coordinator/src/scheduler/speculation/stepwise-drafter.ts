@@ -12,6 +12,11 @@ import type { PossibleDrafts } from './shape.ts';
 const MAX_PENDING_ROWS = 64;
 /** Pending rows of a finished sequence that are still worth computing, for requests that begin alike: one page. */
 const MIN_LAST_ROWS = 16;
+/** Pending rows of long texts are computed for so long in a pass at most, since all its sequences wait: this, or a share of the pass. */
+const MIN_READ_MS = 50;
+const READ_SHARE = 0.25;
+/** Some of them are computed however many short ones there are. */
+const MIN_LONG_ROWS = 8;
 /** After this many failed calls in a row, a sequence's drafts come from the text instead. */
 const MAX_FAILURES = 3;
 
@@ -178,11 +183,13 @@ export class StepwiseDrafter implements Drafter {
 
   /** How many of each one's pending positions this call computes: few always, of many as much as is left. */
   #shares(all: readonly Drafting[]): number[] {
-    const { rowsPerCall = Number.POSITIVE_INFINITY } = this.#options.engine;
+    const { engine, costs } = this.#options;
+    const ms = Math.max(MIN_READ_MS, READ_SHARE * costs.passMs(all.length));
+    const most = engine.rowsWithin?.(ms) ?? Number.POSITIVE_INFINITY;
     const isLong = (rows: number): boolean => rows >= MIN_LAST_ROWS;
     const pending = all.map(({ stream }) => stream.pending.length);
     const short = pending.reduce((sum, rows) => sum + (isLong(rows) ? 0 : rows), 0);
-    let left = Math.max(MIN_LAST_ROWS, rowsPerCall - short);
+    let left = Math.max(MIN_LONG_ROWS, most - short);
     return pending.map((rows) => {
       const share = isLong(rows) ? Math.min(rows, left) : rows;
       if (isLong(rows)) left -= share;
