@@ -207,6 +207,13 @@ const SECTIONS = {
         'tokens before, in the request or in recent answers to the same API key or address ' +
         '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
+    drafter: option('drafter', MODEL, {
+      defaultText: 'none',
+      help: "a head that drafts from the model's hidden states, in place of the MTP module: ORG/NAME[@REVISION] or a directory",
+      more:
+        'An EAGLE-3 or DFlash head that was trained for the model, as its authors or the `speculators` package publish it. It makes no lap and ' +
+        "lies in the coordinator's memory, in the format of `--dense-quant`. See [speculation](speculation.md#a-head).",
+    }),
     draftModel: option('draft-model', MODEL, {
       defaultText: 'none',
       help: 'a small dense model with the same tokenizer, which drafts in place of the MTP module: ORG/NAME[@REVISION] or a directory',

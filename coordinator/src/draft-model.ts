@@ -35,17 +35,20 @@ export interface DraftedFor {
 }
 
 /**
- * The options with the MTP module left out where a draft model takes its place. Throws a UsageError for options that exclude each
+ * The options with the MTP module left out where a draft model or a head takes its place. Throws a UsageError for options that exclude each
  * other.
  */
 export function withOneDrafter(config: Config): Config {
-  const { draftModel, speculate, mtpExperts } = config;
-  if (draftModel === undefined) return config;
+  const { draftModel, drafter, speculate, mtpExperts } = config;
+  if (draftModel === undefined && drafter === undefined) return config;
+  if (draftModel !== undefined && drafter !== undefined)
+    throw new UsageError('--draft-model and --drafter exclude each other: leave one of them out');
+  const flag = draftModel === undefined ? '--drafter' : '--draft-model';
   if (speculate !== 'auto')
-    throw new UsageError(`--draft-model drafts with --speculate auto only: leave --speculate ${speculate} out`);
+    throw new UsageError(`${flag} drafts with --speculate auto only: leave --speculate ${speculate} out`);
   if (mtpExperts === 'local' || mtpExperts === 'tabs') {
     throw new UsageError(
-      `--mtp-experts ${mtpExperts}: the MTP module does not draft beside --draft-model; leave one of them out`,
+      `--mtp-experts ${mtpExperts}: the MTP module does not draft beside ${flag}; leave one of them out`,
     );
   }
   return { ...config, mtpExperts: 'off' };

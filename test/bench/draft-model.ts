@@ -114,7 +114,7 @@ function breakEven(callMs: number): string {
 }
 
 /** Normal-like values; a part of the same million everywhere, since their making would take longer than packing. */
-function randomReader(): TensorReader {
+export function randomReader(): TensorReader {
   const rng = createRng(1);
   const pool = Float32Array.from({ length: 1 << 20 }, () => rng() + rng() + rng() - 1.5);
   const valuesOf = (count: number, columns: number, isNorm: boolean): Float32Array => {

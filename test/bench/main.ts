@@ -1,3 +1,4 @@
+import { benchDraftHeads } from './draft-heads.ts';
 import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchGrammar } from './grammar.ts';
@@ -32,6 +33,7 @@ const HELP = `npm run bench -- [suite] [options]
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   draft-model      a draft model of Qwen3-0.6B's dimensions: ms a call by rows, and from which round trip on it pays
+  draft-heads      EAGLE-3 and DFlash heads of Qwen3-30B-A3B's dimensions: ms a call by rows and blocks
   head             drawing tokens from a vocabulary of 151,936: ms a pass, and the event loop under 64 streams
   grammar          what masks cost at a vocabulary of 151,936, 64 answers under grammars at once, and hostile schemas
   schemas          the default model's answers to 300 schemas, in eight ways, validated (20 minutes)
@@ -53,6 +55,7 @@ const SUITES = [
   'swarm',
   'repetition',
   'draft-model',
+  'draft-heads',
   'quants',
   'wasm',
   'head',
@@ -106,6 +109,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('repetition')) await benchRepetition({ json });
   if (suites.includes('draft-model')) await benchDraftModel({ repeats, json, quant });
+  if (suites.includes('draft-heads')) await benchDraftHeads({ repeats, json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });
   if (suites.includes('grammar')) await benchGrammar({ json });

@@ -51,7 +51,7 @@ const SCHEDULER: Metrics<Scheduler> = {
   ],
   shoal_kv_bytes_per_token: ['KV cache per token of one answer.', (s) => s.kvBytesPerToken],
   shoal_kv_bytes_per_token_drafter: [
-    "The MTP module's KV cache per token of one answer, in addition; 0 if it drafts nothing.",
+    'KV cache of the MTP module or of a head per token of one answer, in addition; 0 if neither drafts.',
     (s) => s.speculation.kvBytesPerToken,
   ],
   shoal_prompt_positions_total: ['Positions of prompts that were started.', (s) => s.prefix.positions],

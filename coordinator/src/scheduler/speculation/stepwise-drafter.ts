@@ -139,7 +139,16 @@ export class StepwiseDrafter implements Drafter {
       this.#unwanted = 0;
     }
     const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
-    return { ...request, room, nodes: [], frontier: [], expanded: 0, last: stream.pending.at(-1)!.position };
+    const reachable = Math.min(depth, engine.mostDepth ?? depth);
+    return {
+      ...request,
+      depth: reachable,
+      room,
+      nodes: [],
+      frontier: [],
+      expanded: 0,
+      last: stream.pending.at(-1)!.position,
+    };
   }
 
   /** Computes the pending positions, or the first of them where a call can't take all: those sequences draft in a later pass. */
@@ -152,7 +161,14 @@ export class StepwiseDrafter implements Drafter {
       return pending.slice(0, shares[at]).map((position, i) => ({
         ...position,
         cache: cache!,
-        query: isReady(drafting, at) && i === pending.length - 1 ? nextDrafts(drafting, -1) : undefined,
+        ...(isReady(drafting, at) &&
+          i === pending.length - 1 && {
+            query: nextDrafts(drafting, -1),
+            ahead: {
+              room: drafting.room,
+              query: (drafts: number): TokenQuery => draftsAfter(drafting, unknownTokens(drafts)),
+            },
+          }),
         isOwn: false,
       }));
     });
@@ -330,8 +346,22 @@ function possible(nodes: readonly Node[]): PossibleDrafts {
  * distributions then mostly agree. The others are the likeliest.
  */
 function nextDrafts({ sequence, nodes, isChain }: Drafting, node: number): TokenQuery {
-  const text = pathOf(nodes, node).map(({ token }) => token);
+  return draftsAfter(
+    { sequence, isChain },
+    pathOf(nodes, node).map(({ token }) => token),
+  );
+}
+
+function draftsAfter(
+  { sequence, isChain }: Pick<Drafting, 'sequence' | 'isChain'>,
+  text: readonly number[],
+): TokenQuery {
   return { token: sequence.sampling.params(text), topLogprobs: isChain ? 0 : ALTERNATIVES };
+}
+
+/** Tokens that are no token: nothing is changed for them. */
+function unknownTokens(count: number): number[] {
+  return Array.from({ length: count }, () => -1);
 }
 
 function countCall(drafting: readonly Drafting[]): void {
