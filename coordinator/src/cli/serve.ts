@@ -92,6 +92,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draft
 
   lend a GPU    ${url}/
   playground    ${url}/playground
+  lab           ${url}/lab
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
