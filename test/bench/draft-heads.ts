@@ -1,6 +1,5 @@
 import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
-import { DraftVocabulary, type HeadConfig, type ModelConfig, parseModelConfig } from '@shoal/model';
-import { parseHeadConfig } from '../../packages/model/src/heads/parse-head-config.ts';
+import { DraftVocabulary, type HeadConfig, type ModelConfig, parseHeadConfig, parseModelConfig } from '@shoal/model';
 import { randomReader } from './draft-model.ts';
 import { machineFacts, machineInWords } from './machine.ts';
 import { formatTable } from './table.ts';

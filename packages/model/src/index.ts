@@ -39,6 +39,7 @@ export { forwardEagle3 } from './heads/eagle3.ts';
 export type { HeadConfig } from './heads/head-config.ts';
 export type { EngineContextRow, EngineDraftBlock, EngineEagle3Row, HeadEngine } from './heads/head-engine.ts';
 export { headTensors, loadHeadWeights } from './heads/head-tensors.ts';
+export { parseHeadConfig } from './heads/parse-head-config.ts';
 export {
   Auxiliary,
   checkTokens,
