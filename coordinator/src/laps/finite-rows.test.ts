@@ -64,6 +64,7 @@ describe('a row for which a peer finds no finite sum', () => {
     other.delay = new Promise((resolve) => setTimeout(resolve, 20));
     const dispatcher = network(liar, other);
     const sums = dispatcher.batch().dispatch(call(ROWS)).combine();
+    while (other.asked.length === 0) await new Promise(setImmediate);
     await vi.advanceTimersByTimeAsync(20);
     expect(perRow(await sums)).toEqual([3, 7]);
     expect(liar.checked).toEqual([true]);
