@@ -69,6 +69,8 @@ export interface StepwiseDrafterOptions {
  */
 export class StepwiseDrafter implements Drafter {
   readonly #options: StepwiseDrafterOptions;
+  /** Passes × decoding sequences since drafts were last wanted. */
+  #unwanted = 0;
 
   constructor(options: StepwiseDrafterOptions) {
     this.#options = options;
@@ -98,13 +100,16 @@ export class StepwiseDrafter implements Drafter {
     const { engine } = this.#options;
     stream.cache ??= engine.openCache(entry.sequence, entry.startLength);
     const positions = stream.cache && engine.positionsOf(entry, result);
+    if (entry.sequence.state === 'decode') this.#unwanted++;
     if (positions) stream.pending.push(...positions);
     else giveUp(stream);
   }
 
   isDue({ finished, state, ids }: Sequence, { pending, wantedAt }: DrafterStream): boolean {
     const { keepsUp = true } = this.#options.engine;
-    const isOfUse = keepsUp || state === 'prefill' || ids.length - wantedAt <= MAX_PENDING_ROWS;
+    // A prompt is read at once if texts have had drafts of late.
+    const since = state === 'prefill' ? this.#unwanted : ids.length - wantedAt;
+    const isOfUse = keepsUp || since <= MAX_PENDING_ROWS;
     return isOfUse && pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
   }
 
@@ -129,7 +134,10 @@ export class StepwiseDrafter implements Drafter {
   #begin(request: DraftRequest): Drafting {
     const { sequence, stream, depth } = request;
     const { engine } = this.#options;
-    if (depth > 0) stream.wantedAt = sequence.ids.length;
+    if (depth > 0) {
+      stream.wantedAt = sequence.ids.length;
+      this.#unwanted = 0;
+    }
     const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
     const reachable = Math.min(depth, engine.mostDepth ?? depth);
     return {
