@@ -22,10 +22,11 @@ async function saved(button: string): Promise<{ name: string; bytes: Buffer }> {
 }
 
 describe('the lab', () => {
-  it('shows the model’s own gate and the chosen ones, and says which is which', async () => {
+  it('shows the model’s own gate and the chosen ones, and says which is which, and saves them', async () => {
     await page.getByLabel('Text').fill('The fish was red');
     await choose('Top 1 with a capacity');
     await choose('Noisy top k');
+    await choose('Soft slots');
     await page.getByRole('checkbox', { name: /^Compare noise/ }).check();
     await page.getByLabel('Count tabs as if').fill('2');
     await look();
@@ -37,9 +38,11 @@ describe('the lab', () => {
       asked('top-1-capacity', { capacityFactor: 1.25 }),
       ...[1, 0, 0.25, 0.5, 1, 2, 4].map(noise),
       asked('expert-choice', { capacityFactor: 2 }),
+      asked('soft', {}),
     ]);
     expect(await cards().locator('.whose').allTextContents()).toEqual([
       'the model’s own',
+      'for study',
       'for study',
       'for study',
       'for study',
@@ -50,19 +53,12 @@ describe('the lab', () => {
     expect(await image.evaluate((node: HTMLImageElement) => node.complete && node.naturalWidth > 100)).toBe(true);
     const lines = await page.locator('.comparison tbody tr').allTextContents();
     // The values that are compared are lines, and no pictures.
-    expect(lines.length).toBe(10);
+    expect(lines.length).toBe(11);
     expect(lines[1]).toContain('2.500');
     await image.hover({ position: { x: 40, y: 80 } });
     await eventually(() => cards().nth(1).locator('.readout').textContent()).toMatch(
       /^Layer 1, token 1 “<\|begin\|>”, expert \d+/,
     );
-  });
-
-  it('saves a picture that stands alone, its pixels, and all weights', async () => {
-    await choose('Soft slots');
-    await page.getByLabel('Text').fill('A <b> fish');
-    await look();
-    await done();
     const svg = await saved('Save as SVG');
     expect(svg.name).toBe('shoal-soft.svg');
     const text = svg.bytes.toString();
@@ -71,11 +67,11 @@ describe('the lab', () => {
     const png = await saved('Save as PNG');
     expect([png.name, png.bytes.subarray(1, 4).toString()]).toEqual(['shoal-soft.png', 'PNG']);
     const csv = await saved('Save as CSV');
-    // A line for each of 3 layers × 4 tokens × 16 slots, and the head.
-    expect(csv.bytes.toString().trim().split('\r\n').length).toBe(1 + 3 * 4 * 16);
+    // A line for each of 3 layers × 5 tokens × 16 slots, and the head.
+    expect(csv.bytes.toString().trim().split('\r\n').length).toBe(1 + 3 * 5 * 16);
   });
 
-  it('shows what is wrong at its field, goes on with the others, and keeps what was typed', async () => {
+  it('shows what is wrong at its field, goes on with the others, keeps what was typed, and asks for a key', async () => {
     await page.getByLabel('Capacity factor').fill('much');
     await look();
     const field = page.getByLabel('Capacity factor');
@@ -96,9 +92,6 @@ describe('the lab', () => {
     await look();
     await done();
     expect(await page.locator('.comparison').textContent()).toContain('Four texts wait already. (HTTP 429)');
-  });
-
-  it('asks for an API key where the coordinator does', async () => {
     fake.apiKey = 'key-of-ann';
     await page.reload();
     await page.getByRole('alert').getByText('asks for an API key').waitFor();
