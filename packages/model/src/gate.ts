@@ -1,3 +1,4 @@
+import type { LayerAdapters } from './adapters/layer-adapters.ts';
 import { addBias } from './expert.ts';
 import { linear, sigmoid } from './math.ts';
 import type { GateConfig, ModelConfig } from './model-config.ts';
@@ -38,8 +39,10 @@ export function gate(
   x: Float32Array,
   numRows: number,
   choose?: ExpertChooser,
+  adapters?: LayerAdapters,
 ): GateChoice {
   const logits = linear(x, weights.weight, numRows, config.hiddenSize, config.nRoutedExperts);
+  adapters?.add('router', x, logits);
   return selectExperts(config, addBias(logits, weights.logitBias), weights.bias, numRows, choose);
 }
 

@@ -6,6 +6,16 @@ export {
   type ChatToolCall,
   variablesFault,
 } from './chat-template.ts';
+export {
+  type Adapter,
+  ADAPTER_TARGETS,
+  type AdapterLayer,
+  type AdapterTarget,
+  type EngineAdapter,
+  type LowRank,
+  MAX_ADAPTER_RANK,
+} from './adapters/adapter.ts';
+export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';

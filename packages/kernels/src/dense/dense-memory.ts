@@ -1,5 +1,6 @@
-import { type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
+import { type Adapter, type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
 import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
+import { AdapterSpace, BankAdapter } from './adapter-space.ts';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
@@ -10,6 +11,8 @@ export interface DenseMemoryOptions {
   /** Size of the main model's KV cache. */
   kvBytes: number;
   threads: number;
+  /** For adapters; none can be loaded by default. */
+  adapterBytes?: number | undefined;
   /** Limit of one bank, which tests lower. */
   bankBytes?: number | undefined;
   shared: boolean;
@@ -46,12 +49,17 @@ export class DenseMemory {
   #mtpBase = 0;
   /** By bank. */
   readonly #workspaces: WorkspacePool[] = [];
+  /** By bank. */
+  readonly #adapters: AdapterSpace[] = [];
   readonly #threads: number;
+  /** For adapters, in each layer's bank. */
+  readonly #adapterBytesPerLayer: number;
 
   constructor(config: ModelConfig, layout: DenseLayout, options: DenseMemoryOptions) {
     this.config = config;
     this.segments = layout.segments;
     this.#threads = options.threads;
+    this.#adapterBytesPerLayer = Math.ceil((options.adapterBytes ?? 0) / config.numHiddenLayers);
     const width = kvWidth(config.attention);
     this.paging = kvPaging(config);
     this.#pageTables = pageTablesOfLayers(config, this.paging);
@@ -103,6 +111,11 @@ export class DenseMemory {
   vectorValues(name: string): Float32Array {
     const { entry, place } = this.#entry(name);
     return this.banks[place.bank]!.views.f32.slice(place.address / 4, place.address / 4 + entry.cols);
+  }
+
+  /** Throws an AdapterError if there is no room for it. */
+  openAdapter(adapter: Adapter): BankAdapter {
+    return new BankAdapter(adapter, this.#adapters, (layer) => this.bankOf(`layers.${layer}`));
   }
 
   pageAddress(bank: number, page: number, mtp: boolean): number {
@@ -192,7 +205,10 @@ export class DenseMemory {
     }
     const bytes = this.#pageBytesOf(segments);
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
-    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, this.paging));
+    this.#adapters.push(new AdapterSpace(bank, this.#adapterBytesOf(segments)));
+    const numTables = this.paging.fullTables + this.paging.windowTables;
+    const kind = { numTables, hasAdapters: this.#adapterBytesPerLayer > 0 };
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, kind));
   }
 
   /** The main layers among a bank's segments, by page table. */
@@ -215,7 +231,11 @@ export class DenseMemory {
   #bytesWithKvOf(segments: readonly DenseSegment[]): number {
     const weights = segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
-    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp;
+    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp + this.#adapterBytesOf(segments);
+  }
+
+  #adapterBytesOf(segments: readonly DenseSegment[]): number {
+    return this.#adapterBytesPerLayer * segments.filter(({ name }) => name.startsWith('layers.')).length;
   }
 
   /** Copies within the pages of the main model, or of the MTP module. */

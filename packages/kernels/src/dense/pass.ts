@@ -1,4 +1,5 @@
 import { type ModelConfig, queryTemperature, ropeAngles, type RowSlots } from '@shoal/model';
+import type { BankAdapter } from './adapter-space.ts';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LentCache, PagedCache } from './kv-pages.ts';
 import { groupSize, ROW_ENTRY_BYTES, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
@@ -9,6 +10,7 @@ export interface PassRow {
   position: number;
   cache: PassCache;
   slots?: RowSlots;
+  adapter?: BankAdapter | undefined;
 }
 
 /** Consecutive rows of one sequence. */
@@ -25,6 +27,8 @@ export interface PassTables {
   workspace: Workspace;
   /** Addresses of the tables of the rows, by page table. */
   rowTables: readonly number[];
+  /** Those of the rows, each once. */
+  adapters: readonly BankAdapter[];
 }
 
 function runsOf(rows: readonly PassRow[]): Run[] {
@@ -79,17 +83,19 @@ export function writeTables(
   const numTables = rows[0]?.cache.tables.length ?? 0;
   const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
   for (const [t, rowTable] of rowTables.entries()) {
-    for (const [r, { position, cache, slots = [] }] of rows.entries()) {
+    for (const [r, { position, cache, slots = [], adapter }] of rows.entries()) {
       const table = placed.get(cache)![t]!;
       const [cos, sin] = [anglesAt.cos + r * angleBytes, anglesAt.sin + r * angleBytes];
       const inPlace = position + 1 - slots.length;
       const entry = [position, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
+      entry.push(adapter?.directoryIn(bank) ?? 0);
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
   const tasks = attentionTasks(memory.config, runs, threads);
   for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
-  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables };
+  const adapters = [...new Set(rows.flatMap(({ adapter }) => adapter ?? []))];
+  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables, adapters };
 }
 
 function writeAngles(

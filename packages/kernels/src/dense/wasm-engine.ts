@@ -1,7 +1,9 @@
 import {
+  type Adapter,
   checkQueries,
   checkTokens,
   claimPositions,
+  type EngineAdapter,
   type EngineMtpRow,
   type EngineRow,
   type ExpertDispatch,
@@ -17,6 +19,7 @@ import {
   type SequencePages,
   settleMasks,
 } from '@shoal/model';
+import { BankAdapter } from './adapter-space.ts';
 import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass, headChunks } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
@@ -97,13 +100,19 @@ export class WasmEngine implements ForwardEngine {
     return new PagedCache(this.#mtpPool());
   }
 
+  openAdapter(adapter: Adapter): BankAdapter {
+    return this.memory.openAdapter(adapter);
+  }
+
   async forward(
     rows: readonly EngineRow[],
     experts: ExpertDispatch,
     observe: ForwardObserver = {},
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
-    const own = this.#checkRows(rows, ids, this.memory.pool);
+    const own = this.#checkRows(rows, ids, this.memory.pool).map((row, r) => {
+      return { ...row, adapter: ownAdapter(rows[r]!.adapter) };
+    });
     const masks = settleMasks(rows, this.config.vocabSize);
     return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, mtp: false }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
@@ -207,6 +216,11 @@ export class WasmEngine implements ForwardEngine {
 function roomOf(rows: readonly PassRow[], wanted: readonly HeadRow[]): WorkspaceRoom {
   const listWords = Math.max(0, ...headChunks(wanted).map((chunk) => listWordsOf(chunk.map((r) => wanted[r]!))));
   return { rows: rows.length, tableWords: tableWordsOf(rows), listWords };
+}
+
+function ownAdapter(adapter: EngineAdapter | undefined): BankAdapter | undefined {
+  if (adapter === undefined || adapter instanceof BankAdapter) return adapter;
+  throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }
 
 function ownCache(cache: SequenceCache, pool: PagePool): PassCache {

@@ -1,6 +1,6 @@
-import type { KvPaging, ModelConfig } from '@shoal/model';
+import type { ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
-import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceRoom } from './workspace.ts';
+import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceKind, type WorkspaceRoom } from './workspace.ts';
 
 /** Smallest size of a workspace. */
 const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024 };
@@ -20,17 +20,17 @@ export class WorkspacePool {
   readonly #bank: Bank;
   readonly #config: ModelConfig;
   readonly #threads: number;
-  readonly #paging: KvPaging;
+  readonly #kind: WorkspaceKind;
   readonly #startByte: number;
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
   /** The pool owns the bank's memory behind its used bytes. */
-  constructor(bank: Bank, config: ModelConfig, threads: number, paging: KvPaging) {
+  constructor(bank: Bank, config: ModelConfig, threads: number, kind: WorkspaceKind) {
     this.#bank = bank;
     this.#config = config;
     this.#threads = threads;
-    this.#paging = paging;
+    this.#kind = kind;
     this.#startByte = bank.usedBytes;
   }
 
@@ -60,8 +60,8 @@ export class WorkspacePool {
   }
 
   #make(room: WorkspaceRoom): Workspace {
-    const tables = this.#paging.fullTables + this.#paging.windowTables;
-    const layOut = (address: number): Workspace => layOutWorkspace(address, this.#config, this.#threads, tables, room);
+    const layOut = (address: number): Workspace =>
+      layOutWorkspace(address, this.#config, this.#threads, this.#kind, room);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });

@@ -16,6 +16,8 @@ export interface WasmEngineOptions {
   threads?: number | undefined;
   /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
   kvBytes?: number | undefined;
+  /** Memory for adapters, which is reserved; none can be loaded by default. */
+  adapterBytes?: number | undefined;
   /** Limit of one memory, which tests set below WebAssembly's 4 GiB. */
   bankBytes?: number | undefined;
 }
@@ -37,6 +39,7 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   const memory = new DenseMemory(config, layout, {
     kvBytes: usefulKvBytes(config, options.kvBytes ?? DEFAULT_KV_BYTES),
     threads,
+    adapterBytes: options.adapterBytes,
     bankBytes: options.bankBytes,
     shared,
   });
