@@ -12,6 +12,8 @@ import {
   type PackedModel,
   type PackProgress,
 } from '@shoal/weights/node';
+import type { Adapters } from './adapters/adapters.ts';
+import { adapterBytesOf, openAdapters } from './adapters/open-adapters.ts';
 import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
@@ -58,6 +60,8 @@ export interface Core {
   convention: Convention;
   /** Compiles what answers must fit. */
   grammars: Grammars;
+  /** The adapters that requests may name. */
+  adapters: Adapters;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
@@ -120,6 +124,8 @@ async function assemble(
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
+  const adapterNotices = { ...hooks, events };
+  const adapters = await openAdapters(config, forward, [packed.manifest.modelId, hubName ?? ''], adapterNotices);
   const norms = new NormLimits();
   const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
@@ -158,6 +164,7 @@ async function assemble(
     texts,
     convention,
     grammars,
+    adapters,
     work,
     localLayers,
   };
@@ -228,7 +235,16 @@ async function openDense(config: Config, packed: PackedModel) {
     const { config: model, reader, dense } = opened;
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
-    const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes });
+    const adapterBytes = adapterBytesOf(config);
+    const forward = await openDenseEngine({
+      config: model,
+      engine,
+      reader,
+      packed: dense,
+      threads,
+      kvBytes,
+      adapterBytes,
+    });
     return { model, forward, localLayers };
   } finally {
     await opened.close();

@@ -21,6 +21,8 @@ export interface OpenDenseEngineOptions {
   threads?: number | undefined;
   /** For the KV cache; wasm only. */
   kvBytes?: number | undefined;
+  /** For adapters; none can be loaded by default. wasm only. */
+  adapterBytes?: number | undefined;
 }
 
 /** For a checkpoint in the wasm engine's memory: nearly exact, since checkpoints are bf16 or f16. */
@@ -37,5 +39,6 @@ export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<
     weights: packed ?? { reader, format },
     threads: options.threads,
     kvBytes: options.kvBytes,
+    adapterBytes: options.adapterBytes,
   });
 }

@@ -38,7 +38,11 @@ describe.each(readdirSync(fixtures))('adapters of %s', (name) => {
   /** The logits of the text under each adapter, all in the same passes of at most `chunk` rows of each. */
   async function run(engine: ForwardEngine, under: readonly (string | undefined)[], chunk: number) {
     const streams = under.map((adapter) => {
-      return { cache: engine.newSequence(), adapter: adapter && opened.get(engine)!.get(adapter)!, logits: [] as number[] };
+      return {
+        cache: engine.newSequence(),
+        adapter: adapter && opened.get(engine)!.get(adapter)!,
+        logits: [] as number[],
+      };
     });
     for (let start = 0; start < ids.length; start += chunk) {
       const rows = streams.flatMap(({ cache, adapter }, stream) =>
@@ -53,16 +57,19 @@ describe.each(readdirSync(fixtures))('adapters of %s', (name) => {
     return streams.map(({ logits }) => Float32Array.from(logits));
   }
 
-  it.each(adapters)('%s has PEFT’s logits, merged and not (NMSE ≤ 1e-8, and ≤ 1e-5 in WebAssembly)', async (adapter) => {
-    for (const [engine, most] of [
-      [engines[0]!, 1e-8],
-      [engines[1]!, 1e-5],
-    ] as const) {
-      const [logits] = await run(engine, [adapter], ids.length);
-      expect(nmse(logits!, read(adapter))).toBeLessThanOrEqual(most);
-      expect(nmse(logits!, read(`${adapter}.merged`))).toBeLessThanOrEqual(most);
-    }
-  });
+  it.each(adapters)(
+    '%s has PEFT’s logits, merged and not (NMSE ≤ 1e-8, and ≤ 1e-5 in WebAssembly)',
+    async (adapter) => {
+      for (const [engine, most] of [
+        [engines[0]!, 1e-8],
+        [engines[1]!, 1e-5],
+      ] as const) {
+        const [logits] = await run(engine, [adapter], ids.length);
+        expect(nmse(logits!, read(adapter))).toBeLessThanOrEqual(most);
+        expect(nmse(logits!, read(`${adapter}.merged`))).toBeLessThanOrEqual(most);
+      }
+    },
+  );
 
   it('gives rows of three adapters and none in one batch the bits that each has alone', async () => {
     const under = [...adapters, undefined];

@@ -34,12 +34,13 @@ export const COORDINATOR_FLOORS: FloorTable = {
   laps: ['base', 'timeline', 'local-experts'],
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
-  scheduler: ['base', 'timeline', 'config.ts', 'laps'],
+  adapters: ['base', 'config.ts'],
+  scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
-  http: ['base', 'access', 'scheduler', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  http: ['base', 'access', 'adapters', 'scheduler', 'text', 'grammar', 'conventions'],
+  console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;

@@ -120,12 +120,7 @@ function queries(config: MlaConfig, { q }: MlaWeights, input: AttentionInput): F
  * One row's queries [numHeads, nope + rope] as [numHeads, kvLoraRank + rope]: W_UKᵀ q_nope beside q_pe, so that one product
  * with [c | k_pe] is the whole score.
  */
-function absorb(
-  config: MlaConfig,
-  weights: MlaWeights,
-  query: Float32Array,
-  kvB: LowRank | undefined,
-): Float32Array {
+function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array, kvB: LowRank | undefined): Float32Array {
   const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank, vHeadDim } = config;
   const out = new Float32Array(heads * (kvLoraRank + rope));
   for (let h = 0; h < heads; h++) {

@@ -1,4 +1,4 @@
-export { readAdapter, type ReadAdapter } from './adapters/read-adapter.ts';
+export { ADAPTER_FILES, readAdapter, type ReadAdapter } from './adapters/read-adapter.ts';
 export { type Checkpoint, openDirectory, type SafetensorsCheckpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { readJson } from './json-file.ts';

@@ -50,7 +50,8 @@ export function assembleBatch(
     if (numRows === 0) continue;
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, accepted: [], notes });
-    const { ids } = sequence;
+    const { ids, request } = sequence;
+    const adapter = request.adapter?.engine;
     const numKnown = numRows - numDrafts;
     const masks = start + numRows >= ids.length ? masksAfter(sequence, drafts) : [];
     for (let row = 0; row < numRows; row++) {
@@ -59,7 +60,8 @@ export function assembleBatch(
       const tokenId = text.at(-1) ?? ids[position]!;
       const coming = masks[start + row - (ids.length - 1)];
       const mask = coming && grace.limit(coming);
-      rows.push({ tokenId, position, cache, slots, query: queryAt(sequence, position, text), mask });
+      const query = queryAt(sequence, position, text);
+      rows.push({ tokenId, position, cache, slots, query, mask, adapter });
     }
   }
   return { rows, entries };

@@ -1,4 +1,12 @@
-import { type Adapter, type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
+import {
+  type Adapter,
+  type KvPaging,
+  kvPaging,
+  kvWidth,
+  type ModelConfig,
+  onePageTable,
+  pageTablesOfLayers,
+} from '@shoal/model';
 import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
 import { AdapterSpace, BankAdapter } from './adapter-space.ts';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';

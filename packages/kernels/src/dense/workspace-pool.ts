@@ -1,6 +1,12 @@
 import type { ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
-import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceKind, type WorkspaceRoom } from './workspace.ts';
+import {
+  layOutWorkspace,
+  resetWorkspace,
+  type Workspace,
+  type WorkspaceKind,
+  type WorkspaceRoom,
+} from './workspace.ts';
 
 /** Smallest size of a workspace. */
 const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024 };

@@ -9,8 +9,10 @@ import { AdapterError } from './adapter-error.ts';
 import { type AdapterModule, adapterModules } from './adapter-modules.ts';
 import { type Adapter, type AdapterLayer, type AdapterTarget, type LowRank } from './adapter.ts';
 
-export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
-export const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
+const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
+/** What an adapter consists of. */
+export const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE];
 
 /** An adapter, and the model that it says it was trained on. */
 export interface ReadAdapter {

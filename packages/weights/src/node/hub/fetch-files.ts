@@ -21,7 +21,10 @@ export async function fetchHubFiles(
     const file = listed.find((one) => one.name === wanted);
     if (!file) throw new WeightsError('bad-model', `${checkout.label} has no ${wanted} in its top folder`);
     if (file.bytes > maxBytes) {
-      throw new WeightsError('bad-model', `${wanted} of ${checkout.label} has ${file.bytes} bytes, more than ${maxBytes}`);
+      throw new WeightsError(
+        'bad-model',
+        `${wanted} of ${checkout.label} has ${file.bytes} bytes, more than ${maxBytes}`,
+      );
     }
     await checkout.fetch(file);
   }
