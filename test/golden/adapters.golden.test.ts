@@ -1,7 +1,17 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openWasmEngine } from '@shoal/kernels/node';
-import type { EngineAdapter, ForwardEngine } from '@shoal/model';
+import {
+  type Adapter,
+  type EngineAdapter,
+  type ExpertDispatch,
+  type ExpertWeights,
+  type ForwardEngine,
+  loadExpert,
+  type LowRank,
+  moeLayers,
+  runExpert,
+} from '@shoal/model';
 import { openCheckpoint, readAdapter } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Family, fixtureDir, openFamily, readTensors } from './families.ts';
@@ -19,21 +29,54 @@ describe.each(readdirSync(fixtures))('adapters of %s', (name) => {
   let family: Family;
   let engines: ForwardEngine[];
   let opened: Map<ForwardEngine, Map<string, EngineAdapter>>;
+  const own = new Map<string, Adapter>();
+  /** By layer, then by expert. */
+  const weights = new Map<number, ExpertWeights[]>();
 
   beforeAll(async () => {
     family = await openFamily(name);
     const checkpoint = await openCheckpoint(fixtureDir(name));
-    const weights = { reader: checkpoint, format: 'f16' as const };
-    const wasm = { config: family.config, weights, threads: 2, adapterBytes: MOST_BYTES };
+    const { config } = family;
+    const packed = { reader: checkpoint, format: 'f16' as const };
+    const wasm = { config, weights: packed, threads: 2, adapterBytes: MOST_BYTES };
     engines = [family.engine, await openWasmEngine(wasm)];
+    for (const layer of moeLayers(config)) {
+      const all = Array.from({ length: config.nRoutedExperts }, (_, e) => loadExpert(config, checkpoint, layer, e));
+      weights.set(layer, await Promise.all(all));
+    }
     await checkpoint.close();
     opened = new Map(engines.map((engine) => [engine, new Map<string, EngineAdapter>()]));
     for (const adapter of adapters) {
       const { adapter: one } = await readAdapter(join(fixtures, name, adapter), family.config, MOST_BYTES);
+      own.set(adapter, one);
       for (const engine of engines) opened.get(engine)!.set(adapter, engine.openAdapter(one));
     }
   });
   afterAll(() => Promise.all(engines.map((engine) => engine.close())));
+
+  /** Routed experts with what the rows' adapters add to them, in float32 with sums in float64. */
+  function expertsUnder(adapters: readonly (string | undefined)[]): ExpertDispatch {
+    const combine = async (call: Parameters<ExpertDispatch['dispatch']>[0]): Promise<Float32Array> => {
+      const { layer, numRows, x, topkIdx, topkWeights } = call;
+      const [dim, perRow] = [x.length / numRows, topkIdx.length / numRows];
+      const sums = new Float32Array(x.length);
+      for (const [a, expert] of topkIdx.entries()) {
+        const row = Math.floor(a / perRow);
+        const adapter = own
+          .get(adapters[row] ?? '')
+          ?.experts.get(layer)
+          ?.get(expert);
+        const add = (part: string, from: Float32Array, y: Float32Array): Float32Array =>
+          addTo(adapter?.[part as keyof typeof adapter], from, y);
+        const y = runExpert('swiglu', x.slice(row * dim, (row + 1) * dim), weights.get(layer)![expert]!, 1, dim, {
+          add,
+        });
+        for (let i = 0; i < dim; i++) sums[row * dim + i]! += topkWeights[a]! * y[i]!;
+      }
+      return sums;
+    };
+    return { dispatch: (call) => ({ combine: () => combine(call) }) };
+  }
 
   /** The logits of the text under each adapter, all in the same passes of at most `chunk` rows of each. */
   async function run(engine: ForwardEngine, under: readonly (string | undefined)[], chunk: number) {
@@ -50,7 +93,8 @@ describe.each(readdirSync(fixtures))('adapters of %s', (name) => {
           return { stream, tokenId, position: start + i, cache, adapter: adapter || undefined, wantLogits: true };
         }),
       );
-      const { logits } = await engine.forward(rows, family.experts);
+      const experts = expertsUnder(rows.map(({ stream }) => under[stream]));
+      const { logits } = await engine.forward(rows, experts);
       for (const [r, { stream }] of rows.entries()) streams[stream]!.logits.push(...logits[r]!);
     }
     for (const { cache } of streams) cache.free();
@@ -84,3 +128,12 @@ describe.each(readdirSync(fixtures))('adapters of %s', (name) => {
     }
   });
 });
+
+/** y += B (A x), where there is something to add. */
+function addTo(pair: LowRank | undefined, x: Float32Array, y: Float32Array): Float32Array {
+  if (!pair) return y;
+  const { rank, inDim, outDim, a, b } = pair;
+  const inner = Array.from({ length: rank }, (_, k) => x.reduce((sum, value, i) => sum + value * a[k * inDim + i]!, 0));
+  for (let o = 0; o < outDim; o++) y[o] = y[o]! + inner.reduce((sum, value, k) => sum + value * b[o * rank + k]!, 0);
+  return y;
+}

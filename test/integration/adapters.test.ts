@@ -2,9 +2,11 @@ import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Coordinator } from '../../coordinator/src/index.ts';
-import { readTensors } from '../golden/families.ts';
+import { type Coordinator, createCore, defaultConfig } from '../../coordinator/src/index.ts';
+import { fixtureDir, readTensors } from '../golden/families.ts';
 import { ADAPTERS, adapterRoot, complete, MODEL, post, soak, startWithAdapters, TOKEN } from './adapter-soak.ts';
+import { type Answer, answer } from './answers.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 const read = readTensors(join(adapterRoot, 'reference.safetensors'));
 const prompt = Array.from(read('ids'));
@@ -27,19 +29,18 @@ const load = (name: string, path: string, more = {}): Promise<Response> =>
   operate('/v1/load_lora_adapter', { lora_name: name, lora_path: path, ...more });
 const unload = (name: string): Promise<Response> => operate('/v1/unload_lora_adapter', { lora_name: name });
 
-/** The most likely token after the prompt under an adapter, as PEFT has it, and its log-probability. */
-function peftAnswer(adapter: string): { id: number; logprob: number } {
-  const vocabSize = coordinator.config.vocabSize;
-  const logits = read(adapter).subarray((prompt.length - 1) * vocabSize);
-  const id = logits.indexOf(Math.max(...logits));
-  const sum = logits.reduce((total, logit) => total + Math.exp(logit - logits[id]!), 0);
+/** The most likely token after a text, as PEFT has it, and its log-probability; logits [tokens, vocabSize]. */
+function mostLikely(logits: Float32Array, vocabSize: number): { id: number; logprob: number } {
+  const last = logits.subarray(logits.length - vocabSize);
+  const id = last.indexOf(Math.max(...last));
+  const sum = last.reduce((total, logit) => total + Math.exp(logit - last[id]!), 0);
   return { id, logprob: -Math.log(sum) };
 }
 
 async function expectPeftAnswer(name: string, adapter: string): Promise<void> {
   const { model, choices } = await complete(coordinator.url, name, prompt, 1);
   expect(model).toBe(name);
-  const { id, logprob } = peftAnswer(adapter);
+  const { id, logprob } = mostLikely(read(adapter), coordinator.config.vocabSize);
   expect(choices[0]!.token_ids).toEqual([id]);
   expect(choices[0]!.logprobs.token_logprobs[0]).toBeCloseTo(logprob, 2);
 }
@@ -107,5 +108,53 @@ describe('adapters', () => {
     const counts = await soak({ url, models: [MODEL, 'first'], streams: 4, loads: 6, prompt });
     expect(counts).toMatchObject({ failed: 0, changed: 0 });
     await expect.poll(() => adapters.bytes).toBe(before);
+  });
+});
+
+describe('adapters of routed experts', () => {
+  const name = 'qwen3-moe';
+  const root = join(adapterRoot, '..', name);
+  const tensors = readTensors(join(root, 'reference.safetensors'));
+  const ids = Array.from(tensors('ids'));
+  const names = ['experts', 'down', 'attention'];
+
+  const firstOf = ({ events }: Answer): { id: number; logprob: number } => {
+    const event = events.find(({ type }) => type === 'token');
+    if (event?.type !== 'token') throw new Error('no token');
+    return { id: event.token.tokenId, logprob: event.token.logprob! };
+  };
+
+  it('are computed by the coordinator, and everything else by tabs, in the same laps', async () => {
+    const adapters = new Map(names.map((one) => [one, join(root, one)]));
+    const core = await createCore(
+      defaultConfig({ model: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1, adapters }),
+    );
+    const donors: VirtualDonor[] = [];
+    try {
+      donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
+      await until('all experts to be served', () => covered(core));
+      const ask = (one: string | undefined): Promise<Answer> =>
+        answer(core, ids, { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find(one ?? '') });
+      const under = [undefined, ...names];
+      const alone: Answer[] = [];
+      for (const one of under) alone.push(await ask(one));
+      for (const [i, one] of names.entries()) {
+        const { id, logprob } = mostLikely(tensors(one), core.config.vocabSize);
+        expect(firstOf(alone[i + 1]!).id).toBe(id);
+        expect(firstOf(alone[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+      }
+      const { figures } = core.dispatcher;
+      const byCoordinator = figures.fallbackAssignments;
+      expect(byCoordinator).toBeGreaterThan(0);
+      await ask(undefined);
+      await ask('attention');
+      expect(figures.fallbackAssignments).toBe(byCoordinator);
+      const together = await Promise.all(under.map(ask));
+      for (const [i, one] of together.entries()) expect(one.ids).toEqual(alone[i]!.ids);
+      expect(figures.tabAssignments).toBeGreaterThan(figures.fallbackAssignments);
+    } finally {
+      await core.close();
+      await Promise.all(donors.map((donor) => donor.close()));
+    }
   });
 });

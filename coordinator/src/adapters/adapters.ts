@@ -89,12 +89,23 @@ export class Adapters {
       throw error instanceof AdapterError && error.reason === 'too-large' ? this.#noRoom(error) : error;
     });
     const engine = open(adapter);
-    const { bytes } = engine;
+    const bytes = engine.bytes + adapter.expertBytes;
     this.#bytes += bytes;
-    const served = new ServedAdapter(name, this.#nextId++, engine, () => (this.#bytes -= bytes));
+    const served = new ServedAdapter(
+      name,
+      this.#nextId++,
+      { engine, experts: adapter.experts },
+      () => (this.#bytes -= bytes),
+    );
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
     onChange?.(`The adapter ${name} was loaded (${bytes} bytes)`, 'info');
+    if (adapter.experts.size > 0) {
+      onChange?.(
+        `The adapter ${name} changes routed experts: the coordinator computes these for its requests, and no tab does`,
+        'warning',
+      );
+    }
     if (isOther(baseModel, modelNames)) {
       onChange?.(
         `The adapter ${name} was trained on ${baseModel}, as it says; its shapes fit ${modelNames[0]}, but its answers may not`,

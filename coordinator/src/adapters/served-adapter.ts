@@ -1,4 +1,4 @@
-import type { EngineAdapter } from '@shoal/model';
+import type { EngineAdapter, ExpertAdapters } from '@shoal/model';
 
 /** An adapter that requests may name. Its memory is given back once it is unloaded and no answer uses it any more. */
 export class ServedAdapter {
@@ -6,15 +6,23 @@ export class ServedAdapter {
   /** Another one for each load, so that nothing computed under an earlier adapter of the same name is taken for this one's. */
   readonly id: number;
   readonly engine: EngineAdapter;
+  /** What it adds to routed experts, which the coordinator computes. */
+  readonly experts: ExpertAdapters;
   readonly loadedAt = new Date();
   readonly #onFree: () => void;
   #users = 0;
   #isRetired = false;
 
-  constructor(name: string, id: number, engine: EngineAdapter, onFree: () => void) {
+  constructor(
+    name: string,
+    id: number,
+    { engine, experts }: { engine: EngineAdapter; experts: ExpertAdapters },
+    onFree: () => void,
+  ) {
     this.name = name;
     this.id = id;
     this.engine = engine;
+    this.experts = experts;
     this.#onFree = onFree;
   }
 

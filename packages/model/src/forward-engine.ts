@@ -108,7 +108,7 @@ class ReferenceAdapter implements EngineAdapter {
 
   constructor(adapter: Adapter) {
     this.#adapter = adapter;
-    this.bytes = adapter.bytes;
+    this.bytes = adapter.bytes - adapter.expertBytes;
   }
 
   get adapter(): Adapter {

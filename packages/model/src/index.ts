@@ -12,6 +12,8 @@ export {
   type AdapterLayer,
   type AdapterTarget,
   type EngineAdapter,
+  type ExpertAdapter,
+  type ExpertAdapters,
   type LowRank,
   MAX_ADAPTER_RANK,
 } from './adapters/adapter.ts';
@@ -102,6 +104,7 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  type ItemAdapters,
   halfRows,
   type Int8Rows,
   pickAssignments,

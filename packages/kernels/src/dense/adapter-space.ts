@@ -1,12 +1,10 @@
 import { type Adapter, ADAPTER_TARGETS, AdapterError, type AdapterTarget, type EngineAdapter } from '@shoal/model';
 import { alignUp } from '@shoal/weights';
+import { lowRankBytes, writeLowRank } from '../low-rank.ts';
 import type { Bank } from './bank.ts';
 
 /** Outputs of one task, as packages/kernels/wasm/assembly/dense/adapters.ts has them. */
 export const OUT_COLUMNS = 512;
-
-const HEADER_WORDS = 4;
-const pad4 = (dim: number): number => alignUp(dim, 4);
 
 /** The number of a layer's matrix in an adapter's directory. */
 export function adapterEntry(layer: number, target: AdapterTarget): number {
@@ -111,36 +109,23 @@ function bytesIn({ layers }: Adapter, isIn: (layer: number) => boolean): number 
   const directory = alignUp(layers.length * ADAPTER_TARGETS.length * 4);
   return layers.reduce((sum, layer, i) => {
     if (!isIn(i)) return sum;
-    return Object.values(layer).reduce((all, { rank, inDim, outDim }) => all + pairBytes(rank, inDim, outDim), sum);
+    return Object.values(layer).reduce((all, pair) => all + lowRankBytes(pair), sum);
   }, directory);
-}
-
-function pairBytes(rank: number, inDim: number, outDim: number): number {
-  return alignUp(4 * (HEADER_WORDS + rank * (pad4(inDim) + pad4(outDim))));
 }
 
 /** Writes the directory and the matrices of some layers, as packages/kernels/wasm/assembly/dense/adapters.ts reads them. */
 function write({ layers }: Adapter, isIn: (layer: number) => boolean, bank: Bank, address: number): void {
   if (!layers.some((_, i) => isIn(i))) return;
-  const { i32, f32 } = bank.views;
+  const { i32 } = bank.views;
   const directory = address / 4;
   let at = address + alignUp(layers.length * ADAPTER_TARGETS.length * 4);
   i32.fill(0, directory, at / 4);
   for (const [i, layer] of layers.entries()) {
     if (!isIn(i)) continue;
-    for (const [target, { rank, inDim, outDim, a, b }] of Object.entries(layer)) {
-      const [columns, rows] = [pad4(inDim), pad4(outDim)];
-      const bytes = pairBytes(rank, inDim, outDim);
-      f32.fill(0, at / 4, (at + bytes) / 4);
+    for (const [target, pair] of Object.entries(layer)) {
       i32[directory + adapterEntry(i, target as AdapterTarget)] = at;
-      i32.set([rank, columns, rows, 0], at / 4);
-      const toA = at / 4 + HEADER_WORDS;
-      const toB = toA + rank * columns;
-      for (let k = 0; k < rank; k++) {
-        f32.set(a.subarray(k * inDim, (k + 1) * inDim), toA + k * columns);
-        for (let o = 0; o < outDim; o++) f32[toB + k * rows + o] = b[o * rank + k]!;
-      }
-      at += bytes;
+      writeLowRank(bank.views, at, pair);
+      at += lowRankBytes(pair);
     }
   }
 }

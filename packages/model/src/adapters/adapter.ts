@@ -33,13 +33,22 @@ export interface LowRank {
 /** What an adapter adds in one layer. */
 export type AdapterLayer = Readonly<Partial<Record<AdapterTarget, LowRank>>>;
 
+/** What an adapter adds to one routed expert. */
+export type ExpertAdapter = Readonly<Partial<Record<'gate' | 'up' | 'down', LowRank>>>;
+
+/** What an adapter adds to routed experts: by layer, then by expert. Its matrices lie in shared memory. */
+export type ExpertAdapters = ReadonlyMap<number, ReadonlyMap<number, ExpertAdapter>>;
+
 /** A LoRA adapter of a model. */
 export interface Adapter {
   /** By layer of the main model. */
   layers: readonly AdapterLayer[];
+  /** Empty if it changes no routed expert. */
+  experts: ExpertAdapters;
   maxRank: number;
-  /** Bytes of all matrices as float32. */
+  /** Bytes of all matrices as float32, and of those of the routed experts. */
   bytes: number;
+  expertBytes: number;
 }
 
 /** An adapter that an engine has loaded; belongs to that engine. */

@@ -2,15 +2,14 @@ import { join } from 'node:path';
 import { CheckpointError, messageOf, ModelError } from '../errors.ts';
 import { readJson } from '../json-file.ts';
 import type { ModelConfig } from '../model-config.ts';
-import { floatDtypes, toFloat32 } from '../safetensors.ts';
+import { toFloat32 } from '../safetensors.ts';
 import { openWeightFile, type WeightFile } from '../weight-files.ts';
-import { type AdapterConfig, parseAdapterConfig } from './adapter-config.ts';
+import { parseAdapterConfig } from './adapter-config.ts';
 import { AdapterError } from './adapter-error.ts';
-import { type AdapterModule, adapterModules } from './adapter-modules.ts';
-import { type Adapter, type AdapterLayer, type AdapterTarget, type LowRank } from './adapter.ts';
+import type { Adapter, AdapterTarget, ExpertAdapter, LowRank } from './adapter.ts';
+import { ADAPTER_WEIGHTS_FILE, findPairs, type Pair, type Piece } from './find-pairs.ts';
 
 const ADAPTER_CONFIG_FILE = 'adapter_config.json';
-const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
 /** What an adapter consists of. */
 export const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE];
 
@@ -29,7 +28,7 @@ export async function readAdapter(dir: string, config: ModelConfig, maxBytes: nu
     const adapterConfig = parseAdapterConfig(await readJson(join(dir, ADAPTER_CONFIG_FILE)), ADAPTER_CONFIG_FILE);
     const file = await openWeightFile(dir, ADAPTER_WEIGHTS_FILE);
     try {
-      const pairs = findPairs(file, adapterConfig, adapterModules(config));
+      const pairs = findPairs(file, adapterConfig, config);
       refuseLarge(pairs, maxBytes);
       return { adapter: await readPairs(file, pairs, config.numHiddenLayers), baseModel: adapterConfig.baseModel };
     } finally {
@@ -42,83 +41,7 @@ export async function readAdapter(dir: string, config: ModelConfig, maxBytes: nu
   }
 }
 
-/** The two tensors of a module, and what they change. */
-interface Pair {
-  module: string;
-  a: string;
-  b: string;
-  rank: number;
-  scale: number;
-  parts: readonly AdapterModule[];
-}
-
-const TENSOR = /^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight$/;
-
-function findPairs(file: WeightFile, config: AdapterConfig, modules: ReadonlyMap<string, AdapterModule[]>): Pair[] {
-  const found = new Map<string, Partial<Record<'A' | 'B', string>>>();
-  for (const tensor of file.table.keys()) {
-    const [, module, part] = TENSOR.exec(tensor) ?? [];
-    if (module === undefined) throw unknownTensor(tensor);
-    const pair = found.get(module) ?? {};
-    pair[part as 'A' | 'B'] = tensor;
-    found.set(module, pair);
-  }
-  if (found.size === 0) throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE} has no tensors`);
-  return [...found].map(([module, { A: a, B: b }]) => {
-    if (a === undefined || b === undefined) {
-      const [there, missing] = a === undefined ? ['lora_B', 'lora_A'] : ['lora_A', 'lora_B'];
-      throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE}: ${module} has a ${there} but no ${missing}`);
-    }
-    const parts = partsOf(module, modules);
-    const rank = config.rankOf(module);
-    checkShape(file, a, [rank, parts[0]!.inDim]);
-    checkShape(file, b, [parts[0]!.moduleDim, rank]);
-    return { module, a, b, rank, scale: config.scaleOf(module), parts };
-  });
-}
-
-function unknownTensor(tensor: string): AdapterError {
-  const problem = /lora_magnitude/.test(tensor)
-    ? 'belongs to DoRA, which is not computed'
-    : /lora_embedding/.test(tensor)
-      ? 'changes an embedding, which is not computed'
-      : 'is no lora_A or lora_B of a matrix';
-  return new AdapterError('unsupported', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} ${problem}`);
-}
-
-function partsOf(module: string, modules: ReadonlyMap<string, AdapterModule[]>): readonly AdapterModule[] {
-  // A model that sees has the text model as a part.
-  const inText = module.replace(/^(?:model\.)?language_model\.(?:model\.)?/, 'model.');
-  const parts = modules.get(module) ?? modules.get(inText);
-  if (parts) return parts;
-  const what = `${ADAPTER_WEIGHTS_FILE} changes ${module}`;
-  if (/\.experts(\.|$)/.test(module)) {
-    throw new AdapterError('unsupported', `${what}: adapters of routed experts are not computed`);
-  }
-  if (/(^|\.)(lm_head|embed_tokens)$/.test(module)) {
-    throw new AdapterError('unsupported', `${what}: adapters of the embedding and the output head are not computed`);
-  }
-  throw new AdapterError('other-model', `${what}, which this model does not have: it was made for another model`);
-}
-
-function checkShape({ table }: WeightFile, tensor: string, shape: readonly [number, number]): void {
-  const info = table.get(tensor)!;
-  const at = `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor}`;
-  if (!floatDtypes.includes(info.dtype)) {
-    throw new AdapterError('unsupported', `${at} is ${info.dtype}; ${floatDtypes.join(', ')} are read`);
-  }
-  if (info.shape.length === 2 && info.shape.every((size, i) => size === shape[i])) return;
-  throw new AdapterError(
-    'other-model',
-    `${at} is [${info.shape}], and this model and the adapter's rank need [${shape}]: it was made for another model`,
-  );
-}
-
-function bytesOf(pairs: readonly Pair[]): number {
-  return pairs
-    .flatMap(({ rank, parts }) => parts.map(({ inDim, outDim }) => 4 * rank * (inDim + outDim)))
-    .reduce((sum, bytes) => sum + bytes, 0);
-}
+const bytesOf = (pairs: readonly Pair[]): number => pairs.reduce((sum, { bytes }) => sum + bytes, 0);
 
 function refuseLarge(pairs: readonly Pair[], maxBytes: number): void {
   const bytes = bytesOf(pairs);
@@ -128,41 +51,59 @@ function refuseLarge(pairs: readonly Pair[], maxBytes: number): void {
 
 async function readPairs(file: WeightFile, pairs: readonly Pair[], numLayers: number): Promise<Adapter> {
   const layers: Partial<Record<AdapterTarget, LowRank>>[] = Array.from({ length: numLayers }, () => ({}));
-  for (const { module, a: aName, b: bName, rank, scale, parts } of pairs) {
-    const a = await readMatrix(file, aName);
-    const b = await readMatrix(file, bName);
-    for (const { layer, target, inDim, outDim, rows } of parts) {
-      if (layers[layer]![target]) {
-        throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE} changes ${module} twice, under two names`);
+  const experts = new Map<number, Map<number, { -readonly [Part in keyof ExpertAdapter]: ExpertAdapter[Part] }>>();
+  for (const pair of pairs) {
+    const a = await readMatrix(file, pair.a, pair.isExperts);
+    const b = await readMatrix(file, pair.b, false);
+    for (const piece of pair.pieces) {
+      const { at } = piece;
+      const matrices = matricesOf(pair, piece, a, b);
+      if ('target' in at) {
+        refuseTwice(layers[at.layer]![at.target], pair);
+        layers[at.layer]![at.target] = matrices;
+        continue;
       }
-      layers[layer]![target] = { rank, inDim, outDim, a, b: scaledRows(b, rank, outDim, rows, scale) };
+      const ofLayer = experts.get(at.layer) ?? new Map<number, ExpertAdapter>();
+      experts.set(at.layer, ofLayer);
+      refuseTwice(ofLayer.get(at.expert)?.[at.part], pair);
+      ofLayer.set(at.expert, { ...ofLayer.get(at.expert), [at.part]: matrices });
     }
   }
+  const expertBytes = bytesOf(pairs.filter(({ isExperts }) => isExperts));
   const maxRank = Math.max(...pairs.map(({ rank }) => rank));
-  return { layers: layers satisfies AdapterLayer[], maxRank, bytes: bytesOf(pairs) };
+  return { layers, experts, maxRank, bytes: bytesOf(pairs), expertBytes };
 }
 
-async function readMatrix(file: WeightFile, tensor: string): Promise<Float32Array> {
-  const { bytes, offset, dtype } = file.table.get(tensor)!;
+function refuseTwice(other: LowRank | undefined, { module }: Pair): void {
+  if (!other) return;
+  throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE} changes ${module} twice, under two names`);
+}
+
+async function readMatrix(file: WeightFile, tensor: string, isShared: boolean): Promise<Float32Array> {
+  const { bytes, offset, dtype, shape } = file.table.get(tensor)!;
   const raw = new Uint8Array(bytes);
   await file.read(offset, raw, tensor);
-  const values = toFloat32(raw, dtype);
+  const values = toFloat32(raw, dtype, newValues(shape[0]! * shape[1]!, isShared));
   if (values.every(Number.isFinite)) return values;
   throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} has NaN or ∞`);
 }
 
-/** Some rows of B [·, rank], multiplied by the scale. */
-function scaledRows(
+/** Those of routed experts are shared memory, since threads get them with each task. */
+function newValues(length: number, isShared: boolean): Float32Array {
+  return isShared ? new Float32Array(new SharedArrayBuffer(4 * length)) : new Float32Array(length);
+}
+
+/** A piece's own rows of A, and its own part of B multiplied by the scale. */
+function matricesOf(
+  { rank, stacked, scale, isExperts }: Pair,
+  { inDim, outDim, firstRowOfA, rows, columns }: Piece,
+  a: Float32Array,
   b: Float32Array,
-  rank: number,
-  numRows: number,
-  { first, step }: AdapterModule['rows'],
-  scale: number,
-): Float32Array {
-  const out = new Float32Array(numRows * rank);
-  for (let row = 0; row < numRows; row++) {
-    const from = (first + row * step) * rank;
-    for (let i = 0; i < rank; i++) out[row * rank + i] = b[from + i]! * scale;
+): LowRank {
+  const own = newValues(outDim * rank, isExperts);
+  for (let row = 0; row < outDim; row++) {
+    const from = (rows.first + row * rows.step) * rank * stacked;
+    for (let k = 0; k < rank; k++) own[row * rank + k] = b[from + columns.first + k * columns.step]! * scale;
   }
-  return out;
+  return { rank, inDim, outDim, a: a.subarray(firstRowOfA * inDim, (firstRowOfA + rank) * inDim), b: own };
 }

@@ -29,6 +29,13 @@ ADAPTERS = {
                     alpha_pattern={"v_proj": 7}, target_parameters=["mlp.gate.weight"],
                     target_modules=r".*(self_attn\.(q|v|o)_proj|shared_expert\.(up|down)_proj)"),
     },
+    "qwen3-moe": {
+        "experts": dict(r=2, lora_alpha=3, target_modules=["q_proj"],
+                        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]),
+        "down": dict(r=3, lora_alpha=5, target_parameters=["mlp.experts.down_proj"], target_modules=[],
+                     rank_pattern={r".*\.down_proj": 2}),
+        "attention": dict(r=2, lora_alpha=3, target_modules=["v_proj"]),
+    },
     "deepseek-v3": {
         "attention": dict(r=4, lora_alpha=8, target_modules=ATTENTION_MLA),
         "ffn": dict(r=3, lora_alpha=5, use_rslora=True, target_parameters=["mlp.gate.weight"],
@@ -81,6 +88,9 @@ def write_adapter(name, adapter, config, where):
     (where / "adapter_model.safetensors").chmod(0o644)
     written = json.loads((where / "adapter_config.json").read_text())
     written["base_model_name_or_path"] = name
+    for key in ("target_modules", "target_parameters"):
+        if isinstance(written[key], list):
+            written[key].sort()
     (where / "adapter_config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
 
 

@@ -39,6 +39,15 @@ function bytesB(pair: usize): usize {
   return (<usize>load<u32>(pair, 8)) << 2;
 }
 
+/** y += B (A x); x [inDim], y [outDim], `inner` has room for the rank. */
+export function addLowRank(pair: usize, x: usize, inDim: i32, y: usize, outDim: i32, inner: usize): void {
+  const rank = rankOf(pair);
+  for (let k = 0; k < rank; k++) {
+    store<f32>(inner + ((<usize>k) << 2), dot(x, matrixA(pair) + <usize>k * bytesA(pair), inDim));
+  }
+  addProducts(pair, inner, y, 0, outDim);
+}
+
 /** Σ x w over `dim` values, which need not be whole vectors. */
 @inline
 function dot(x: usize, w: usize, dim: i32): f32 {
@@ -97,7 +106,11 @@ export function adapterOutTask(op: usize, task: i32): void {
   const inner = at(op, 6) + <usize>row * at(op, 7);
   const first = (task % parts) * OUT_COLUMNS;
   const end = min(first + OUT_COLUMNS, word(op, 10));
-  const y = at(op, 8) + <usize>row * at(op, 9);
+  addProducts(pair, inner, at(op, 8) + <usize>row * at(op, 9), first, end);
+}
+
+/** y += B inner, for the outputs `first` to `end` (exclusive). */
+function addProducts(pair: usize, inner: usize, y: usize, first: i32, end: i32): void {
   const b = matrixB(pair);
   const stride = bytesB(pair);
   const rank = rankOf(pair);
