@@ -42,7 +42,7 @@ export function gate(
   adapters?: LayerAdapters,
 ): GateChoice {
   const logits = linear(x, weights.weight, numRows, config.hiddenSize, config.nRoutedExperts);
-  adapters?.add('router', x, logits);
+  adapters?.add('moeGate', x, logits);
   return selectExperts(config, addBias(logits, weights.logitBias), weights.bias, numRows, choose);
 }
 

@@ -75,7 +75,7 @@ export class LayerProgram {
     program.barrier();
     if (isMoe) {
       const gate = this.#memory.matrix(`${prefix}.ffn.gate.weight`);
-      const product = { matrix: gate, target: 'router', y: workspace.gateLogits } as const;
+      const product = { matrix: gate, target: 'moeGate', y: workspace.gateLogits } as const;
       this.#products(step, { ...workspace.h, format: 'f32' }, workspace.h, [product]);
       return 'gate';
     }

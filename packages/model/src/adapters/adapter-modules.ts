@@ -32,7 +32,7 @@ const PATHS: Readonly<Record<string, AdapterTarget>> = {
   'ffn.shared.gate': 'gate',
   'ffn.shared.up': 'up',
   'ffn.shared.down': 'down',
-  'ffn.gate.weight': 'router',
+  'ffn.gate.weight': 'moeGate',
   'ffn.sharedGate': 'sharedGate',
 };
 

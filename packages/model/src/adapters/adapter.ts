@@ -1,6 +1,6 @@
 /**
  * The matrices of the coordinator's part of a layer that an adapter may change. `gate`, `up` and `down` are a dense layer's FFN or
- * the shared expert, `router` is the gate's, `q` to `o` are those of attention (`qA` to `kvB` MLA's).
+ * the shared expert, `moeGate` is that of the gate, `q` to `o` are those of attention (`qA` to `kvB` MLA's).
  */
 export const ADAPTER_TARGETS = [
   'q',
@@ -14,7 +14,7 @@ export const ADAPTER_TARGETS = [
   'gate',
   'up',
   'down',
-  'router',
+  'moeGate',
   'sharedGate',
 ] as const;
 export type AdapterTarget = (typeof ADAPTER_TARGETS)[number];
