@@ -106,6 +106,11 @@ function withProgress(hooks: Omit<CoreHooks, 'onLap'>, note: (progress: StartPro
       );
       hooks.onPackProgress?.(progress);
     },
+    onDraftPackProgress: (progress) => {
+      const { doneBytes, totalBytes } = progress;
+      note({ doing: 'packing the draft model', doneBytes, totalBytes });
+      hooks.onDraftPackProgress?.(progress);
+    },
     onLoadProgress: (progress) => {
       const { doneBytes, totalBytes } = progress;
       note({ doing: 'loading local experts', doneBytes, totalBytes });
@@ -170,6 +175,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
+    lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,
     convention: core.convention,

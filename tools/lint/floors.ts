@@ -36,10 +36,11 @@ export const COORDINATOR_FLOORS: FloorTable = {
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   adapters: ['base', 'config.ts'],
   scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
+  lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
-  http: ['base', 'access', 'adapters', 'scheduler', 'text', 'grammar', 'conventions'],
+  http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
   console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 

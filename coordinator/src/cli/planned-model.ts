@@ -4,6 +4,8 @@ import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } 
 import { readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
 import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { UsageError } from '../base/usage-error.ts';
+import { misfitOfConfig } from '../draft-model.ts';
 import { requireTokenizer } from '../text/require-tokenizer.ts';
 import type { CommandIo } from './command.ts';
 import { openModelOption } from './model-option.ts';
@@ -31,8 +33,8 @@ export async function readPlannedModel(
   const { model } = options;
   if (model.endsWith('.json')) return { config: await readModelConfig(model) };
   const source = await openModelOption(options, io);
+  if (source.dir !== undefined && (await isPackedDir(source.dir))) return readPacked(source.dir);
   const dir = await source.metaDir();
-  if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
   const weights = source instanceof HubSource ? await source.weights() : undefined;
   const index = dir === undefined ? undefined : await readIndex(dir);
@@ -43,6 +45,18 @@ export async function readPlannedModel(
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
+}
+
+/** Reads what is known of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
+export async function readDraftModel(
+  options: { model: string; offline: boolean },
+  served: { modelId: string; config: ModelConfig },
+  io: CommandIo,
+): Promise<PlannedModel> {
+  const model = await readPlannedModel(options, io);
+  const misfit = misfitOfConfig(model.config, served);
+  if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
+  return model;
 }
 
 function problemOf(error: unknown): string {

@@ -12,6 +12,7 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/detokenize', 'POST'],
   ['/v1/load_lora_adapter', 'POST'],
   ['/v1/unload_lora_adapter', 'POST'],
+  ['/v1/gates', 'GET, POST'],
   ['/v1/models', 'GET'],
   ['/v1/models/*', 'GET'],
   ['/shards/*', 'GET'],

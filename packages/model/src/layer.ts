@@ -3,7 +3,7 @@ import type { Adapter } from './adapters/adapter.ts';
 import { LayerAdapters } from './adapters/layer-adapters.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gate } from './gate.ts';
+import { gateLogits, selectExperts } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -15,8 +15,8 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
 /** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
 export interface ForwardObserver {
-  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
-  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
+  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched, and what they were chosen by. */
+  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array, seen: GateSeen): void;
   /**
    * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
    * are there by then.
@@ -30,10 +30,16 @@ export interface ForwardObserver {
   segment?(segment: ForwardSegment): void;
 }
 
+/** What a gate has chosen by: logits [numRows, nRoutedExperts], and the bias that is added to scores, if there is one. */
+export interface GateSeen {
+  logits: Float32Array;
+  bias: Float32Array | null;
+}
+
 /** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
 export interface ForwardSegment {
   /** The operation that they end with. */
-  kind: 'gate' | 'shared-expert' | 'head' | 'move';
+  kind: 'gate' | 'shared-expert' | 'dense' | 'head' | 'move';
   /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
   layer: number;
   numRows: number;
@@ -151,11 +157,21 @@ export async function decoderLayer(
   cacheLayer: number,
   x: Float32Array,
 ): Promise<void> {
+  const { config, rows } = batch;
+  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, config.rmsNormEps);
+  await decoderLayerOn(batch, weights, { layer, cacheLayer, normed }, x);
+}
+
+/** The same, from what its attention reads, `normed`. */
+export async function decoderLayerOn(
+  batch: Batch,
+  weights: LayerWeights,
+  { layer, cacheLayer, normed }: { layer: number; cacheLayer: number; normed: Float32Array },
+  x: Float32Array,
+): Promise<void> {
   const { rows, angles } = batch;
   const adapters = batch.adapters && new LayerAdapters(batch.adapters, layer);
-  const { hiddenSize, rmsNormEps } = batch.config;
-  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, rmsNormEps);
-  const { residualMultiplier, layerAttention } = batch.config;
+  const { hiddenSize, rmsNormEps, residualMultiplier, layerAttention } = batch.config;
   const place = layerAttention[layer]!;
   const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place, adapters };
   addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);
@@ -187,8 +203,10 @@ async function ffn(
   const { config, experts } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize, adapters);
-  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer), adapters);
-  batch.observe.gate?.(layer, topkIdx, topkWeights);
+  const logits = gateLogits(config, weights.gate, x, numRows, adapters);
+  const choose = chooserOf(experts, layer);
+  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.gate.bias, numRows, choose);
+  batch.observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.gate.bias });
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
   const y = sharedExpert(config, weights, x, numRows, adapters);

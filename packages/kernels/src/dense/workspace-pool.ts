@@ -1,4 +1,4 @@
-import type { ModelConfig } from '@shoal/model';
+import type { HeadConfig, ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import {
   layOutWorkspace,
@@ -27,16 +27,18 @@ export class WorkspacePool {
   readonly #config: ModelConfig;
   readonly #threads: number;
   readonly #kind: WorkspaceKind;
+  readonly #head: HeadConfig | undefined;
   readonly #startByte: number;
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
   /** The pool owns the bank's memory behind its used bytes. */
-  constructor(bank: Bank, config: ModelConfig, threads: number, kind: WorkspaceKind) {
+  constructor(bank: Bank, config: ModelConfig, threads: number, kind: WorkspaceKind, head?: HeadConfig) {
     this.#bank = bank;
     this.#config = config;
     this.#threads = threads;
     this.#kind = kind;
+    this.#head = head;
     this.#startByte = bank.usedBytes;
   }
 
@@ -67,7 +69,7 @@ export class WorkspacePool {
 
   #make(room: WorkspaceRoom): Workspace {
     const layOut = (address: number): Workspace =>
-      layOutWorkspace(address, this.#config, this.#threads, this.#kind, room);
+      layOutWorkspace(address, this.#config, this.#threads, this.#kind, room, this.#head);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });
