@@ -44,6 +44,21 @@ const NAMES: ValueKind<readonly string[]> = {
   },
 };
 
+/** Adapters by name, and where each is. No name or place contains a comma. */
+const ADAPTERS: ValueKind<ReadonlyMap<string, string>> = {
+  value: 'NAME=DIR|ORG/NAME',
+  parse: (given) => {
+    const adapters = new Map<string, string>();
+    for (const one of given.split(',').filter((each) => each.trim() !== '')) {
+      const [, name, place] = /^\s*([^=\s]+)=(.*\S)\s*$/.exec(one) ?? [];
+      if (name === undefined) throw new UsageError(`takes NAME=DIR or NAME=ORG/NAME, not "${one}"`);
+      if (adapters.has(name)) throw new UsageError(`names two adapters ${name}`);
+      adapters.set(name, place!);
+    }
+    return adapters;
+  },
+};
+
 const ADMIN_TOKEN: ValueKind<string> = {
   value: 'TOKEN',
   parse: (given) => {
@@ -92,6 +107,22 @@ const SECTIONS = {
     denseQuant: option('dense-quant', choice(...DENSE_FORMATS, 'auto'), {
       defaultText: "a packed directory's own; q8 where --quant is auto; else f16",
       help: "format of the coordinator's own weights; auto is q8",
+    }),
+    adapters: option('adapter', ADAPTERS, {
+      default: '',
+      defaultText: 'none',
+      many: true,
+      help: 'LoRA adapter that requests may name as their model; may be given several times',
+      more: 'See [below](#adapters).',
+    }),
+    adapterRoot: option('adapter-dir', path('DIR'), {
+      defaultText: 'none: no adapter is loaded at run time',
+      help: 'directory from whose folders an operator may load adapters at run time',
+    }),
+    adapterMemoryBytes: option('adapter-memory', SIZE, {
+      default: '256MiB',
+      help: 'memory for adapters, where there are any or --adapter-dir is given',
+      more: 'As float32. It is reserved, and used as adapters are loaded.',
     }),
     cacheDir: option('cache', path('DIR'), {
       default: join(ROOT_DIR, '.cache/packed'),

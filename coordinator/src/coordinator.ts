@@ -22,11 +22,13 @@ import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { ApiError } from './http/errors.ts';
 import {
+  bearerToken,
   buildHttpServer,
   type HeldAddress,
   holdAddress,
   type HttpAccess,
   isScopeIn,
+  type OperatorRefusal,
   type SamplingDefaults,
   type StartProgress,
   tokenizerCodec,
@@ -41,6 +43,9 @@ const HOUR_MS = 3_600_000;
 /** A viewer's token is enough, since metrics show less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
+
+const NEEDS_OPERATOR =
+  'Adapters are loaded and unloaded by operators. Send an operator’s token as Authorization: Bearer TOKEN.';
 
 /**
  * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
@@ -176,6 +181,8 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
     convention: core.convention,
     templateTraits: core.tokenizer.chatTemplate?.traits,
     aliases: [...config.modelAliases, ...(core.hubName === undefined ? [] : [core.hubName])],
+    adapters: core.adapters,
+    adapterRoot: config.adapterRoot,
     strictParameters: config.strictParameters,
     log,
     registry,
@@ -286,7 +293,23 @@ function httpAccess(access: Access): HttpAccess {
       const signIn = guard.signIn(access.addressOf(request), token);
       return signIn.ok ? undefined : signIn.message;
     },
+    refuseOperator: (request, authorization) => refuseOperator(access, guard, request, authorization),
   };
+}
+
+/** Why a request with this header may not command the coordinator, as the console's operators may. */
+function refuseOperator(
+  access: Access,
+  guard: SignInGuard,
+  request: IncomingMessage,
+  authorization: string | undefined,
+): OperatorRefusal | undefined {
+  const token = bearerToken(authorization);
+  if (token === undefined) return { status: 401, code: 'operator_token_missing', message: NEEDS_OPERATOR };
+  const signIn = guard.signIn(access.addressOf(request), token);
+  if (!signIn.ok) return { status: 401, code: 'operator_token_wrong', message: signIn.message };
+  if (signIn.admin.role === 'operator') return undefined;
+  return { status: 403, code: 'operator_needed', message: `${signIn.admin.name} is a viewer; ${NEEDS_OPERATOR}` };
 }
 
 /** Reloads the access file whenever it changes, and reports that in the log and the console. Returns the call that stops. */

@@ -3,6 +3,8 @@ import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom } from '@shoal/
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
 import { type Damage, openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
+import type { Adapters } from './adapters/adapters.ts';
+import { adapterBytesOf, openAdapters } from './adapters/open-adapters.ts';
 import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
@@ -60,6 +62,8 @@ export interface Core {
   convention: Convention;
   /** Compiles what answers must fit. */
   grammars: Grammars;
+  /** The adapters that requests may name. */
+  adapters: Adapters;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** Where texts and gates are looked at. */
@@ -122,6 +126,8 @@ async function assemble(
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers, head } = await openDense(config, packed, hubName, hooks);
   closeLater(forward);
+  const adapterNotices = { ...hooks, events };
+  const adapters = await openAdapters(config, forward, [packed.manifest.modelId, hubName ?? ''], adapterNotices);
   const served = { modelId: packed.manifest.modelId, config: model, tokenizer, forward };
   const onPackProgress = hooks.onDraftPackProgress;
   const draftHooks = { ...hooks, onPackProgress: (progress: PackProgress) => onPackProgress?.(progress) };
@@ -170,6 +176,7 @@ async function assemble(
     texts,
     convention,
     grammars,
+    adapters,
     work,
     lab,
     localLayers,
@@ -203,8 +210,10 @@ async function openDense(config: Config, packed: PackedModel, hubName: string | 
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
     const target = { modelId: packed.manifest.modelId, hubName, config: model };
     const head = await openDraftHead(config, target, hooks);
+    const adapterBytes = adapterBytesOf(config);
     try {
-      const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes, head });
+      const weights = { config: model, engine, reader, packed: dense, threads, kvBytes };
+      const forward = await openDenseEngine({ ...weights, head, adapterBytes });
       return { model, forward, localLayers, head: head && { name: head.name } };
     } finally {
       await head?.close();

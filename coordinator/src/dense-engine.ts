@@ -24,6 +24,8 @@ export interface OpenDenseEngineOptions {
   threads?: number | undefined;
   /** For the KV cache; wasm only. */
   kvBytes?: number | undefined;
+  /** For adapters; none can be loaded by default. wasm only. */
+  adapterBytes?: number | undefined;
   /** A wasm engine to share the threads of. */
   beside?: WasmEngine | undefined;
   /** A head that is to draft; the wasm engine packs it into its memory in the format of the model's weights. */
@@ -45,6 +47,7 @@ export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<
     weights: packed ?? { reader, format },
     threads: options.threads,
     kvBytes: options.kvBytes,
+    adapterBytes: options.adapterBytes,
     beside: options.beside,
     head: head && { ...head, format: packed?.layout.format ?? format },
   });

@@ -254,6 +254,7 @@ function accessByKey(): NonNullable<HttpDeps['access']> {
     keys: new ApiKeys(accessFixture().open({ apiKeys: [entry('ann', 'key-of-ann')] })),
     takeShardBytes: () => 0,
     refuseMetrics: () => undefined,
+    refuseOperator: () => undefined,
     addressOf: () => '127.0.0.1',
   };
 }

@@ -1,3 +1,4 @@
+import { benchAdapters } from './adapters.ts';
 import { benchDraftHeads } from './draft-heads.ts';
 import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
@@ -29,6 +30,7 @@ const HELP = `npm run bench -- [suite] [options]
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
+  adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
@@ -47,6 +49,7 @@ const HELP = `npm run bench -- [suite] [options]
 `;
 
 const SUITES = [
+  'adapters',
   'prompt-laps',
   'hedges',
   'hostile',
@@ -99,6 +102,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const json = flags.includes('--json');
+  if (suites.includes('adapters')) await benchAdapters({ json });
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });
   if (suites.includes('hedges')) await benchHedges({ json });
   if (suites.includes('hostile')) await benchHostile({ json, only: valueOf(argv, '--only') });

@@ -156,6 +156,7 @@ describe('the API with keys', () => {
           keys: new ApiKeys(access),
           takeShardBytes: () => 0,
           refuseMetrics: () => undefined,
+          refuseOperator: () => undefined,
           addressOf: () => '203.0.113.7',
         },
       },

@@ -221,6 +221,7 @@ describe('keys', () => {
         keys: new ApiKeys(file.open({ apiKeys: [entry('ann', 'key-of-ann'), entry('eve', 'key-of-eve')] }) as Access),
         takeShardBytes: () => 0,
         refuseMetrics: () => undefined,
+        refuseOperator: () => undefined,
         addressOf: () => '203.0.113.7',
       },
     });

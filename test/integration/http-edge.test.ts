@@ -141,6 +141,8 @@ describe('health and documents', () => {
       '/v1/responses/{response_id}/input_items': ['get'],
       '/v1/tokenize': ['post'],
       '/v1/detokenize': ['post'],
+      '/v1/load_lora_adapter': ['post'],
+      '/v1/unload_lora_adapter': ['post'],
       '/v1/gates': ['get', 'post'],
       '/v1/models': ['get'],
       '/v1/models/{model}': ['get'],

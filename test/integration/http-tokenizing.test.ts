@@ -18,6 +18,7 @@ const OPEN_ACCESS: HttpAccess = {
   keys: new ApiKeys({ policy: OPEN_POLICY, events: new EventEmitter() } as unknown as Access),
   takeShardBytes: () => 0,
   refuseMetrics: () => undefined,
+  refuseOperator: () => undefined,
   addressOf: ({ headers }) => String(headers['x-address'] ?? '127.0.0.1'),
 };
 

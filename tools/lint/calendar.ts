@@ -6,6 +6,7 @@ import { type Fault, lineAt, type SourceFile } from './source-files.ts';
  */
 const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
+  'coordinator/src/adapters/served-adapter.ts',
   'coordinator/src/base/event-log.ts',
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',

@@ -34,13 +34,14 @@ export const COORDINATOR_FLOORS: FloorTable = {
   laps: ['base', 'timeline', 'local-experts'],
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
-  scheduler: ['base', 'timeline', 'config.ts', 'laps'],
+  adapters: ['base', 'config.ts'],
+  scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
-  http: ['base', 'access', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
+  console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;

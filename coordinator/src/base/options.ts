@@ -8,6 +8,8 @@ interface OptionTexts {
   /** For help and docs in place of `default`: how the default reads, or what happens without the option. */
   defaultText?: string;
   required?: true;
+  /** Whether it may be given several times: the values are parsed as one, joined by commas. */
+  many?: true;
   help: string;
   /** Sentences for the docs alone, in Markdown. */
   more?: string;
@@ -65,11 +67,16 @@ export function readOptions<Table extends OptionTable>(
 }
 
 function parseFlags(table: OptionTable, argv: readonly string[]): Record<string, string | true | undefined> {
-  const types = Object.values(table).map(({ flag, value }) => {
-    return [flag, { type: value === undefined ? 'boolean' : 'string' }] as const;
+  const types = Object.values(table).map(({ flag, value, many = false }) => {
+    return [flag, { type: value === undefined ? 'boolean' : 'string', multiple: many }] as const;
   });
   try {
-    return parseArgs({ args: [...argv], options: Object.fromEntries(types) }).values as Record<string, string | true>;
+    const { values } = parseArgs({ args: [...argv], options: Object.fromEntries(types) });
+    const joined = Object.entries(values).map(([flag, value]) => [
+      flag,
+      Array.isArray(value) ? value.join(',') : value,
+    ]);
+    return Object.fromEntries(joined) as Record<string, string | true>;
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
   }

@@ -1,5 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Adapters } from '../adapters/adapters.ts';
 import type { Access } from '../access/access.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LapFigures } from '../laps/lap-figures.ts';
@@ -20,6 +21,7 @@ export interface MetricSources {
   trust: Trust;
   access: Access;
   health: WeightsHealth;
+  adapters: Pick<Adapters, 'all' | 'bytes'>;
   /** Its KV cache in bytes; undefined without one. */
   draftModel: { kvBytes(): { inUse: number; kept: number } } | undefined;
 }
@@ -115,6 +117,11 @@ const TRUST: Metrics<Trust> = {
 };
 
 const OTHER: Metrics<MetricSources> = {
+  shoal_adapters: ['LoRA adapters that requests may name.', ({ adapters }) => adapters.all.length],
+  shoal_adapter_bytes: [
+    'Memory of adapters, those included that were unloaded and still have answers.',
+    ({ adapters }) => adapters.bytes,
+  ],
   shoal_damaged_files: [
     'Files of the packed model that are damaged and could not be packed again.',
     ({ health }) => health.damaged,

@@ -10,6 +10,8 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   // vLLM and llama.cpp have these two without /v1.
   ['/v1/tokenize', 'POST'],
   ['/v1/detokenize', 'POST'],
+  ['/v1/load_lora_adapter', 'POST'],
+  ['/v1/unload_lora_adapter', 'POST'],
   ['/v1/gates', 'GET, POST'],
   ['/v1/models', 'GET'],
   ['/v1/models/*', 'GET'],

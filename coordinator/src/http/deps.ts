@@ -4,6 +4,7 @@ import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { ApiKeys } from '../access/api-keys.ts';
+import type { Adapters } from '../adapters/adapters.ts';
 import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
 import type { LabService } from '../lab/lab.ts';
@@ -79,8 +80,16 @@ export interface HttpAccess {
   takeShardBytes(request: IncomingMessage, bytes: number): number;
   /** Why a client with this token may not read the metrics; undefined if it may. */
   refuseMetrics(request: IncomingMessage, token: string | undefined): string | undefined;
+  /** Why a client with this Authorization header may not command the coordinator; undefined if it may. */
+  refuseOperator(request: IncomingMessage, authorization: string | undefined): OperatorRefusal | undefined;
   /** The address that a request is counted by: an IPv4 address or an IPv6 network. */
   addressOf(request: IncomingMessage): string;
+}
+
+export interface OperatorRefusal {
+  status: 401 | 403;
+  code: string;
+  message: string;
 }
 
 export interface HttpDeps {
@@ -95,6 +104,10 @@ export interface HttpDeps {
   templateTraits: TemplateTraits | undefined;
   /** Other names of the model, which clients may have in their settings. */
   aliases: readonly string[];
+  /** Adapters, which requests may name as their model; none by default. */
+  adapters?: Pick<Adapters, 'find' | 'all' | 'load' | 'unload'>;
+  /** The directory from which adapters may be loaded at run time; by default none may. */
+  adapterRoot?: string | undefined;
   /** Whether a request with a parameter that is not known is refused; it is ignored otherwise. */
   strictParameters?: boolean;
   log: Logger;

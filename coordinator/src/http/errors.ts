@@ -174,6 +174,11 @@ function fromGeneration(error: GenerationError): ApiError {
     case 'context-length':
       // Quotes only numbers: of tokens, and of those that the context or the KV cache holds.
       return ApiError.contextLength('prompt', error.message);
+    case 'adapter-gone':
+      return new ApiError(404, 'The adapter that the request names was unloaded.', {
+        param: 'model',
+        code: 'model_not_found',
+      });
     case 'nothing-allowed':
       return ApiError.invalid(
         'logit_bias',

@@ -114,7 +114,7 @@ class Run {
     const head = {
       id: `${shape.idPrefix}${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(Date.now() / 1000),
-      model: deps.generation.modelId,
+      model: parsed.generation.adapter?.name ?? deps.generation.modelId,
       system_fingerprint: deps.systemFingerprint,
     };
     this.#context = { head, parsed, codec: deps.codec };

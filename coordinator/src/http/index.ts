@@ -1,6 +1,13 @@
-export { isScopeIn } from './api-access.ts';
+export { bearerToken, isScopeIn } from './api-access.ts';
 export { buildHttpServer } from './server.ts';
-export { DEFAULT_HTTP_LIMITS, type HttpAccess, type HttpDeps, type HttpLimits, type SamplingDefaults } from './deps.ts';
+export {
+  DEFAULT_HTTP_LIMITS,
+  type HttpAccess,
+  type HttpDeps,
+  type HttpLimits,
+  type OperatorRefusal,
+  type SamplingDefaults,
+} from './deps.ts';
 export { tokenizerCodec } from './codec.ts';
 export type { StreamDetokenizer, TextCodec } from './codec.ts';
 export { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';

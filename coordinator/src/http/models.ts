@@ -1,23 +1,25 @@
 import type { FastifyInstance } from 'fastify';
+import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { HttpDeps } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ModelEntry } from './response-schema.ts';
 
-/** The served model and its other names. */
+/** The served model, its other names and its adapters. */
 export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
   const { modelId, maxContext } = deps.generation;
   const { convention, templateTraits } = deps;
   const created = Math.floor(Date.now() / 1000);
-  const entryOf = (id: string): ModelEntry => ({
+  const entryOf = (id: string, adapter?: ServedAdapter): ModelEntry => ({
     id,
     object: 'model',
     // Anthropic's clients read the next three.
     type: 'model',
     display_name: id,
-    created_at: new Date(1000 * created).toISOString(),
-    created,
+    created_at: (adapter?.loadedAt ?? new Date(1000 * created)).toISOString(),
+    created: adapter ? Math.floor(adapter.loadedAt.getTime() / 1000) : created,
     owned_by: 'shoal',
     root: modelId,
+    ...(adapter && { parent: modelId }),
     max_model_len: maxContext,
     shoal: {
       convention: convention.name,
@@ -26,11 +28,16 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
     },
   });
   const ids = [modelId, ...deps.aliases];
-  app.get('/v1/models', () => ({ object: 'list', data: ids.map(entryOf) }));
+  app.get('/v1/models', () => {
+    const adapters = deps.adapters?.all ?? [];
+    const data = [...ids.map((id) => entryOf(id)), ...adapters.map((adapter) => entryOf(adapter.name, adapter))];
+    return { object: 'list', data };
+  });
   // A wildcard, since ids may contain a slash.
   app.get<{ Params: { '*': string } }>('/v1/models/*', (request) => {
     const id = request.params['*'];
-    if (!ids.includes(id)) throw ApiError.unknownModel(modelId);
-    return entryOf(id);
+    const adapter = deps.adapters?.find(id);
+    if (!adapter && !ids.includes(id)) throw ApiError.unknownModel(modelId);
+    return entryOf(id, adapter);
   });
 }

@@ -1,3 +1,4 @@
+import { LOAD_ADAPTER_URL, loadAdapterSchema, UNLOAD_ADAPTER_URL, unloadAdapterSchema } from './lora.ts';
 import { doorPaths, doorSchemas } from './openapi-doors.ts';
 import { failure, generation, get, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
@@ -52,6 +53,33 @@ function apiPaths(modelId: string) {
         logprobs: { value: { model: modelId, messages, max_completion_tokens: 4, logprobs: true, top_logprobs: 3 } },
       },
     ),
+  };
+}
+
+/** Loading and unloading of adapters. */
+function adapterPaths() {
+  const adapterPath = (summary: string, request: string, failures: object) => ({
+    post: {
+      summary,
+      description: 'Needs an operator’s token of the console as `Authorization: Bearer …`.',
+      tags: ['Operation'],
+      requestBody: { required: true, content: { 'application/json': { schema: ref(request) } } },
+      responses: {
+        '200': { description: 'A sentence.', content: { 'text/plain': { schema: { type: 'string' } } } },
+        '401': failure('No valid token of an admin was sent.'),
+        '403': failure('The token is a viewer’s, or nothing may be loaded.'),
+        ...failures,
+      },
+    },
+  });
+  return {
+    [LOAD_ADAPTER_URL]: adapterPath('Load a LoRA adapter from a folder of --adapter-dir', 'LoadAdapterRequest', {
+      '400': failure('The adapter cannot be used, or its name; the message says why.'),
+      '503': failure('Many adapters are being loaded.'),
+    }),
+    [UNLOAD_ADAPTER_URL]: adapterPath('Unload an adapter; its answers go on', 'UnloadAdapterRequest', {
+      '404': failure('`adapter_not_found`.'),
+    }),
   };
 }
 
@@ -114,7 +142,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     },
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
-    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...otherPaths() },
+    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...otherPaths() },
     // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
@@ -125,6 +153,8 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
         ChatRequest: jsonSchema(chatRequestSchema, 'input'),
         ChatCompletion: jsonSchema(chatCompletionSchema, 'output'),
         ChatCompletionChunk: jsonSchema(chatChunkSchema, 'output'),
+        LoadAdapterRequest: jsonSchema(loadAdapterSchema, 'input'),
+        UnloadAdapterRequest: jsonSchema(unloadAdapterSchema, 'input'),
         Model: jsonSchema(modelSchema, 'output'),
         ModelList: jsonSchema(modelListSchema, 'output'),
         ...doorSchemas(),

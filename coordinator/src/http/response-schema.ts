@@ -192,6 +192,7 @@ export const modelSchema = z.object({
   created: z.number().int(),
   owned_by: z.string(),
   root: z.string().meta({ description: 'The served model, if this is another name of it.' }),
+  parent: z.string().optional().meta({ description: 'The model that this adapter changes, if it is one.' }),
   max_model_len: z.number().int().meta({ description: 'Tokens of prompt and answer together.' }),
   shoal: z.object({
     convention: z.string().meta({ description: 'How the model writes tool calls and reasoning.' }),

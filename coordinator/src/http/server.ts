@@ -12,6 +12,7 @@ import { registerEdge, sendError } from './edge.ts';
 import { registerEndpoints } from './endpoints.ts';
 import { registerHealth } from './health.ts';
 import { type HttpMetrics, registerHttpMetrics } from './metrics.ts';
+import { registerLora } from './lora.ts';
 import { registerModels } from './models.ts';
 import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
@@ -33,6 +34,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   registerModels(app, deps);
+  registerLora(app, deps);
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);

@@ -7,7 +7,7 @@ import { chatRequestSchema } from './requests/chat-schema.ts';
 import { ignoredTools } from './requests/chat-tools.ts';
 import { bodyError, list, z } from './requests/fields.ts';
 import { chatPrompt } from './requests/parse-chat.ts';
-import { checkIds, encode, MAX_TRUNCATED, refuseOtherModel } from './requests/parse-common.ts';
+import { checkIds, encode, MAX_TRUNCATED, adapterOf } from './requests/parse-common.ts';
 import type { ParseDeps } from './requests/parsed-request.ts';
 import { model } from './requests/sampling-schema.ts';
 
@@ -78,7 +78,7 @@ async function tokenized(body: TokenizeRequest, deps: ParseDeps, client: TextCli
   if (given.length !== 1) {
     throw ApiError.invalid(given[1] ?? 'prompt', "Send exactly one of 'prompt', 'messages' and 'content'.");
   }
-  refuseOtherModel(body.model, deps);
+  adapterOf(body.model, deps);
   const tokens = await tokensOf(body, deps, client);
   const { maxContext } = deps.generation;
   const most = Math.max(MAX_TOKENS, maxContext);
@@ -99,7 +99,7 @@ export const detokenize: PlainEndpoint<DetokenizeRequest> = {
 };
 
 async function detokenized({ model: asked, tokens }: DetokenizeRequest, deps: ParseDeps): Promise<object> {
-  refuseOtherModel(asked, deps);
+  adapterOf(asked, deps);
   const { codec } = deps;
   checkIds('tokens', tokens, codec.vocabSize);
   const detokenizer = codec.newDetokenizer();

@@ -10,10 +10,12 @@ import { FrameError, itemRows, roundedRows, type RowFormat } from '@shoal/protoc
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
+import { itemAdaptersOf, splitAdapted } from './adapted.ts';
+import type { BatchOptions, TraceSink } from './batch-options.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
 import type { LapAttempt, LapClient } from './lap-client.ts';
-import { type LapAnswer, LapError, type LapTiming, type LapTrace, type RedispatchEvent } from './lap.ts';
+import { type LapAnswer, LapError, type LapTiming, type RedispatchEvent } from './lap.ts';
 import { LapFigures } from './lap-figures.ts';
 import { assignmentsOf, bySums, finiteRows, othersThan, rowsOf, someHasSum } from './finite-rows.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
@@ -44,24 +46,11 @@ export interface DispatcherOptions {
   clock?: Clock;
 }
 
-/** What a pass asks for besides its sums. */
-export interface BatchOptions {
-  /** The pass that the laps belong to, for the timeline. */
-  pass?: PassName | undefined;
-  /** Called for each row when its lap is combined. */
-  trace?: TraceSink | undefined;
-  /** The number of peers that a row may use in a layer (device-limited routing), or undefined for no limit. */
-  maxPeers?: ((row: number) => number | undefined) | undefined;
-  /** Called for each row and layer whose choice was made under a limit. */
-  onLimited?: ((row: number, changed: boolean) => void) | undefined;
-}
-
-export type TraceSink = (row: number, trace: LapTrace) => void;
+export type { BatchOptions } from './batch-options.ts';
 
 /** What is kept over the laps of one pass. */
-interface Pass {
+interface Pass extends Pick<BatchOptions, 'trace' | 'adapters'> {
   name: PassName | undefined;
-  trace: TraceSink | undefined;
   /** The micro-batch's rows that a peer has worked for already. */
   helped: Map<LapPeer, Set<number>>;
 }
@@ -108,7 +97,8 @@ export class Dispatcher {
 
   /** The routed experts for the laps of one pass. */
   batch(options: BatchOptions = {}): ExpertDispatch {
-    const pass: Pass = { name: options.pass, trace: options.trace, helped: new Map() };
+    const { pass: name, trace, adapters } = options;
+    const pass: Pass = { name, trace, adapters, helped: new Map() };
     const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch(call, pass);
     const { maxPeers, onLimited } = options;
     if (maxPeers === undefined) return { dispatch };
@@ -159,13 +149,18 @@ export class Dispatcher {
     const x = call.x.subarray(0, numRows * hiddenSize);
     const rowEnd = uniformRowEnd(numRows, experts.length / numRows);
     const rows = itemRows(isLocal ? 'f16' : rowFormat, x, hiddenSize);
-    const work = { layer, numRows, ...rows, rowEnd, experts, weights };
+    const adapters = itemAdaptersOf(call, pass.adapters);
+    const work = { layer, numRows, ...rows, rowEnd, experts, weights, adapters };
     return { call, pass, isLocal, work, finite: finiteRows(x, work) };
   }
 
-  #split({ call, isLocal }: Lap, assignments: readonly number[], tried: ReadonlySet<LapPeer> = new Set()): Part[] {
+  #split(
+    { call, isLocal, work }: Lap,
+    assignments: readonly number[],
+    tried: ReadonlySet<LapPeer> = new Set(),
+  ): Part[] {
     if (isLocal) return [{ peer: null, assignments: [...assignments] }];
-    return this.#splitter.split(call, assignments, tried);
+    return splitAdapted(work.adapters, assignments, (plain) => this.#splitter.split(call, plain, tried));
   }
 
   /** Splits these assignments anew, over peers that were not tried. */

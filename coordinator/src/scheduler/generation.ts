@@ -1,4 +1,5 @@
 import type { TokenAnswer } from '@shoal/model';
+import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { LapTrace } from '../laps/lap.ts';
 import type { TokenConstraint } from './token-constraint.ts';
 
@@ -51,6 +52,8 @@ export interface GenerationRequest {
   client?: string | undefined;
   /** Only requests with the same scope share computed prefixes. */
   cacheScope?: string | undefined;
+  /** What is added to the model's matrices; undefined: nothing. */
+  adapter?: ServedAdapter | undefined;
   /** false: no drafts for this answer, which is the same either way. */
   speculate?: boolean | undefined;
   signal: AbortSignal;
@@ -118,6 +121,8 @@ export type GenerationErrorReason =
   | 'context-length'
   /** The request's own constraint and biases leave no token to draw. */
   | 'nothing-allowed'
+  /** The request's adapter was unloaded before it was submitted. */
+  | 'adapter-gone'
   | 'draining'
   | 'cancelled'
   | 'timeout'

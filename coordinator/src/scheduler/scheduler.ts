@@ -201,15 +201,20 @@ export class Scheduler implements GenerationService {
 
   /** As GenerationService says. The request takes its place in the queue at once, before the first event is read. */
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+    const release = request.adapter?.retain();
     try {
-      return this.#accept(request);
+      if (request.adapter && !release) {
+        throw new GenerationError('adapter-gone', `The adapter ${request.adapter.name} was unloaded.`);
+      }
+      return this.#accept(request, release);
     } catch (error) {
       request.constraint?.close();
+      release?.();
       throw error;
     }
   }
 
-  #accept(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+  #accept(request: GenerationRequest, releaseAdapter: (() => void) | undefined): AsyncIterable<GenerationEvent> {
     if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', DEFAULT_RETRY_S);
     const { length } = request.promptIds;
     if (length === 0) throw new GenerationError('context-length', 'The prompt has no tokens.');
@@ -231,6 +236,7 @@ export class Scheduler implements GenerationService {
       deviceLimit: this.limits.deviceLimit,
       now: this.now,
     });
+    sequence.releaseAdapter = releaseAdapter;
     sequence.speculation = this.speculation.begin(sequence);
     this.#admission.add(sequence);
     this.#admission.update();
@@ -305,6 +311,8 @@ export class Scheduler implements GenerationService {
     sequence.whenEnded((error) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', cancel);
+      // Otherwise a pass may still use it.
+      if (!sequence.cache) sequence.releaseAdapter?.();
       if (!error) this.#rate.ended(sequence.completionTokens, sequence.request.maxTokens);
       const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);

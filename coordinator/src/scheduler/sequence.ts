@@ -41,6 +41,8 @@ export class Sequence {
   /** When it was admitted, and when its last tokens were handed over. */
   admittedMs: number | undefined;
   lastTokensMs: number | undefined;
+  /** Gives the request's adapter back, once no pass uses it. */
+  releaseAdapter: (() => void) | undefined;
   /** KV positions of requests that were admitted ahead of it while there was no room for it. */
   passedByPositions = 0;
   finished = false;

@@ -1,4 +1,13 @@
-import { activate, type ExpertActivation, type ExpertWeights, readRow, rowRange, type WorkItem } from '@shoal/model';
+import {
+  activate,
+  type ExpertActivation,
+  type ExpertAdapter,
+  type ExpertWeights,
+  type LowRank,
+  readRow,
+  rowRange,
+  type WorkItem,
+} from '@shoal/model';
 import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
 import { checkShard, checkWorkItem } from './check-work-item.ts';
@@ -64,7 +73,8 @@ class ReferenceBackend implements ExpertBackend {
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
-        addExpert(experts!.get(lap.experts[a]!)!, activation, x, lap.weights[a]!, y);
+        const adapter = lap.adapters?.experts[lap.adapters.of[a]!];
+        addExpert(experts!.get(lap.experts[a]!)!, { activation, adapter, weight: lap.weights[a]! }, x, y);
       }
     }
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
@@ -76,22 +86,40 @@ class ReferenceBackend implements ExpertBackend {
   }
 }
 
+/** How an expert is applied. */
+interface Application {
+  activation: ExpertActivation;
+  adapter: ExpertAdapter | undefined;
+  weight: number;
+}
+
 /** y += weight · expert(x). x, y: [hiddenSize] */
 function addExpert(
   { gate, up, down, biases }: ExpertWeights,
-  activation: ExpertActivation,
+  { activation, adapter, weight }: Application,
   x: Float32Array,
-  weight: number,
   y: Float32Array,
 ): void {
   const D = x.length;
   const F = up.length / D;
   const activations = new Float32Array(F);
+  const [toGate, toUp] = [added(adapter?.gate, x), added(adapter?.up, x)];
   for (let f = 0; f < F; f++) {
-    const g = gate ? dot(gate, f * D, x) + (biases?.gate?.[f] ?? 0) : 0;
-    activations[f] = activate(activation, g, dot(up, f * D, x) + (biases?.up[f] ?? 0));
+    const g = gate ? dot(gate, f * D, x) + (toGate?.[f] ?? 0) + (biases?.gate?.[f] ?? 0) : 0;
+    activations[f] = activate(activation, g, dot(up, f * D, x) + (toUp?.[f] ?? 0) + (biases?.up[f] ?? 0));
   }
-  for (let d = 0; d < D; d++) y[d] = y[d]! + weight * (dot(down, d * F, activations) + (biases?.down[d] ?? 0));
+  const toDown = added(adapter?.down, activations);
+  for (let d = 0; d < D; d++) {
+    y[d] = y[d]! + weight * (dot(down, d * F, activations) + (toDown?.[d] ?? 0) + (biases?.down[d] ?? 0));
+  }
+}
+
+/** B (A x), [outDim]; undefined where nothing is added. */
+function added(pair: LowRank | undefined, x: Float32Array): Float32Array | undefined {
+  if (!pair) return undefined;
+  const { rank, inDim, outDim, a, b } = pair;
+  const inner = Float32Array.from({ length: rank }, (_, k) => dot(a, k * inDim, x));
+  return Float32Array.from({ length: outDim }, (_, o) => dot(b, o * rank, inner));
 }
 
 /** Σ matrix[first + i] · vector[i], in four independent sums that a CPU adds in parallel. */

@@ -1,3 +1,4 @@
+import type { LayerAdapters } from './adapters/layer-adapters.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
 import type { AttentionSpan, LayerAttention } from './model-config.ts';
 import type { RopeAngles } from './rope.ts';
@@ -27,6 +28,8 @@ export interface AttentionInput {
   rmsNormEps: number;
   /** What this layer's rows attend to. */
   layer: LayerAttention;
+  /** What the rows' adapters add to the projections; undefined if no row has an adapter. */
+  adapters?: LayerAdapters | undefined;
 }
 
 /** The first position that a row attends to. */

@@ -1,3 +1,4 @@
+import type { AdapterTarget } from './adapters/adapter.ts';
 import { linear, silu } from './math.ts';
 
 /**
@@ -43,8 +44,14 @@ export function swigluExpert(
   weights: SwigluWeights,
   numRows: number,
   hiddenSize: number,
+  adapters?: Adds,
 ): Float32Array {
-  return runExpert('swiglu', x, { ...weights, biases: null }, numRows, hiddenSize);
+  return runExpert('swiglu', x, { ...weights, biases: null }, numRows, hiddenSize, adapters);
+}
+
+/** Adds what the rows' adapters add to a product: y += B (A x). Returns y. */
+interface Adds {
+  add(target: AdapterTarget, x: Float32Array, y: Float32Array): Float32Array;
 }
 
 /** One expert for every row of x [numRows, hiddenSize]; returns [numRows, hiddenSize]. */
@@ -54,13 +61,16 @@ export function runExpert(
   { gate, up, down, biases }: ExpertWeights,
   numRows: number,
   hiddenSize: number,
+  adapters: Adds = NO_ADAPTERS,
 ): Float32Array {
   const width = down.length / hiddenSize;
-  const u = addBias(linear(x, up, numRows, hiddenSize, width), biases?.up);
-  const g = gate && addBias(linear(x, gate, numRows, hiddenSize, width), biases?.gate);
+  const u = addBias(adapters.add('up', x, linear(x, up, numRows, hiddenSize, width)), biases?.up);
+  const g = gate && addBias(adapters.add('gate', x, linear(x, gate, numRows, hiddenSize, width)), biases?.gate);
   for (let i = 0; i < u.length; i++) u[i] = activate(activation, g ? g[i]! : 0, u[i]!);
-  return addBias(linear(u, down, numRows, width, hiddenSize), biases?.down);
+  return addBias(adapters.add('down', u, linear(u, down, numRows, width, hiddenSize)), biases?.down);
 }
+
+const NO_ADAPTERS: Adds = { add: (_target, _x, y) => y };
 
 /** An activation's result for one pair of values; `g` is not used by those without a gate. */
 export function activate(activation: ExpertActivation, g: number, u: number): number {

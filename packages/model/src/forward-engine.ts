@@ -1,7 +1,8 @@
+import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
+import { forward, type ForwardResult, type ForwardRow, type Model, type ReferenceRow } from './forward.ts';
 import type { DraftHead } from './heads/draft-head.ts';
 import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
-import { forward, type ForwardResult, type ForwardRow, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
 import type { ForwardObserver } from './layer.ts';
@@ -52,6 +53,11 @@ export interface ForwardEngine {
   /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
+  /**
+   * Loads an adapter, whose matrices it copies or keeps. Throws an AdapterError (`too-large`) if there is no room for it beside
+   * those that are loaded.
+   */
+  openAdapter(adapter: Adapter): EngineAdapter;
   /** Throws a RangeError if the model has no MTP module. */
   newMtpSequence(): SequenceCache;
   /** As `forward`, errors included. */
@@ -62,6 +68,33 @@ export interface ForwardEngine {
   readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
   close(): Promise<void>;
+}
+
+/** Keeps the adapter's own matrices. */
+class ReferenceAdapter implements EngineAdapter {
+  readonly bytes: number;
+  #adapter: Adapter | undefined;
+
+  constructor(adapter: Adapter) {
+    this.#adapter = adapter;
+    this.bytes = adapter.bytes - adapter.expertBytes;
+  }
+
+  get adapter(): Adapter {
+    if (!this.#adapter) throw new TypeError('this adapter was freed');
+    return this.#adapter;
+  }
+
+  free(): void {
+    this.#adapter = undefined;
+  }
+}
+
+function withAdapter(row: ForwardRow): ReferenceRow {
+  const { adapter } = row;
+  if (adapter === undefined) return { ...row, adapter };
+  if (adapter instanceof ReferenceAdapter) return { ...row, adapter: adapter.adapter };
+  throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }
 
 const noPages = (): never => {
@@ -89,11 +122,12 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
       return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
     },
     newSequence: () => new KvCache(model.config),
+    openAdapter: (adapter) => new ReferenceAdapter(adapter),
     newMtpSequence: () => {
       if (!model.weights.mtp) throw new RangeError(NO_MTP);
       return new KvCache(model.config, 1);
     },
-    forward: async (rows, experts, observe) => forward(model, own(rows), experts, observe),
+    forward: async (rows, experts, observe) => forward(model, own(rows).map(withAdapter), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
     ...(head && { head: createReferenceHead(head, model) }),
     close: async () => {},

@@ -1,3 +1,4 @@
+import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
@@ -33,7 +34,12 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   position: number;
   cache: Cache;
   slots?: RowSlots;
+  /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
+  adapter?: EngineAdapter | undefined;
 }
+
+/** A row of the reference's forward. */
+export type ReferenceRow = Omit<ForwardRow, 'adapter'> & { adapter?: Adapter | undefined };
 
 export interface ForwardResult {
   /** Per row: [vocabSize], or undefined where they were not wanted. */
@@ -59,7 +65,7 @@ export interface ForwardResult {
  */
 export async function forward(
   model: Model,
-  rows: readonly ForwardRow[],
+  rows: readonly ReferenceRow[],
   experts: ExpertDispatch,
   observe: ForwardObserver = {},
 ): Promise<ForwardResult> {
@@ -68,7 +74,8 @@ export async function forward(
   const masks = settleMasks(rows, config.vocabSize);
   const ids = rows.map(({ tokenId }) => tokenId);
   const x = embed(model, ids);
-  const batch = openBatch(config, rows, experts, observe);
+  const adapters = rows.some(({ adapter }) => adapter) ? rows.map(({ adapter }) => adapter) : undefined;
+  const batch = openBatch(config, rows, experts, observe, adapters);
   batch.faults.check(x, (row) => `the embedding of token ${ids[row]}`);
   const auxiliary = new Auxiliary(model.auxiliaryLayers ?? [], rows.length, config.hiddenSize);
   try {

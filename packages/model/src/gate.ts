@@ -1,3 +1,4 @@
+import type { LayerAdapters } from './adapters/layer-adapters.ts';
 import { addBias } from './expert.ts';
 import { groupLimit } from './gates/group-limited.ts';
 import { type ExpertChooser, type GateChoice, type SelectionConfig, selectTopK } from './gates/top-k.ts';
@@ -19,8 +20,11 @@ export function gateLogits(
   { weight, logitBias }: GateWeights,
   x: Float32Array,
   numRows: number,
+  adapters?: LayerAdapters,
 ): Float32Array {
-  return addBias(linear(x, weight, numRows, hiddenSize, nRoutedExperts), logitBias);
+  const logits = linear(x, weight, numRows, hiddenSize, nRoutedExperts);
+  adapters?.add('moeGate', x, logits);
+  return addBias(logits, logitBias);
 }
 
 /**

@@ -33,7 +33,9 @@ export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) =>
   const { x, rows, hiddenSize, layer } = input;
   writeKeysAndValues(config, weights, input);
   const inputSize = x.length / rows.length;
-  const q = addBias(linear(x, weights.qProj, rows.length, inputSize, heads * headDim), weights.biases.q);
+  const projected = linear(x, weights.qProj, rows.length, inputSize, heads * headDim);
+  input.adapters?.add('q', x, projected);
+  const q = addBias(projected, weights.biases.q);
   const queries = positioned(config, q, weights.qkNorms?.q, input);
   const out = new Float32Array(rows.length * heads * headDim);
   for (const [r, row] of rows.entries()) {
@@ -41,7 +43,9 @@ export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) =>
     warm(config, query, row.position, layer);
     out.set(attend(config, weights, query, row, input), r * heads * headDim);
   }
-  return addBias(linear(out, weights.oProj, rows.length, heads * headDim, hiddenSize), weights.biases.o);
+  const o = linear(out, weights.oProj, rows.length, heads * headDim, hiddenSize);
+  input.adapters?.add('o', out, o);
+  return addBias(o, weights.biases.o);
 };
 
 /** Applies a layer's temperature to a row's queries. */
@@ -75,13 +79,17 @@ function positioned(
 
 /** Writes the rows' keys and values into their caches. */
 export function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: AttentionInput): void {
-  const { x, rows, cacheLayer } = input;
+  const { x, rows, cacheLayer, adapters } = input;
   const inputSize = x.length / rows.length;
   const { numKeyValueHeads: kvHeads, headDim } = config;
   const width = kvHeads * headDim;
-  const k = addBias(linear(x, weights.kProj, rows.length, inputSize, width), weights.biases.k);
+  const k = linear(x, weights.kProj, rows.length, inputSize, width);
+  adapters?.add('k', x, k);
+  addBias(k, weights.biases.k);
   const keys = positioned(config, k, weights.qkNorms?.k, input);
-  const v = addBias(linear(x, weights.vProj, rows.length, inputSize, width), weights.biases.v);
+  const v = linear(x, weights.vProj, rows.length, inputSize, width);
+  adapters?.add('v', x, v);
+  addBias(v, weights.biases.v);
   const values = clip(config, v);
   const both = new Float32Array(2 * width);
   for (const [r, row] of rows.entries()) {

@@ -6,6 +6,18 @@ export {
   type ChatToolCall,
   variablesFault,
 } from './chat-template.ts';
+export {
+  type Adapter,
+  ADAPTER_TARGETS,
+  type AdapterLayer,
+  type AdapterTarget,
+  type EngineAdapter,
+  type ExpertAdapter,
+  type ExpertAdapters,
+  type LowRank,
+  MAX_ADAPTER_RANK,
+} from './adapters/adapter.ts';
+export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
@@ -113,6 +125,7 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  type ItemAdapters,
   halfRows,
   type Int8Rows,
   pickAssignments,

@@ -1,4 +1,6 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
+import type { Adapter } from './adapters/adapter.ts';
+import { LayerAdapters } from './adapters/layer-adapters.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
 import { gateLogits, selectExperts } from './gate.ts';
@@ -52,6 +54,8 @@ export interface Batch {
   config: ModelConfig;
   rows: readonly RowPlace[];
   angles: RopeAngles;
+  /** Each row's adapter; undefined if no row has one. */
+  adapters: readonly (Adapter | undefined)[] | undefined;
   experts: ExpertDispatch;
   observe: ForwardObserver;
   claim: Claim;
@@ -134,11 +138,12 @@ export function openBatch(
   rows: readonly RowPlace[],
   experts: ExpertDispatch,
   observe: ForwardObserver,
+  adapters?: Batch['adapters'],
 ): Batch {
   const claim = claimPositions(config, rows);
   const positions = rows.map((row) => row.position);
   const faults = new RowFaults(rows.map((row) => row.cache));
-  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, claim, faults };
+  return { config, rows, angles: ropeAngles(positions, config.rope), adapters, experts, observe, claim, faults };
 }
 
 /**
@@ -165,14 +170,15 @@ export async function decoderLayerOn(
   x: Float32Array,
 ): Promise<void> {
   const { rows, angles } = batch;
+  const adapters = batch.adapters && new LayerAdapters(batch.adapters, layer);
   const { hiddenSize, rmsNormEps, residualMultiplier, layerAttention } = batch.config;
   const place = layerAttention[layer]!;
-  const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place };
+  const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place, adapters };
   addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);
   batch.faults.check(x, () => `what attention gives in layer ${layer}`);
   const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, rmsNormEps);
   batch.faults.check(h, () => `the norm after attention in layer ${layer}`);
-  addScaled(x, await ffn(batch, weights.ffn, layer, h), residualMultiplier);
+  addScaled(x, await ffn(batch, weights.ffn, layer, h, adapters), residualMultiplier);
   batch.faults.check(
     x,
     () => `what the ${weights.ffn.kind === 'dense' ? 'FFN' : 'shared expert'} gives in layer ${layer}`,
@@ -187,17 +193,23 @@ function attention({ attention: config }: ModelConfig, weights: AttentionWeights
 }
 
 /** Takes and returns [numRows, hiddenSize]. The shared expert is computed while the lap is in flight. */
-async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32Array): Promise<Float32Array> {
+async function ffn(
+  batch: Batch,
+  weights: FfnWeights,
+  layer: number,
+  x: Float32Array,
+  adapters: LayerAdapters | undefined,
+): Promise<Float32Array> {
   const { config, experts } = batch;
   const numRows = batch.rows.length;
-  if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const logits = gateLogits(config, weights.gate, x, numRows);
+  if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize, adapters);
+  const logits = gateLogits(config, weights.gate, x, numRows, adapters);
   const choose = chooserOf(experts, layer);
   const { topkIdx, topkWeights } = selectExperts(config, logits, weights.gate.bias, numRows, choose);
   batch.observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.gate.bias });
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
-  const y = sharedExpert(config, weights, x, numRows);
+  const y = sharedExpert(config, weights, x, numRows, adapters);
   batch.observe.waits?.(layer);
   const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
   checkCombined(routed, call);
@@ -220,10 +232,13 @@ function sharedExpert(
   { shared, sharedGate }: Extract<FfnWeights, { kind: 'moe' }>,
   x: Float32Array,
   numRows: number,
+  adapters: LayerAdapters | undefined,
 ): Float32Array {
   if (!shared) return new Float32Array(x.length);
-  const y = swigluExpert(x, shared, numRows, hiddenSize);
+  const y = swigluExpert(x, shared, numRows, hiddenSize, adapters);
   if (!sharedGate) return y;
-  const factors = linear(x, sharedGate, numRows, hiddenSize, 1).map(sigmoid);
+  const logits = linear(x, sharedGate, numRows, hiddenSize, 1);
+  adapters?.add('sharedGate', x, logits);
+  const factors = logits.map(sigmoid);
   return y.map((value, i) => value * factors[Math.floor(i / hiddenSize)]!);
 }

@@ -1,5 +1,6 @@
 import { type Attention, type AttentionInput, type RowPlace, slotOf } from './attention.ts';
-import { addWeighted, linear, rmsNorm, softmax } from './math.ts';
+import type { LowRank } from './adapters/adapter.ts';
+import { addWeighted, dot, linear, rmsNorm, softmax } from './math.ts';
 import type { MlaConfig } from './model-config.ts';
 import { rotate } from './rope.ts';
 
@@ -47,32 +48,53 @@ export function splitKvB(config: MlaConfig, kvBProj: Float32Array): Pick<MlaWeig
  */
 export const mla: Attention<MlaConfig, MlaWeights> = (config, weights, input) => {
   const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, vHeadDim, kvLoraRank } = config;
-  const { rows, angles, cacheLayer, hiddenSize } = input;
+  const { rows, angles, cacheLayer, hiddenSize, adapters } = input;
   writeLatents(config, weights, input);
   const q = queries(config, weights, input);
   const out = new Float32Array(rows.length * heads * vHeadDim);
   for (const [r, row] of rows.entries()) {
     const query = q.subarray(r * heads * (nope + rope), (r + 1) * heads * (nope + rope));
     for (let h = 0; h < heads; h++) rotate(query, h * (nope + rope) + nope, angles, r);
-    const mixed = attend(config, absorb(config, weights, query), row, cacheLayer);
+    const kvB = adapters?.of(r, 'kvB');
+    const mixed = attend(config, absorb(config, weights, query, kvB), row, cacheLayer);
     for (let h = 0; h < heads; h++) {
       const wUv = weights.wUv.subarray(h * vHeadDim * kvLoraRank);
-      const latent = mixed.subarray(h * kvLoraRank);
-      linear(latent, wUv, 1, kvLoraRank, vHeadDim, out.subarray((r * heads + h) * vHeadDim));
+      const latent = mixed.subarray(h * kvLoraRank, (h + 1) * kvLoraRank);
+      const values = out.subarray((r * heads + h) * vHeadDim, (r * heads + h + 1) * vHeadDim);
+      linear(latent, wUv, 1, kvLoraRank, vHeadDim, values);
+      if (kvB) addValues(kvB, latent, h * (nope + vHeadDim) + nope, values);
     }
   }
-  return linear(out, weights.oProj, rows.length, heads * vHeadDim, hiddenSize);
+  const o = linear(out, weights.oProj, rows.length, heads * vHeadDim, hiddenSize);
+  adapters?.add('o', out, o);
+  return o;
 };
+
+/** q̃ += Aᵀ (B_UKᵀ q_nope), what an adapter of kv_b_proj adds to a head's absorbed query; `first` is the first row of its W_UK. */
+function addAbsorbed({ a, b, rank, inDim }: LowRank, query: Float32Array, first: number, absorbed: Float32Array): void {
+  for (let k = 0; k < rank; k++) {
+    let inner = 0;
+    for (let n = 0; n < query.length; n++) inner += query[n]! * b[(first + n) * rank + k]!;
+    for (let c = 0; c < inDim; c++) absorbed[c] = absorbed[c]! + inner * a[k * inDim + c]!;
+  }
+}
+
+/** v += B_UV (A c), what an adapter of kv_b_proj adds to a head's values; `first` is the first row of its W_UV. */
+function addValues({ a, b, rank, inDim }: LowRank, latent: Float32Array, first: number, values: Float32Array): void {
+  const inner = linear(latent, a, 1, inDim, rank);
+  for (let v = 0; v < values.length; v++) values[v] = values[v]! + dot(inner, 0, b, (first + v) * rank, rank);
+}
 
 /** Compresses each row to [c | k_pe] and stores it. */
 function writeLatents(
   config: MlaConfig,
   weights: MlaWeights,
-  { x, rows, angles, cacheLayer, hiddenSize }: AttentionInput,
+  { x, rows, angles, cacheLayer, hiddenSize, adapters }: AttentionInput,
 ): void {
   const { kvLoraRank } = config;
   const width = kvLoraRank + config.qkRopeHeadDim;
   const a = linear(x, weights.kvAProjWithMqa, rows.length, hiddenSize, width);
+  adapters?.add('kvA', x, a);
   for (const [r, row] of rows.entries()) {
     const latent = a.subarray(r * width, r * width + kvLoraRank);
     latent.set(rmsNorm(latent, weights.kvALayernorm, 1, LATENT_NORM_EPS));
@@ -82,26 +104,30 @@ function writeLatents(
 }
 
 /** [numRows, numHeads, nope + rope], not yet rotated. */
-function queries(config: MlaConfig, { q }: MlaWeights, { x, rows, hiddenSize }: AttentionInput): Float32Array {
+function queries(config: MlaConfig, { q }: MlaWeights, input: AttentionInput): Float32Array {
+  const { x, rows, hiddenSize, adapters } = input;
   const numRows = rows.length;
+  const add: NonNullable<typeof adapters>['add'] = (target, from, y) => adapters?.add(target, from, y) ?? y;
   const outDim = config.numAttentionHeads * (config.qkNopeHeadDim + config.qkRopeHeadDim);
-  if ('proj' in q) return linear(x, q.proj, numRows, hiddenSize, outDim);
+  if ('proj' in q) return add('q', x, linear(x, q.proj, numRows, hiddenSize, outDim));
   const rank = q.aLayernorm.length;
-  const latent = rmsNorm(linear(x, q.aProj, numRows, hiddenSize, rank), q.aLayernorm, numRows, LATENT_NORM_EPS);
-  return linear(latent, q.bProj, numRows, rank, outDim);
+  const a = add('qA', x, linear(x, q.aProj, numRows, hiddenSize, rank));
+  const latent = rmsNorm(a, q.aLayernorm, numRows, LATENT_NORM_EPS);
+  return add('qB', latent, linear(latent, q.bProj, numRows, rank, outDim));
 }
 
 /**
  * One row's queries [numHeads, nope + rope] as [numHeads, kvLoraRank + rope]: W_UKᵀ q_nope beside q_pe, so that one product
  * with [c | k_pe] is the whole score.
  */
-function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array): Float32Array {
-  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank } = config;
+function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array, kvB: LowRank | undefined): Float32Array {
+  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank, vHeadDim } = config;
   const out = new Float32Array(heads * (kvLoraRank + rope));
   for (let h = 0; h < heads; h++) {
     const q = query.subarray(h * (nope + rope), (h + 1) * (nope + rope));
     const absorbed = out.subarray(h * (kvLoraRank + rope), (h + 1) * (kvLoraRank + rope));
     linear(q, weights.wUkT.subarray(h * kvLoraRank * nope), 1, nope, kvLoraRank, absorbed);
+    if (kvB) addAbsorbed(kvB, q.subarray(0, nope), h * (nope + vHeadDim), absorbed);
     absorbed.set(q.subarray(nope), kvLoraRank);
   }
   return out;

@@ -50,7 +50,7 @@ export type OpenWeightFile = (name: string, namedBy?: string) => Promise<WeightF
  */
 export async function openWeightFiles(
   dir: string,
-  openFile: OpenWeightFile = (name, namedBy) => openFileIn(dir, name, namedBy),
+  openFile: OpenWeightFile = (name, namedBy) => openWeightFile(dir, name, namedBy),
 ): Promise<WeightFiles> {
   const files: WeightFile[] = [];
   try {
@@ -136,7 +136,8 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return map;
 }
 
-async function openFileIn(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
+/** Opens a safetensors file of a directory. */
+export async function openWeightFile(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
   let handle: FileHandle;
   try {
     handle = await open(join(dir, name), 'r');

@@ -1,3 +1,4 @@
+import type { ExpertAdapter } from './adapters/adapter.ts';
 import { decodeF16, encodeF16, f16Exponent } from './f16.ts';
 
 /** Rows with their assignments: a (row, expert) each, with the gate's weight. */
@@ -29,6 +30,13 @@ export interface RowOutliers {
   halves: Uint16Array;
 }
 
+/** What the adapters of an item's rows add to its experts. */
+export interface ItemAdapters {
+  /** [numAssignments]: an index of `experts`, or −1 where nothing is added. */
+  of: Int32Array;
+  experts: readonly ExpertAdapter[];
+}
+
 /** The rows of one MoE layer with their assignments: what a lap asks of one peer. */
 export interface WorkItem extends RowWork {
   layer: number;
@@ -41,6 +49,8 @@ export interface WorkItem extends RowWork {
   rowEnd: Uint16Array;
   experts: Uint16Array;
   weights: Float32Array;
+  /** Absent if nothing is added to any of them. Only the coordinator computes such items. */
+  adapters?: ItemAdapters | undefined;
 }
 
 /** The first assignment of a row; of row `numRows`, the number of all assignments. */
@@ -131,7 +141,7 @@ export function workItemOfRows(layer: number, assigned: readonly AssignedRow[]):
 }
 
 /** What work items are picked from: an item, or a whole call, which may have more assignments than `rowEnd` of an item counts. */
-export type RowSource = RowWork & Pick<WorkItem, 'layer' | 'rows' | 'exponents' | 'int8'>;
+export type RowSource = RowWork & Pick<WorkItem, 'layer' | 'rows' | 'exponents' | 'int8' | 'adapters'>;
 
 /** Rows [firstRow, endRow) as an item of their own; all but `rowEnd` are views. */
 export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 1): WorkItem {
@@ -147,6 +157,7 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
     rowEnd: item.rowEnd.subarray(firstRow, endRow).map((end) => end - from),
     experts: item.experts.subarray(from, to),
     weights: item.weights.subarray(from, to),
+    ...(item.adapters && { adapters: { ...item.adapters, of: item.adapters.of.subarray(from, to) } }),
   };
 }
 
@@ -177,13 +188,34 @@ export function pickAssignments(work: RowSource, assignments: readonly number[])
     rowEnd: Uint16Array.from(ends),
     experts: Uint16Array.from(assignments, (a) => work.experts[a]!),
     weights: Float32Array.from(assignments, (a) => work.weights[a]!),
+    ...pickAdapters(work.adapters, assignments),
   };
   return { item, picked };
 }
 
-/** A copy that shares no buffer with the item, to be kept or sent to a thread and computed there: without `int8`. */
-export function copyWorkItem({ layer, numRows, rows, exponents, rowEnd, experts, weights }: WorkItem): WorkItem {
+/** Nothing where no adapter adds to these assignments. */
+function pickAdapters(adapters: ItemAdapters | undefined, assignments: readonly number[]): Pick<WorkItem, 'adapters'> {
+  if (!adapters) return {};
+  const of = Int32Array.from(assignments, (a) => adapters.of[a]!);
+  return of.some((index) => index >= 0) ? { adapters: { of, experts: adapters.experts } } : {};
+}
+
+/**
+ * A copy to be kept or sent to a thread and computed there, without `int8`. It shares no buffer with the item but those of
+ * adapters, which are shared memory.
+ */
+export function copyWorkItem({
+  layer,
+  numRows,
+  rows,
+  exponents,
+  rowEnd,
+  experts,
+  weights,
+  adapters,
+}: WorkItem): WorkItem {
   return {
+    ...(adapters && { adapters: { of: adapters.of.slice(), experts: adapters.experts } }),
     layer,
     numRows,
     rows: rows.slice(),

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import type { ServedAdapter } from '../../adapters/served-adapter.ts';
 import { DEFAULT_RETRY_S, GenerationError } from '../../scheduler/generation.ts';
 import type { EncodeOutcome, EncodeTask, TextFault } from '../../text/encode-task.ts';
 import { type TextClient, TextThreadError } from '../../text/text-thread.ts';
@@ -24,7 +25,7 @@ export function choiceSeed(seed: number, choice: number): number {
 
 /** What both endpoints have. */
 export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: number | undefined, deps: ParseDeps) {
-  refuseOtherModel(body.model, deps);
+  const adapter = adapterOf(body.model, deps);
   const stream = body.stream ?? false;
   const n = body.n ?? 1;
   if (stream && body.prompt_logprobs != null) {
@@ -44,19 +45,22 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
       stream && (body.stream_options?.include_usage ?? false) && (body.stream_options?.continuous_usage_stats ?? false),
     returnsTokenIds: body.return_token_ids ?? false,
     namesTokensById: body.return_tokens_as_token_ids ?? false,
-    generation: generationOf(body, topLogprobs, deps),
+    generation: { ...generationOf(body, topLogprobs, deps), adapter },
     requiresCall: false,
     showsReasoning: true,
     newParser: undefined,
   } satisfies Partial<ParsedRequest>;
 }
 
-/** One model is served: a request may leave its name out, and may not name another one. */
-export function refuseOtherModel(
+/** One model is served: a request may leave its name out, and may name an adapter instead, but no other model. */
+export function adapterOf(
   model: string | null | undefined,
-  { generation: { modelId }, aliases }: Pick<ParseDeps, 'generation' | 'aliases'>,
-): void {
-  if (model && model !== modelId && !aliases.includes(model)) throw ApiError.unknownModel(modelId);
+  { generation: { modelId }, aliases, adapters }: Pick<ParseDeps, 'generation' | 'aliases' | 'adapters'>,
+): ServedAdapter | undefined {
+  if (!model || model === modelId || aliases.includes(model)) return undefined;
+  const adapter = adapters?.find(model);
+  if (!adapter) throw ApiError.unknownModel(modelId);
+  return adapter;
 }
 
 function textOptions(body: CompletionRequest | ChatRequest): TextOptions {
@@ -74,7 +78,7 @@ function generationOf(
   body: CompletionRequest | ChatRequest,
   topLogprobs: number | undefined,
   { defaults, codec }: ParseDeps,
-): ParsedRequest['generation'] {
+): Omit<ParsedRequest['generation'], 'adapter'> {
   const temperature = body.temperature ?? defaults.temperature;
   const topP = body.top_p ?? defaults.topP;
   const biases = biasesOf(body.logit_bias ?? {})!;

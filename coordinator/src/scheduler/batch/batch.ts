@@ -1,4 +1,4 @@
-import type { EngineRow, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
+import type { EngineRow, ExpertAdapters, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
@@ -50,7 +50,8 @@ export function assembleBatch(
     if (numRows === 0) continue;
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, accepted: [], notes });
-    const { ids } = sequence;
+    const { ids, request } = sequence;
+    const adapter = request.adapter?.engine;
     const numKnown = numRows - numDrafts;
     const masks = start + numRows >= ids.length ? masksAfter(sequence, drafts) : [];
     for (let row = 0; row < numRows; row++) {
@@ -59,7 +60,8 @@ export function assembleBatch(
       const tokenId = text.at(-1) ?? ids[position]!;
       const coming = masks[start + row - (ids.length - 1)];
       const mask = coming && grace.limit(coming);
-      rows.push({ tokenId, position, cache, slots, query: queryAt(sequence, position, text), mask });
+      const query = queryAt(sequence, position, text);
+      rows.push({ tokenId, position, cache, slots, query, mask, adapter });
     }
   }
   return { rows, entries };
@@ -123,7 +125,9 @@ export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
   }
   const isTraced = entries.some(({ sequence }) => sequence.request.trace);
   const isLimited = entries.some(({ sequence }) => sequence.deviceLimit);
+  const adapters = rowAdapters(entries);
   return {
+    ...(adapters && { adapters }),
     ...(isTraced && { trace: (row, trace) => noted.get(row)?.notes.traces.push(trace) }),
     ...(isLimited && {
       maxPeers: (row) => noted.get(row)?.sequence.deviceLimit?.maxPeers,
@@ -134,6 +138,17 @@ export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
       },
     }),
   };
+}
+
+/** What the sequences' adapters add to routed experts, by row; undefined if they add nothing. */
+function rowAdapters(entries: readonly BatchEntry[]): BatchOptions['adapters'] {
+  const byRow = new Map<number, ExpertAdapters>();
+  for (const { sequence, firstRow, numRows } of entries) {
+    const experts = sequence.request.adapter?.experts;
+    if (!experts || experts.size === 0) continue;
+    for (let row = firstRow; row < firstRow + numRows; row++) byRow.set(row, experts);
+  }
+  return byRow.size > 0 ? (row) => byRow.get(row) : undefined;
 }
 
 function wantsNotes({ request, deviceLimit }: Sequence): boolean {

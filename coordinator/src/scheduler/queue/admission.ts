@@ -172,8 +172,10 @@ export class Admission {
   /** Frees caches of ended sequences that no pass is still writing to. */
   #freeRetired(): void {
     remove(this.#retired, ({ sequence, cache }) => {
-      if (!sequence.inPass) cache.free();
-      return !sequence.inPass;
+      if (sequence.inPass) return false;
+      cache.free();
+      sequence.releaseAdapter?.();
+      return true;
     });
   }
 
@@ -189,11 +191,17 @@ export class Admission {
     const { request, deviceLimit } = sequence;
     // Under a device limit results depend on the peers of the moment, so no prefix is shared.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // Keys and values depend on it.
+    const adapter = request.adapter ? `adapter ${request.adapter.id}` : '';
     // A page holds the drafter's cache only if its first user drafts.
     const drafter = sequence.speculation?.cacheScope ?? '';
     // Prompt log-probabilities need every position computed.
     const known = request.promptLogprobs ? [] : request.promptIds;
-    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${drafter} ${scope}`);
+    sequence.pages = this.#pages.open(
+      known,
+      this.#kvTokens(request),
+      `${this.#prefixEpoch} ${drafter} ${adapter} ${scope}`,
+    );
     return sequence.pages && forward.sequenceOn(sequence.pages);
   }
 }

@@ -18,7 +18,7 @@ import type { DrafterPosition } from './drafter-stream.ts';
  */
 export class DFlashEngine implements DraftEngine {
   readonly kind = 'dflash';
-  /** In published measurements 70 to 85 % of first drafts are right on text like that of the head's training. */
+  /** An assumption, which experience soon outweighs. */
   readonly firstPrior = 0.75;
   readonly lapsPerDraft = 0;
   readonly mostDepth: number;

@@ -7,7 +7,7 @@ import type { DrafterPosition } from './drafter-stream.ts';
 /** An EAGLE-3 head (Li et al. 2025), which reads hidden states of several of the model's layers; it makes no lap. */
 export class Eagle3Engine implements DraftEngine {
   readonly kind = 'eagle3';
-  /** In published measurements 70 to 85 % of first drafts are right on text like that of the head's training. */
+  /** An assumption, which experience soon outweighs. */
   readonly firstPrior = 0.75;
   readonly lapsPerDraft = 0;
   readonly #head: HeadEngine;

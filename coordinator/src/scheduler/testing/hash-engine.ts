@@ -189,6 +189,10 @@ export class HashEngine implements ForwardEngine {
     throw new Error('the pages were lent');
   }
 
+  openAdapter(): never {
+    throw new Error('there are no adapters here');
+  }
+
   newMtpSequence(): never {
     throw new Error('the pages were lent');
   }

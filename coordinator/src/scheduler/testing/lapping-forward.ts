@@ -68,6 +68,9 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
     expertNormGain: () => new Float32Array(1),
     newSequence: () => new Cache(),
     newMtpSequence: () => new Cache(),
+    openAdapter: () => {
+      throw new Error('there are no adapters here');
+    },
     async forward(rows, experts, observe = {}) {
       const release = claim(rows);
       try {

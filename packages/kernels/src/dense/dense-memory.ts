@@ -1,4 +1,5 @@
 import {
+  type Adapter,
   type DraftVocabulary,
   type HeadConfig,
   type KvPaging,
@@ -9,6 +10,7 @@ import {
   pageTablesOfLayers,
 } from '@shoal/model';
 import { type DenseEntry, type DenseLayout, type DenseSegment, HEAD_SEGMENT } from '@shoal/weights';
+import { AdapterSpace, BankAdapter } from './adapter-space.ts';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
@@ -19,6 +21,8 @@ export interface DenseMemoryOptions {
   /** Size of the main model's KV cache. */
   kvBytes: number;
   threads: number;
+  /** For adapters; none can be loaded by default. */
+  adapterBytes?: number | undefined;
   /** Limit of one bank, which tests lower. */
   bankBytes?: number | undefined;
   shared: boolean;
@@ -68,12 +72,17 @@ export class DenseMemory {
   #headBase = 0;
   /** By bank. */
   readonly #workspaces: WorkspacePool[] = [];
+  /** By bank. */
+  readonly #adapters: AdapterSpace[] = [];
   readonly #threads: number;
+  /** For adapters, in each layer's bank. */
+  readonly #adapterBytesPerLayer: number;
 
   constructor(config: ModelConfig, layout: DenseLayout, options: DenseMemoryOptions) {
     this.config = config;
     this.segments = layout.segments;
     this.#threads = options.threads;
+    this.#adapterBytesPerLayer = Math.ceil((options.adapterBytes ?? 0) / config.numHiddenLayers);
     const width = kvWidth(config.attention);
     // A head's positions lie on the pages of a full table, as the MTP module's.
     this.paging = kvPaging(options.head ? { ...config, numNextnPredictLayers: 1 } : config);
@@ -131,6 +140,11 @@ export class DenseMemory {
   vectorValues(name: string): Float32Array {
     const { entry, place } = this.#entry(name);
     return this.banks[place.bank]!.views.f32.slice(place.address / 4, place.address / 4 + entry.cols);
+  }
+
+  /** Throws an AdapterError if there is no room for it. */
+  openAdapter(adapter: Adapter): BankAdapter {
+    return new BankAdapter(adapter, this.#adapters, (layer) => this.bankOf(`layers.${layer}`));
   }
 
   pageAddress(bank: number, page: number, kv: KvKind): number {
@@ -222,7 +236,10 @@ export class DenseMemory {
     }
     const bytes = this.#pageBytesOf(segments);
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
-    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, this.paging, this.head?.config));
+    this.#adapters.push(new AdapterSpace(bank, this.#adapterBytesOf(segments)));
+    const numTables = this.paging.fullTables + this.paging.windowTables;
+    const kind = { numTables, hasAdapters: this.#adapterBytesPerLayer > 0 };
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, kind, this.head?.config));
   }
 
   /** The main layers among a bank's segments, by page table. */
@@ -246,7 +263,12 @@ export class DenseMemory {
     const weights = segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
     const head = segments.some(({ name }) => name === HEAD_SEGMENT) ? this.head!.pool.budgetBytes : 0;
-    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp + head;
+    const own = mtp + head + this.#adapterBytesOf(segments);
+    return weights + this.pool.numPages * this.#pageBytesOf(segments) + own;
+  }
+
+  #adapterBytesOf(segments: readonly DenseSegment[]): number {
+    return this.#adapterBytesPerLayer * segments.filter(({ name }) => name.startsWith('layers.')).length;
   }
 
   #headPool({ transformer }: HeadConfig): PagePool {

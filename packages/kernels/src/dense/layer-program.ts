@@ -1,4 +1,12 @@
-import { isMoeLayer, LATENT_NORM_EPS, type GqaConfig, type MlaConfig, type ModelConfig } from '@shoal/model';
+import {
+  type AdapterTarget,
+  isMoeLayer,
+  LATENT_NORM_EPS,
+  type GqaConfig,
+  type MlaConfig,
+  type ModelConfig,
+} from '@shoal/model';
+import { adapterEntry } from './adapter-space.ts';
 import type { DenseMemory } from './dense-memory.ts';
 import type { PassTables } from './pass.ts';
 import { bitsOf, FORMAT_CODES, type Matrix, type PreparedRows, type ProgramWriter, type Rows } from './program.ts';
@@ -15,6 +23,14 @@ export interface LayerStep {
   input?: PreparedRows | undefined;
 }
 
+/** A product of some rows. */
+interface Product {
+  matrix: Matrix;
+  /** What it is to adapters. */
+  target: AdapterTarget;
+  y: Rows;
+  accumulate?: boolean;
+}
 /** Where layers have their positions in a page, and which page table. */
 export type LayerPlaces = Pick<DenseMemory, 'layerOffset' | 'pageTableOf'>;
 
@@ -66,8 +82,8 @@ export class LayerProgram {
     program.barrier();
     if (isMoe) {
       const gate = this.#memory.matrix(`${prefix}.ffn.gate.weight`);
-      program.gemm(gate, { ...workspace.h, format: 'f32' }, numRows, workspace.gateLogits);
-      program.barrier();
+      const product = { matrix: gate, target: 'moeGate', y: workspace.gateLogits } as const;
+      this.#products(step, { ...workspace.h, format: 'f32' }, workspace.h, [product]);
       return 'gate';
     }
     const isAdded = residualMultiplier === 1;
@@ -85,7 +101,8 @@ export class LayerProgram {
     const { sharedExpertGate, hiddenSize } = this.#config;
     if (sharedExpertGate) {
       const gate = this.#memory.matrix(`${prefix}.ffn.sharedGate`);
-      program.gemm(gate, { ...workspace.h, format: 'f32' }, numRows, workspace.sharedGate);
+      const product = { matrix: gate, target: 'sharedGate', y: workspace.sharedGate } as const;
+      this.#products(step, { ...workspace.h, format: 'f32' }, workspace.h, [product]);
     }
     this.#swiglu(step, `${prefix}.ffn.shared`, workspace.shared, false);
     if (!sharedExpertGate) return;
@@ -94,19 +111,20 @@ export class LayerProgram {
   }
 
   /** y (+)= W_down (silu(W_gate h) ⊙ W_up h), from the prepared rows h. */
-  #swiglu({ program, tables }: LayerStep, name: string, y: Rows, accumulate: boolean): void {
+  #swiglu(step: LayerStep, name: string, y: Rows, accumulate: boolean): void {
+    const { program, tables } = step;
     const { workspace, numRows } = tables;
     const [gate, up, down] = ['gate', 'up', 'down'].map((part) => this.#memory.matrix(`${name}.${part}`));
     const { ffnGate, ffnUp } = workspace;
     const h = workspace.prepared(gate!.format, gate!.inDim);
-    program.gemm(gate!, h, numRows, ffnGate);
-    program.gemm(up!, h, numRows, { address: ffnUp, strideBytes: ffnGate.strideBytes });
-    program.barrier();
+    this.#products(step, h, workspace.h, [
+      { matrix: gate!, target: 'gate', y: ffnGate },
+      { matrix: up!, target: 'up', y: { address: ffnUp, strideBytes: ffnGate.strideBytes } },
+    ]);
     const activations = workspace.prepared(down!.format, down!.inDim);
     program.silu(ffnGate, ffnUp, down!.inDim, numRows, activations);
     program.barrier();
-    program.gemm(down!, activations, numRows, y, accumulate);
-    program.barrier();
+    this.#products(step, activations, ffnGate, [{ matrix: down!, target: 'down', y, accumulate }]);
   }
 
   /** x += add, then its norm, prepared for the attention's projections, of which `first` is one. Returns the prepared rows. */
@@ -121,6 +139,8 @@ export class LayerProgram {
       weight: this.#memory.vector(`${prefix}.inputLayernorm`),
       eps: rmsNormEps,
       prepared: [prepared],
+      // The rows as they are, for adapters; what lies in `h` is not needed any more.
+      ...(tables.adapters.length > 0 && { out: workspace.h }),
       add,
       factor: residualMultiplier,
     });
@@ -135,10 +155,12 @@ export class LayerProgram {
     const at = `${step.prefix}.attention`;
     const kvA = memory.matrix(`${at}.kvAProjWithMqa`);
     const h = this.#inputNorm(step, add, kvA);
-    program.gemm(kvA, h, numRows, workspace.key);
-    if (config.qLoraRank === null) program.gemm(memory.matrix(`${at}.q.proj`), h, numRows, workspace.query);
-    else program.gemm(memory.matrix(`${at}.q.aProj`), h, numRows, workspace.latent);
-    program.barrier();
+    this.#products(step, h, workspace.h, [
+      { matrix: kvA, target: 'kvA', y: workspace.key },
+      config.qLoraRank === null
+        ? { matrix: memory.matrix(`${at}.q.proj`), target: 'q', y: workspace.query }
+        : { matrix: memory.matrix(`${at}.q.aProj`), target: 'qA', y: workspace.latent },
+    ]);
     const interleaved = Number(this.#config.rope.pairs === 'interleaved');
     const offset = this.#places.layerOffset(step.layer);
     program.push('latent', numRows, [
@@ -151,8 +173,8 @@ export class LayerProgram {
       interleaved,
       offset,
     ]);
-    if (config.qLoraRank !== null) this.#queriesFromLatent(program, tables, at, config.qLoraRank);
-    program.barrier();
+    if (config.qLoraRank === null) program.barrier();
+    else this.#queriesFromLatent(step, at, config.qLoraRank);
     const perHead = ({ address, format, strideBytes }: Matrix) => [address, FORMAT_CODES[format], strideBytes];
     program.push('latentAttention', tables.attentionTasks, [
       this.#rowTable(step),
@@ -168,11 +190,14 @@ export class LayerProgram {
       ...perHead(memory.matrix(`${at}.wUkT`)),
       ...perHead(memory.matrix(`${at}.wUv`)),
       ...addressOf(workspace.mixed),
+      this.#entry(step, 'kvB') ?? -1,
     ]);
     program.barrier();
   }
 
-  #queriesFromLatent(program: ProgramWriter, { workspace, numRows }: PassTables, at: string, rank: number): void {
+  #queriesFromLatent(step: LayerStep, at: string, rank: number): void {
+    const { program, tables } = step;
+    const { workspace, numRows } = tables;
     const bProj = this.#memory.matrix(`${at}.q.bProj`);
     const prepared = workspace.preparedLatent(bProj.format, rank);
     program.norm({
@@ -182,23 +207,25 @@ export class LayerProgram {
       weight: this.#memory.vector(`${at}.q.aLayernorm`),
       eps: LATENT_NORM_EPS,
       prepared: [prepared],
+      ...(tables.adapters.length > 0 && { out: workspace.latent }),
     });
     program.barrier();
-    program.gemm(bProj, prepared, numRows, workspace.query);
+    this.#products(step, prepared, workspace.latent, [{ matrix: bProj, target: 'qB', y: workspace.query }]);
   }
 
   #gqa(step: LayerStep, add: readonly Rows[], config: GqaConfig): void {
     const { program, tables } = step;
-    const { workspace, numRows } = tables;
+    const { workspace } = tables;
     const memory = this.#memory;
     const at = `${step.prefix}.attention`;
     const qProj = memory.matrix(`${at}.qProj`);
     const h = step.input ?? this.#inputNorm(step, add, qProj);
     const { query, key, value } = workspace;
-    program.gemm(qProj, h, numRows, query);
-    program.gemm(memory.matrix(`${at}.kProj`), h, numRows, key);
-    program.gemm(memory.matrix(`${at}.vProj`), h, numRows, value);
-    program.barrier();
+    this.#products(step, h, workspace.h, [
+      { matrix: qProj, target: 'q', y: query },
+      { matrix: memory.matrix(`${at}.kProj`), target: 'k', y: key },
+      { matrix: memory.matrix(`${at}.vProj`), target: 'v', y: value },
+    ]);
     this.#keyValue(step, config, at);
     program.barrier();
     const { span } = this.#config.layerAttention[step.layer]!;
@@ -259,6 +286,32 @@ export class LayerProgram {
     ]);
   }
 
+  /**
+   * Writes products of the same rows, `x` prepared and `rows` as they are, and what the rows' adapters add to them. Ends with a
+   * barrier.
+   */
+  #products(step: LayerStep, x: PreparedRows, rows: Rows, products: readonly Product[]): void {
+    const { program, tables } = step;
+    const { workspace, numRows, rowTables } = tables;
+    for (const { matrix, y, accumulate } of products) program.gemm(matrix, x, numRows, y, accumulate);
+    const added = products.flatMap(({ target, matrix, y }, i) => {
+      const entry = this.#entry(step, target);
+      if (entry === undefined) return [];
+      return [{ args: { rowTable: rowTables[0]!, entry, numRows, inner: workspace.adapterInner[i]! }, matrix, y }];
+    });
+    for (const { args, matrix } of added) program.adapterIn(args, rows, matrix.inDim);
+    program.barrier();
+    if (added.length === 0) return;
+    for (const { args, matrix, y } of added) program.adapterOut(args, y, matrix.outDim);
+    program.barrier();
+  }
+
+  /** The number of a matrix in the rows' adapters; undefined if none of them has it. */
+  #entry({ tables, layer }: LayerStep, target: AdapterTarget): number | undefined {
+    const entry = adapterEntry(layer, target);
+    return tables.adapters.some(({ entries }) => entries.has(entry)) ? entry : undefined;
+  }
+
   /** The table of the rows with the page table of the step's layer. */
   #rowTable({ tables, layer }: LayerStep): number {
     return tables.rowTables[this.#places.pageTableOf(layer)]!;
@@ -270,15 +323,16 @@ export class LayerProgram {
   }
 
   /** x += W_o mixed, but for the rows that are returned, as in `attention`. */
-  #project({ program, tables, prefix }: LayerStep, oProj: Matrix): Rows[] {
+  #project(step: LayerStep, oProj: Matrix): Rows[] {
+    const { program, tables, prefix } = step;
     const { workspace, numRows } = tables;
     const prepared = workspace.prepared(oProj.format, oProj.inDim);
     program.norm({ x: workspace.mixed, dim: oProj.inDim, numRows, prepared: [prepared] });
     program.barrier();
     const isAdded = this.#config.residualMultiplier === 1;
     // The routed experts' sums were added to x before, so their rows are free.
-    program.gemm(oProj, prepared, numRows, isAdded ? workspace.x : workspace.routed, isAdded);
-    program.barrier();
+    const y = isAdded ? workspace.x : workspace.routed;
+    this.#products(step, prepared, workspace.mixed, [{ matrix: oProj, target: 'o', y, accumulate: isAdded }]);
     const bias = this.#optional(`${prefix}.attention.biases.o`);
     return [...(isAdded ? [] : [workspace.routed]), ...(bias ? [{ address: bias, strideBytes: 0 }] : [])];
   }

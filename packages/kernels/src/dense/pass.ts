@@ -6,6 +6,7 @@ import {
   type RowSlots,
   type SequenceCache,
 } from '@shoal/model';
+import type { BankAdapter } from './adapter-space.ts';
 import type { Bank } from './bank.ts';
 import type { DenseMemory, KvKind } from './dense-memory.ts';
 import { LentCache, PagedCache, type PagePool } from './kv-pages.ts';
@@ -25,6 +26,7 @@ export interface PassRow {
   position: number;
   cache: PassCache;
   slots?: RowSlots;
+  adapter?: BankAdapter | undefined;
   /** As in `RowPlace`. */
   last?: number | undefined;
 }
@@ -43,6 +45,8 @@ export interface PassTables {
   workspace: Workspace;
   /** Addresses of the tables of the rows, by page table. */
   rowTables: readonly number[];
+  /** Those of the rows, each once. */
+  adapters: readonly BankAdapter[];
 }
 
 function runsOf(rows: readonly PassRow[]): Run[] {
@@ -98,17 +102,19 @@ export function writeTables(
   const numTables = rows[0]?.cache.tables.length ?? 0;
   const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
   for (const [t, rowTable] of rowTables.entries()) {
-    for (const [r, { position, cache, slots = [], last = position }] of rows.entries()) {
+    for (const [r, { position, cache, slots = [], last = position, adapter }] of rows.entries()) {
       const table = placed.get(cache)![t]!;
       const [cos, sin] = [anglesAt.cos + r * angleBytes, anglesAt.sin + r * angleBytes];
       const inPlace = last + 1 - slots.length;
       const entry = [last, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
+      entry.push(adapter?.directoryIn(bank) ?? 0);
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
   const tasks = attentionTasks(config, runs, threads);
   for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
-  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables };
+  const adapters = [...new Set(rows.flatMap(({ adapter }) => adapter ?? []))];
+  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables, adapters };
 }
 
 function writeAngles(

@@ -1,4 +1,5 @@
 import type { DenseFormat } from '@shoal/weights';
+import { OUT_COLUMNS } from './adapter-space.ts';
 import type { Bank } from './bank.ts';
 
 /** Numbers of the formats in packages/kernels/wasm/assembly/dense/prepare.ts. */
@@ -16,6 +17,8 @@ const OPERATIONS = {
   groupedAttention: 8,
   query: 9,
   scale: 10,
+  adapterIn: 11,
+  adapterOut: 12,
 } as const;
 
 const OP_WORDS = 32;
@@ -69,6 +72,16 @@ const word = new DataView(new ArrayBuffer(4));
 export function bitsOf(value: number): number {
   word.setFloat32(0, value);
   return word.getInt32(0);
+}
+
+/** One product that adapters add to, for all rows of a pass. */
+export interface AdapterArgs {
+  /** Table of the rows, and the number of the matrix in their adapters. */
+  rowTable: number;
+  entry: number;
+  numRows: number;
+  /** A x of each row. */
+  inner: Rows;
 }
 
 /** Writes a program's operations into a bank, in execution order. */
@@ -159,6 +172,20 @@ export class ProgramWriter {
       Number(accumulate),
       perTask,
     ]);
+  }
+
+  /** A x for the rows whose adapter has the matrix; x [numRows, dim]. */
+  adapterIn({ rowTable, entry, numRows, inner }: AdapterArgs, x: Rows, dim: number): void {
+    const parts = Math.max(1, Math.floor((2 * this.#threads) / numRows));
+    const args = [rowTable, entry, x.address, x.strideBytes, dim, inner.address, inner.strideBytes, parts];
+    this.push('adapterIn', numRows * parts, args);
+  }
+
+  /** y += B (A x) for these rows; y [numRows, dim]. */
+  adapterOut({ rowTable, entry, numRows, inner }: AdapterArgs, y: Rows, dim: number): void {
+    const parts = Math.ceil(dim / OUT_COLUMNS);
+    const args = [rowTable, entry, inner.address, inner.strideBytes, y.address, y.strideBytes, dim, parts];
+    this.push('adapterOut', numRows * parts, args);
   }
 
   silu(gate: Rows, up: number, width: number, numRows: number, out: PreparedRows): void {

@@ -1,7 +1,9 @@
 import {
+  type Adapter,
   checkQueries,
   checkTokens,
   claimPositions,
+  type EngineAdapter,
   type EngineMtpRow,
   type EngineRow,
   type ExpertDispatch,
@@ -15,6 +17,7 @@ import {
   type SequencePages,
   settleMasks,
 } from '@shoal/model';
+import { BankAdapter } from './adapter-space.ts';
 import type { DenseMemory, KvKind } from './dense-memory.ts';
 import { ForwardPass } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
@@ -100,13 +103,19 @@ export class WasmEngine implements ForwardEngine {
     return new PagedCache(this.#mtpPool());
   }
 
+  openAdapter(adapter: Adapter): BankAdapter {
+    return this.memory.openAdapter(adapter);
+  }
+
   async forward(
     rows: readonly EngineRow[],
     experts: ExpertDispatch,
     observe: ForwardObserver = {},
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
-    const own = this.#checkRows(rows, ids, this.memory.pool);
+    const own = this.#checkRows(rows, ids, this.memory.pool).map((row, r) => {
+      return { ...row, adapter: ownAdapter(rows[r]!.adapter) };
+    });
     const masks = settleMasks(rows, this.config.vocabSize);
     return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, kv: 'main' }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x, this.config.embeddingMultiplier);
@@ -187,4 +196,9 @@ export class WasmEngine implements ForwardEngine {
     if (!mtpPool) throw new RangeError(NO_MTP);
     return mtpPool;
   }
+}
+
+function ownAdapter(adapter: EngineAdapter | undefined): BankAdapter | undefined {
+  if (adapter === undefined || adapter instanceof BankAdapter) return adapter;
+  throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }

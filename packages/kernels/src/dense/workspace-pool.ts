@@ -1,6 +1,12 @@
-import type { HeadConfig, KvPaging, ModelConfig } from '@shoal/model';
+import type { HeadConfig, ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
-import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceRoom } from './workspace.ts';
+import {
+  layOutWorkspace,
+  resetWorkspace,
+  type Workspace,
+  type WorkspaceKind,
+  type WorkspaceRoom,
+} from './workspace.ts';
 
 /** Smallest size of a workspace. */
 const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024 };
@@ -20,18 +26,18 @@ export class WorkspacePool {
   readonly #bank: Bank;
   readonly #config: ModelConfig;
   readonly #threads: number;
-  readonly #paging: KvPaging;
+  readonly #kind: WorkspaceKind;
   readonly #head: HeadConfig | undefined;
   readonly #startByte: number;
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
   /** The pool owns the bank's memory behind its used bytes. */
-  constructor(bank: Bank, config: ModelConfig, threads: number, paging: KvPaging, head?: HeadConfig) {
+  constructor(bank: Bank, config: ModelConfig, threads: number, kind: WorkspaceKind, head?: HeadConfig) {
     this.#bank = bank;
     this.#config = config;
     this.#threads = threads;
-    this.#paging = paging;
+    this.#kind = kind;
     this.#head = head;
     this.#startByte = bank.usedBytes;
   }
@@ -62,9 +68,8 @@ export class WorkspacePool {
   }
 
   #make(room: WorkspaceRoom): Workspace {
-    const tables = this.#paging.fullTables + this.#paging.windowTables;
     const layOut = (address: number): Workspace =>
-      layOutWorkspace(address, this.#config, this.#threads, tables, room, this.#head);
+      layOutWorkspace(address, this.#config, this.#threads, this.#kind, room, this.#head);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });

@@ -1,4 +1,4 @@
-import { type HeadConfig, kvWidth, type ModelConfig } from '@shoal/model';
+import { type HeadConfig, kvWidth, MAX_ADAPTER_RANK, type ModelConfig } from '@shoal/model';
 import { alignUp, PANEL_COLS, type DenseFormat } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
@@ -8,7 +8,9 @@ import { HEAD_ROWS, maskBytes, QUERY_BYTES, queryScratchBytes } from './token-qu
 export const TILE_QUERIES = 16;
 /** Rows of one sequence in a task. */
 export const TILE_ROWS = 8;
-/** A row's position, page table, cosines, sines, slot, positions in place and slots of the others. */
+/** Products of the same rows that adapters add to at a time: attention's queries, keys and values. */
+export const ADAPTER_PRODUCTS = 3;
+/** A row's position, page table, cosines, sines, slot, positions in place, slots of the others, and its adapter. */
 export const ROW_ENTRY_BYTES = 32;
 /** Arrivals and generation, in a cache line of their own. */
 const CONTROL_BYTES = 64;
@@ -110,12 +112,20 @@ export interface WorkspaceRoom {
   listWords: number;
 }
 
-/** Lays out a workspace from `address` on, for sequences of `numTables` page tables. */
+/** What all workspaces of an engine have in common. */
+export interface WorkspaceKind {
+  /** Page tables of a sequence. */
+  numTables: number;
+  /** Whether rows may have adapters. */
+  hasAdapters: boolean;
+}
+
+/** Lays out a workspace from `address` on. */
 export function layOutWorkspace(
   address: number,
   config: ModelConfig,
   threads: number,
-  numTables: number,
+  { numTables, hasAdapters }: WorkspaceKind,
   room: WorkspaceRoom,
   head?: HeadConfig,
 ) {
@@ -174,6 +184,8 @@ export function layOutWorkspace(
     /** Logits of the shared expert's own gate. */
     sharedGate: rowsOf(config.sharedExpertGate ? 1 : 0),
     routed: rowsOf(dims.hidden),
+    /** What adapters' first matrices make of the rows, for each product at a time. */
+    adapterInner: Array.from({ length: hasAdapters ? ADAPTER_PRODUCTS : 0 }, () => rowsOf(MAX_ADAPTER_RANK)),
     logits: rowsOf(config.vocabSize, HEAD_ROWS),
     /** Token queries about these logits. */
     queries: { address: reserve(QUERY_BYTES * HEAD_ROWS), strideBytes: QUERY_BYTES },

@@ -1,12 +1,15 @@
-import { rowRange, type WorkItem } from '@shoal/model';
+import { type ExpertAdapter, MAX_ADAPTER_RANK, rowRange, type WorkItem } from '@shoal/model';
 import { alignUp, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
 import { ACTIVATION_CODES } from '../activation-codes.ts';
 import { gemmScratchBytes, preparedBytes } from '../dense/workspace.ts';
+import { lowRankBytes, writeLowRank } from '../low-rank.ts';
 import { PANEL_FORMAT_CODES, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
 
 /** A lap with more bytes of intermediate results is computed in pieces of whole rows. */
 const PIECE_BYTES = 4 * 2 ** 20;
+/** The same of what adapters add to experts, which is copied for each piece. */
+const ADAPTER_PIECE_BYTES = 16 * 2 ** 20;
 /** Panels of an item: few enough that threads end together, enough that memory is read in long runs. */
 const ITEM_PANELS = 32;
 
@@ -40,7 +43,7 @@ export class LapWork {
     const format = shape.quant === 'mxfp4' ? 'q4' : shape.quant;
     this.#inputBytes = alignUp(preparedBytes(D, format));
     this.#hiddenBytes = alignUp(preparedBytes(F, format));
-    this.#scratchBytes = alignUp(gemmScratchBytes(Math.max(D, F)));
+    this.#scratchBytes = alignUp(Math.max(gemmScratchBytes(Math.max(D, F)), 4 * MAX_ADAPTER_RANK));
   }
 
   /** Cuts a lap so that each piece's intermediate results fit PIECE_BYTES, or are a single row's. */
@@ -48,14 +51,18 @@ export class LapWork {
     const pieces: Piece[] = [];
     let firstRow = 0;
     let bytes = 0;
+    const adapters = new PieceAdapters(lap);
     for (let row = 0; row < lap.numRows; row++) {
       const [from, to] = rowRange(lap, row);
       const rowBytes = this.#rowBytes + (to - from) * this.#slotBytes;
-      if (row > firstRow && bytes + rowBytes > PIECE_BYTES) {
+      const isFull = bytes + rowBytes > PIECE_BYTES || adapters.with(from, to) > ADAPTER_PIECE_BYTES;
+      if (row > firstRow && isFull) {
         pieces.push({ firstRow, endRow: row });
         firstRow = row;
         bytes = 0;
+        adapters.clear();
       }
+      adapters.add(from, to);
       bytes += rowBytes;
     }
     if (firstRow < lap.numRows) pieces.push({ firstRow, endRow: lap.numRows });
@@ -105,6 +112,8 @@ export class LapWork {
       );
     const [gateUpItems, downItems] = [itemsOf(F), itemsOf(D)];
     const numSlots = to - from;
+    const adapters = new PieceAdapters(lap);
+    adapters.add(from, to);
     const cursor = new Cursor();
     const at = {
       lap: cursor.take(4 * 32),
@@ -122,8 +131,12 @@ export class LapWork {
       gateUpItems: cursor.take(4 * 5 * gateUpItems.length),
       downItems: cursor.take(4 * 5 * downItems.length),
       scratch: cursor.take(this.#threads * this.#scratchBytes),
+      slotAdapters: cursor.take(adapters.bytes > 0 ? 4 * numSlots : 0),
+      adapters: cursor.take(adapters.bytes),
     };
-    const base = memory.work(Math.max(cursor.bytes, PIECE_BYTES / 4));
+    // In powers of two, since a region that has become too small is not used again.
+    const bytes = adapters.bytes > 0 ? 2 ** Math.ceil(Math.log2(cursor.bytes)) : cursor.bytes;
+    const base = memory.work(Math.max(bytes, PIECE_BYTES / 4));
     const { buffer } = memory.memory;
     const words = (offset: number, values: ArrayLike<number>): void =>
       new Int32Array(buffer, base + offset, values.length).set(values);
@@ -137,6 +150,7 @@ export class LapWork {
     new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
     words(at.gateUpItems, gateUpItems.flat());
     words(at.downItems, downItems.flat());
+    if (adapters.bytes > 0) words(at.slotAdapters, adapters.write(buffer, base + at.adapters, from, slotOf));
     const { matrices, biases } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
     const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
@@ -144,11 +158,74 @@ export class LapWork {
     const sums = [base + at.rowEnd, base + at.slotOf, base + at.weights];
     const items = [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length];
     const offsets = [matrices, biases].flatMap(({ gate, up, down }) => [gate, up, down]);
-    const rest = [base + at.scratch, this.#scratchBytes, ACTIVATION_CODES[activation]];
+    const slotAdapters = adapters.bytes > 0 ? base + at.slotAdapters : 0;
+    const rest = [base + at.scratch, this.#scratchBytes, ACTIVATION_CODES[activation], slotAdapters];
     const sizes = [PANEL_FORMAT_CODES[quant], D, F, numRows, numSlots, base + at.rows];
     words(at.lap, sizes.concat(prepared, activations, sums, items, offsets, rest));
     return { address: base + at.lap, output: base + at.output };
   }
+}
+
+/** The addresses of what is added to gate, up and down, before these. */
+const HEADER_BYTES = alignUp(12);
+
+/** What adapters add to some assignments of a lap, each expert's once. */
+class PieceAdapters {
+  readonly #of: Int32Array | undefined;
+  readonly #experts: readonly ExpertAdapter[];
+  readonly #used = new Set<number>();
+  bytes = 0;
+
+  constructor({ adapters }: WorkItem) {
+    this.#of = adapters?.of;
+    this.#experts = adapters?.experts ?? [];
+  }
+
+  /** Bytes with those of the assignments from `from` to `to`. */
+  with(from: number, to: number): number {
+    return this.#new(from, to).reduce((sum, index) => sum + bytesOf(this.#experts[index]!), this.bytes);
+  }
+
+  add(from: number, to: number): void {
+    this.bytes = this.with(from, to);
+    for (const index of this.#new(from, to)) this.#used.add(index);
+  }
+
+  clear(): void {
+    this.#used.clear();
+    this.bytes = 0;
+  }
+
+  /** Writes them, and returns for each slot where its own lie; 0 for none. The slots are those of the assignments from `from` on. */
+  write(buffer: ArrayBufferLike, address: number, from: number, slotOf: Int32Array): Int32Array {
+    const views = { i32: new Int32Array(buffer), f32: new Float32Array(buffer) };
+    const addresses = new Map<number, number>();
+    let at = address;
+    for (const index of this.#used) {
+      addresses.set(index, at);
+      const header = at / 4;
+      at += HEADER_BYTES;
+      for (const [i, part] of (['gate', 'up', 'down'] as const).entries()) {
+        const matrices = this.#experts[index]![part];
+        views.i32[header + i] = matrices ? at : 0;
+        if (!matrices) continue;
+        writeLowRank(views, at, matrices);
+        at += lowRankBytes(matrices);
+      }
+    }
+    const bySlot = new Int32Array(slotOf.length);
+    for (const [a, slot] of slotOf.entries()) bySlot[slot] = addresses.get(this.#of![from + a]!) ?? 0;
+    return bySlot;
+  }
+
+  #new(from: number, to: number): number[] {
+    if (!this.#of) return [];
+    return [...new Set(this.#of.subarray(from, to))].filter((index) => index >= 0 && !this.#used.has(index));
+  }
+}
+
+function bytesOf(adapter: ExpertAdapter): number {
+  return Object.values(adapter).reduce((sum, matrices) => sum + lowRankBytes(matrices), HEADER_BYTES);
 }
 
 /** Hands out consecutive offsets, each in cache lines of its own. */

@@ -1,6 +1,7 @@
 // The work of a lap, y = Σ_e w_e · W_down,e a(W_gate,e x, W_up,e x) with biases where there are any, cut into items for any thread. Items write disjoint
 // memory and read only results of earlier phases, so results do not depend on the thread. The products are the dense engine's
 // (dense/gemm.ts).
+import { addLowRank } from './dense/adapters';
 import { scaleBy } from './dense/cache';
 import { gemm } from './dense/gemm';
 import { prepareRow } from './dense/prepare';
@@ -60,6 +61,8 @@ class Lap {
   scratch: usize;
   scratchBytes: i32;
   activation: i32;
+  /** [numSlots]: where the addresses of what is added to gate, up and down lie (each 0 for nothing); 0 for none of them. */
+  slotAdapters: usize;
 }
 
 /** Some panels of one expert's matrices, for all of its slots. */
@@ -99,9 +102,9 @@ export function runItem(address: usize, phase: i32, item: i32, thread: i32): voi
   const lap = changetype<Lap>(address);
   if (phase == 0) return readSlot(lap, item);
   if (phase == 1) return gateUp(lap, item, thread);
-  if (phase == 2) return activateSlot(lap, item);
+  if (phase == 2) return activateSlot(lap, item, thread);
   if (phase == 3) return down(lap, item, thread);
-  sumRow(lap, item);
+  sumRow(lap, item, thread);
 }
 
 /** Computes a lap on the calling thread. */
@@ -145,9 +148,13 @@ function gateUp(lap: Lap, index: i32, thread: i32): void {
   multiply(lap, item, lap.upOffset, lap.upBias, cols, input, inputBytes, F, lap.up, thread);
 }
 
-function activateSlot(lap: Lap, slot: i32): void {
+function activateSlot(lap: Lap, slot: i32, thread: i32): void {
   const F = lap.moeIntermediateSize;
   const at = <usize>slot * floatBytes(F);
+  // The slot's input is still where readSlot has left it.
+  const input = lap.down + <usize>slot * floatBytes(lap.hiddenSize);
+  if (isGated(lap.activation)) adapt(lap, slot, 0, input, lap.hiddenSize, lap.gate + at, F, thread);
+  adapt(lap, slot, 4, input, lap.hiddenSize, lap.up + at, F, thread);
   const activations = activateRow(lap.activation, lap.gate + at, lap.up + at, F);
   prepareRow(activations, F, lap.hidden + <usize>slot * lap.hiddenBytes, lap.format);
 }
@@ -181,8 +188,17 @@ function multiply(
   );
 }
 
+/** Adds what the slot's adapter adds to one of its expert's products; `matrix`: 0, 4 or 8 for gate, up or down. */
+// @ts-ignore: decorator
+@inline
+function adapt(lap: Lap, slot: i32, matrix: usize, x: usize, inDim: i32, y: usize, outDim: i32, thread: i32): void {
+  const adapters = lap.slotAdapters ? <usize>load<u32>(lap.slotAdapters + (<usize>slot << 2)) : 0;
+  const pair = adapters ? <usize>load<u32>(adapters + matrix) : 0;
+  if (pair) addLowRank(pair, x, inDim, y, outDim, lap.scratch + <usize>thread * lap.scratchBytes);
+}
+
 /** Adds a row's products in the order of its assignments. */
-function sumRow(lap: Lap, row: i32): void {
+function sumRow(lap: Lap, row: i32, thread: i32): void {
   const bytes = <usize>floatBytes(lap.hiddenSize);
   const output = lap.output + <usize>row * bytes;
   memory.fill(output, 0, bytes);
@@ -190,7 +206,10 @@ function sumRow(lap: Lap, row: i32): void {
   const end = load<i32>(lap.rowEnd + (<usize>row << 2));
   for (let a = first; a < end; a++) {
     const weight = v128.load_splat<f32>(lap.weights + (<usize>a << 2));
-    const from = lap.down + <usize>load<i32>(lap.slotOf + (<usize>a << 2)) * bytes;
+    const slot = load<i32>(lap.slotOf + (<usize>a << 2));
+    const from = lap.down + <usize>slot * bytes;
+    const activations = (isGated(lap.activation) ? lap.gate : lap.up) + <usize>slot * floatBytes(lap.moeIntermediateSize);
+    adapt(lap, slot, 8, activations, lap.moeIntermediateSize, from, lap.hiddenSize, thread);
     for (let i: usize = 0; i < bytes; i += 16) {
       v128.store(output + i, madd(v128.load(from + i), weight, v128.load(output + i)));
     }

@@ -23,6 +23,8 @@ export interface WasmEngineOptions {
   threads?: number | undefined;
   /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
   kvBytes?: number | undefined;
+  /** Memory for adapters, which is reserved; none can be loaded by default. */
+  adapterBytes?: number | undefined;
   /** An engine whose threads are used too, in turns, so that no two teams compute at once; `threads` is then that engine's. */
   beside?: WasmEngine | undefined;
   /** A head that is to draft from the model's hidden states; packed into memory as it is read. */
@@ -49,6 +51,7 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   const memory = new DenseMemory(config, layout, {
     kvBytes: usefulKvBytes(config, options.kvBytes ?? DEFAULT_KV_BYTES),
     threads,
+    adapterBytes: options.adapterBytes,
     bankBytes: options.bankBytes,
     shared,
     head: head && { config: head.config, vocabulary: head.vocabulary, layout: headLayout(head.config, head.format) },

@@ -1,5 +1,6 @@
 // The operations of a program (program.ts) but those of grouped-query.ts: the arguments of each, and what one of its tasks does.
 // Arguments are 32-bit words, addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
+import { addAbsorbed, addValues, pairOf } from './adapters';
 import { at, pad4, place, real, slotOf, tile, word } from './arguments';
 import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
 import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './cache';
@@ -103,7 +104,8 @@ export function latentTask(op: usize, task: i32): void {
 /**
  * Absorbed latent attention (DeepSeek-V2 paper §2.1.2) of some heads of some rows.
  * 4 rows, 5 tasks, 6 q, 7 stride, 8 nope, 9 ropeDim, 10 kvLoraRank, 11 vHeadDim, 12 scale, 13 interleaved, 14 layer offset,
- * 15 W_UKᵀ, 16 its format, 17 bytes a head, 18 W_UV, 19 its format, 20 bytes a head, 21 out, 22 stride.
+ * 15 W_UKᵀ, 16 its format, 17 bytes a head, 18 W_UV, 19 its format, 20 bytes a head, 21 out, 22 stride, 23 the entry of
+ * kv_b_proj in the rows' adapters (−1: no row has one).
  */
 export function latentAttentionTask(op: usize, task: i32, scratch: usize): void {
   const rows = at(op, 4);
@@ -203,6 +205,12 @@ function absorb(op: usize, firstRow: i32, numRows: i32, head: i32, out: usize, s
   const w = at(op, 15) + <usize>head * at(op, 17);
   const expanded = spare + <usize>numRows * prepared;
   gemm(w, format, blocks, word(op, 10), spare, prepared, numRows, out, stride, 0, 0, panels, expanded);
+  if (word(op, 23) < 0) return;
+  for (let r = 0; r < numRows; r++) {
+    const pair = pairOf(rows, firstRow + r, word(op, 23));
+    const q = at(op, 6) + <usize>(firstRow + r) * at(op, 7) + ((<usize>(head * (nope + rope))) << 2);
+    if (pair) addAbsorbed(pair, q, head * (nope + word(op, 11)), nope, out + <usize>r * stride);
+  }
 }
 
 /** W_UV Σ p c, for one head of some rows, to its place in `out`. */
@@ -221,6 +229,12 @@ function values(op: usize, firstRow: i32, numRows: i32, head: i32, states: usize
   const panels = (vDim + 3) >> 2;
   const expanded = spare + <usize>numRows * prepared;
   gemm(w, format, blocks, vDim, spare, prepared, numRows, out, at(op, 22), 0, 0, panels, expanded);
+  if (word(op, 23) < 0) return;
+  const first = head * (word(op, 8) + vDim) + word(op, 8);
+  for (let r = 0; r < numRows; r++) {
+    const pair = pairOf(at(op, 4), firstRow + r, word(op, 23));
+    if (pair) addValues(pair, stateValues(states + <usize>r * stride), first, vDim, out + <usize>r * at(op, 22));
+  }
 }
 
 /** x *= factor × σ(logit). 4 x, 5 stride, 6 dim, 7 factor, 8 logits (0: without σ), 9 stride. A task is a row. */

@@ -2,6 +2,7 @@
 // runs the whole program: it takes an operation's tasks one by one from a counter, and after an operation with `barrier` waits
 // for all threads. A task's result has the same bits whichever thread computes it.
 import { awaitChange } from '../await-change';
+import { adapterInTask, adapterOutTask } from './adapters';
 import { groupedAttentionTask, keyValueTask } from './grouped-query';
 import {
   embedTask,
@@ -26,6 +27,8 @@ const enum Op {
   GROUPED_ATTENTION,
   QUERY,
   SCALE,
+  ADAPTER_IN,
+  ADAPTER_OUT,
 }
 
 const OP_BYTES: usize = 128;
@@ -67,6 +70,10 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return queryTask(op, task, scratch);
     case Op.SCALE:
       return scaleTask(op, task);
+    case Op.ADAPTER_IN:
+      return adapterInTask(op, task);
+    case Op.ADAPTER_OUT:
+      return adapterOutTask(op, task);
     case Op.EMBED:
       return embedTask(op, task);
     default:

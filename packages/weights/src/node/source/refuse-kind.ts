@@ -14,7 +14,7 @@ const KINDS: readonly { is: (names: readonly string[]) => boolean; text: (names:
     is: (names) => names.includes('adapter_config.json') && !names.some(isWholeModel),
     text: () =>
       'holds a LoRA adapter, which changes another model and is none by itself: merge it into its base model ' +
-      '(peft: merge_and_unload, then save_pretrained), and give that directory',
+      '(peft: merge_and_unload, then save_pretrained), and give that directory, or serve the base model with --adapter NAME=DIR',
   },
   {
     is: (names) => names.includes('model_index.json') && !names.includes('config.json'),

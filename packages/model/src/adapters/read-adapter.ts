@@ -1,0 +1,109 @@
+import { join } from 'node:path';
+import { CheckpointError, messageOf, ModelError } from '../errors.ts';
+import { readJson } from '../json-file.ts';
+import type { ModelConfig } from '../model-config.ts';
+import { toFloat32 } from '../safetensors.ts';
+import { openWeightFile, type WeightFile } from '../weight-files.ts';
+import { parseAdapterConfig } from './adapter-config.ts';
+import { AdapterError } from './adapter-error.ts';
+import type { Adapter, AdapterTarget, ExpertAdapter, LowRank } from './adapter.ts';
+import { ADAPTER_WEIGHTS_FILE, findPairs, type Pair, type Piece } from './find-pairs.ts';
+
+const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+/** What an adapter consists of. */
+export const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE];
+
+/** An adapter, and the model that it says it was trained on. */
+export interface ReadAdapter {
+  adapter: Adapter;
+  baseModel: string | null;
+}
+
+/**
+ * Reads a LoRA adapter as PEFT saves it, for a model. Throws an AdapterError that names the file and the key or tensor, before any
+ * tensor is read if there are more than `maxBytes` of them as float32.
+ */
+export async function readAdapter(dir: string, config: ModelConfig, maxBytes: number): Promise<ReadAdapter> {
+  try {
+    const adapterConfig = parseAdapterConfig(await readJson(join(dir, ADAPTER_CONFIG_FILE)), ADAPTER_CONFIG_FILE);
+    const file = await openWeightFile(dir, ADAPTER_WEIGHTS_FILE);
+    try {
+      const pairs = findPairs(file, adapterConfig, config);
+      refuseLarge(pairs, maxBytes);
+      return { adapter: await readPairs(file, pairs, config.numHiddenLayers), baseModel: adapterConfig.baseModel };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof AdapterError) throw error;
+    if (!(error instanceof ModelError || error instanceof CheckpointError)) throw error;
+    throw new AdapterError('unreadable', messageOf(error), { cause: error });
+  }
+}
+
+const bytesOf = (pairs: readonly Pair[]): number => pairs.reduce((sum, { bytes }) => sum + bytes, 0);
+
+function refuseLarge(pairs: readonly Pair[], maxBytes: number): void {
+  const bytes = bytesOf(pairs);
+  if (bytes <= maxBytes) return;
+  throw new AdapterError('too-large', `the adapter takes ${bytes} bytes, and there is room for ${maxBytes}`);
+}
+
+async function readPairs(file: WeightFile, pairs: readonly Pair[], numLayers: number): Promise<Adapter> {
+  const layers: Partial<Record<AdapterTarget, LowRank>>[] = Array.from({ length: numLayers }, () => ({}));
+  const experts = new Map<number, Map<number, { -readonly [Part in keyof ExpertAdapter]: ExpertAdapter[Part] }>>();
+  for (const pair of pairs) {
+    const a = await readMatrix(file, pair.a, pair.isExperts);
+    const b = await readMatrix(file, pair.b, false);
+    for (const piece of pair.pieces) {
+      const { at } = piece;
+      const matrices = matricesOf(pair, piece, a, b);
+      if ('target' in at) {
+        refuseTwice(layers[at.layer]![at.target], pair);
+        layers[at.layer]![at.target] = matrices;
+        continue;
+      }
+      const ofLayer = experts.get(at.layer) ?? new Map<number, ExpertAdapter>();
+      experts.set(at.layer, ofLayer);
+      refuseTwice(ofLayer.get(at.expert)?.[at.part], pair);
+      ofLayer.set(at.expert, { ...ofLayer.get(at.expert), [at.part]: matrices });
+    }
+  }
+  const expertBytes = bytesOf(pairs.filter(({ isExperts }) => isExperts));
+  const maxRank = Math.max(...pairs.map(({ rank }) => rank));
+  return { layers, experts, maxRank, bytes: bytesOf(pairs), expertBytes };
+}
+
+function refuseTwice(other: LowRank | undefined, { module }: Pair): void {
+  if (!other) return;
+  throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE} changes ${module} twice, under two names`);
+}
+
+async function readMatrix(file: WeightFile, tensor: string, isShared: boolean): Promise<Float32Array> {
+  const { bytes, offset, dtype, shape } = file.table.get(tensor)!;
+  const raw = new Uint8Array(bytes);
+  await file.read(offset, raw, tensor);
+  const values = toFloat32(raw, dtype, newValues(shape[0]! * shape[1]!, isShared));
+  if (values.every(Number.isFinite)) return values;
+  throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} has NaN or ∞`);
+}
+
+/** Those of routed experts are shared memory, since threads get them with each task. */
+function newValues(length: number, isShared: boolean): Float32Array {
+  return isShared ? new Float32Array(new SharedArrayBuffer(4 * length)) : new Float32Array(length);
+}
+
+/** A piece's own rows of A, and its own part of B multiplied by the scale. */
+function matricesOf(
+  { rank, stacked, scale, isExperts }: Pair,
+  { inDim, outDim, firstRowOfA, rows, columns }: Piece,
+  a: Float32Array,
+  b: Float32Array,
+): LowRank {
+  const own = newValues(outDim * rank, isExperts);
+  for (let row = 0; row < outDim; row++) {
+    const from = (rows.first + row * rows.step) * rank * stacked;
+    for (let k = 0; k < rank; k++) own[row * rank + k] = b[from + columns.first + k * columns.step]! * scale;
+  }
+  return { rank, inDim, outDim, a: a.subarray(firstRowOfA * inDim, (firstRowOfA + rank) * inDim), b: own };
+}

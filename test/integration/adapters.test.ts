@@ -1,0 +1,160 @@
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Coordinator, createCore, defaultConfig } from '../../coordinator/src/index.ts';
+import { fixtureDir, readTensors } from '../golden/families.ts';
+import { ADAPTERS, adapterRoot, complete, MODEL, post, soak, startWithAdapters, TOKEN } from './adapter-soak.ts';
+import { type Answer, answer } from './answers.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+const read = readTensors(join(adapterRoot, 'reference.safetensors'));
+const prompt = Array.from(read('ids'));
+
+let cacheDir: string;
+let coordinator: Coordinator;
+beforeAll(async () => {
+  cacheDir = await mkdtemp(join(tmpdir(), 'shoal-adapters-'));
+  const adapters = new Map([['first', join(adapterRoot, 'attention')]]);
+  coordinator = await startWithAdapters(cacheDir, { adapters });
+});
+afterAll(async () => {
+  await coordinator.close();
+  await rm(cacheDir, { recursive: true });
+});
+
+const operate = (path: string, body: object, token: string | undefined = TOKEN): Promise<Response> =>
+  post(coordinator.url, path, body, token);
+const load = (name: string, path: string, more = {}): Promise<Response> =>
+  operate('/v1/load_lora_adapter', { lora_name: name, lora_path: path, ...more });
+const unload = (name: string): Promise<Response> => operate('/v1/unload_lora_adapter', { lora_name: name });
+
+/** The most likely token after a text, as PEFT has it, and its log-probability; logits [tokens, vocabSize]. */
+function mostLikely(logits: Float32Array, vocabSize: number): { id: number; logprob: number } {
+  const last = logits.subarray(logits.length - vocabSize);
+  const id = last.indexOf(Math.max(...last));
+  const sum = last.reduce((total, logit) => total + Math.exp(logit - last[id]!), 0);
+  return { id, logprob: -Math.log(sum) };
+}
+
+async function expectPeftAnswer(name: string, adapter: string): Promise<void> {
+  const { model, choices } = await complete(coordinator.url, name, prompt, 1);
+  expect(model).toBe(name);
+  const { id, logprob } = mostLikely(read(adapter), coordinator.config.vocabSize);
+  expect(choices[0]!.token_ids).toEqual([id]);
+  expect(choices[0]!.logprobs.token_logprobs[0]).toBeCloseTo(logprob, 2);
+}
+
+describe('adapters', () => {
+  it('answer as PEFT does, by name, one after the other from the same prompt', async () => {
+    const base = await complete(coordinator.url, MODEL, prompt, 1);
+    await expectPeftAnswer('first', 'attention');
+    for (const adapter of ADAPTERS) {
+      expect(await (await load(adapter, adapter)).text()).toBe(
+        `Success: LoRA adapter '${adapter}' added successfully.`,
+      );
+      await expectPeftAnswer(adapter, adapter);
+    }
+    // Keys and values of the same tokens are others under each.
+    expect(await complete(coordinator.url, MODEL, prompt, 1)).toMatchObject({ choices: base.choices });
+    const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
+    expect(data).toMatchObject([{ id: MODEL }, ...['first', ...ADAPTERS].map((id) => ({ id, parent: MODEL }))]);
+    expect(await (await fetch(`${coordinator.url}/v1/models/ffn`)).json()).toMatchObject({ id: 'ffn', root: MODEL });
+    for (const adapter of ADAPTERS) expect((await unload(adapter)).status).toBe(200);
+  });
+
+  it('are replaced only if that is asked for, and gone after they are unloaded', async () => {
+    expect((await load('one', 'ffn')).status).toBe(200);
+    expect(await (await load('one', 'all')).json()).toMatchObject({ error: { code: 'adapter_exists' } });
+    expect((await load('one', 'all', { load_inplace: true })).status).toBe(200);
+    await expectPeftAnswer('one', 'all');
+    expect((await unload('one')).status).toBe(200);
+    expect((await unload('one')).status).toBe(404);
+    await expect(complete(coordinator.url, 'one', prompt, 1)).rejects.toThrow(/404.*model_not_found/);
+  });
+
+  it('are loaded by operators alone, and only from the directory of --adapter-dir', async () => {
+    expect((await operate('/v1/load_lora_adapter', { lora_name: 'one', lora_path: 'ffn' }, '')).status).toBe(401);
+    expect((await operate('/v1/unload_lora_adapter', { lora_name: 'first' }, 'another')).status).toBe(401);
+    const link = join(cacheDir, 'root');
+    await symlink(adapterRoot, link);
+    const outside = [
+      '..',
+      '.',
+      '/',
+      join(adapterRoot, '..', 'deepseek-v3', 'ffn'),
+      'nowhere',
+      'a\0b',
+      'reference.safetensors',
+    ];
+    for (const path of outside) {
+      const answer = await load('one', path);
+      expect(answer.status).toBe(400);
+      expect(((await answer.json()) as { error: { message: string } }).error.message).toMatch(/--adapter-dir/);
+    }
+    expect((await load('one', join(link, 'ffn'))).status).toBe(200);
+    expect((await unload('one')).status).toBe(200);
+    for (const [name, code] of [
+      [MODEL, 'adapter_exists'],
+      ['first', 'adapter_exists'],
+      ['no name', 'invalid_value'],
+    ] as const)
+      expect(await (await load(name, 'ffn')).json()).toMatchObject({ error: { code, param: 'lora_name' } });
+  });
+
+  it('come and go under running streams, whose answers neither fail nor change, and leave no memory taken', async () => {
+    const { adapters, url } = coordinator;
+    const before = adapters.bytes;
+    const counts = await soak({ url, models: [MODEL, 'first'], streams: 4, loads: 6, prompt });
+    expect(counts).toMatchObject({ failed: 0, changed: 0 });
+    await expect.poll(() => adapters.bytes).toBe(before);
+  });
+});
+
+describe('adapters of routed experts', () => {
+  const name = 'qwen3-moe';
+  const root = join(adapterRoot, '..', name);
+  const tensors = readTensors(join(root, 'reference.safetensors'));
+  const ids = Array.from(tensors('ids'));
+  const names = ['experts', 'down', 'attention'];
+
+  const firstOf = ({ events }: Answer): { id: number; logprob: number } => {
+    const event = events.find(({ type }) => type === 'token');
+    if (event?.type !== 'token') throw new Error('no token');
+    return { id: event.token.tokenId, logprob: event.token.logprob! };
+  };
+
+  it('are computed by the coordinator, and everything else by tabs, in the same laps', async () => {
+    const adapters = new Map(names.map((one) => [one, join(root, one)]));
+    const core = await createCore(
+      defaultConfig({ model: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1, adapters }),
+    );
+    const donors: VirtualDonor[] = [];
+    try {
+      donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
+      await until('all experts to be served', () => covered(core));
+      const ask = (one: string | undefined): Promise<Answer> =>
+        answer(core, ids, { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find(one ?? '') });
+      const under = [undefined, ...names];
+      const alone: Answer[] = [];
+      for (const one of under) alone.push(await ask(one));
+      for (const [i, one] of names.entries()) {
+        const { id, logprob } = mostLikely(tensors(one), core.config.vocabSize);
+        expect(firstOf(alone[i + 1]!).id).toBe(id);
+        expect(firstOf(alone[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+      }
+      const { figures } = core.dispatcher;
+      const byCoordinator = figures.fallbackAssignments;
+      expect(byCoordinator).toBeGreaterThan(0);
+      await ask(undefined);
+      await ask('attention');
+      expect(figures.fallbackAssignments).toBe(byCoordinator);
+      const together = await Promise.all(under.map(ask));
+      for (const [i, one] of together.entries()) expect(one.ids).toEqual(alone[i]!.ids);
+      expect(figures.tabAssignments).toBeGreaterThan(figures.fallbackAssignments);
+    } finally {
+      await core.close();
+      await Promise.all(donors.map((donor) => donor.close()));
+    }
+  });
+});
