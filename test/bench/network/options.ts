@@ -4,6 +4,8 @@ const NETWORK_PARTS = [
   'one-stream',
   'first-tokens',
   'speculation',
+  'cold-start',
+  'drafted-streams',
   'trees',
   'many-streams',
   'overlap',
