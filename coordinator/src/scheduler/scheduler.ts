@@ -48,7 +48,7 @@ export interface SchedulerOptions {
 
 export type SchedulerSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'engine' | 'onFailure'
 >;
 
 export interface SchedulerLimits {

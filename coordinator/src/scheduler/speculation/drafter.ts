@@ -1,0 +1,76 @@
+import type { ForwardObserver, ForwardResult, RowSlots, SequenceCache, TokenQuery } from '@shoal/model';
+import type { PassName } from '../../timeline/timeline.ts';
+import type { BatchEntry } from '../batch/batch.ts';
+import type { Grace } from '../grace.ts';
+import type { Sequence } from '../sequence.ts';
+import type { DrafterPosition, DrafterStream, DrafterTraits } from './drafter-stream.ts';
+import type { PossibleDrafts } from './shape.ts';
+
+/** A sequence whose pending positions are to be computed, and the drafts that it wants then. */
+export interface DraftRequest {
+  sequence: Sequence;
+  stream: DrafterStream;
+  /** How far ahead, and how far even where no draft is likely. */
+  depth: number;
+  leastDepth: number;
+  /** How likely a draft must be to be worth its row. */
+  worth: number;
+  /** Nodes that are drafted on from at most: each takes a slot of the drafter's cache. */
+  room: number;
+  /** Whether only the draws are drafted, one after another. */
+  isChain: boolean;
+}
+
+/** The pass that the drafts are made for, its observer, and how long it waits for what constraints say about drafts. */
+export interface DraftsWithin {
+  pass?: PassName;
+  observe?: ForwardObserver;
+  grace?: Grace;
+}
+
+/** A model that drafts. */
+export interface Drafter extends DrafterTraits {
+  /** What it holds for a new sequence. */
+  begin(): DrafterStream;
+  /** Queues the entry's accepted rows. Called when a pass has computed them and the sequence has advanced. */
+  note(entry: BatchEntry, result: ForwardResult, stream: DrafterStream): void;
+  /** Whether the pending positions should be computed although no draft is wanted. */
+  isDue(sequence: Sequence, stream: DrafterStream): boolean;
+  /** Whether it has failed so often that the sequence should go on without it. */
+  hasGivenUp(stream: DrafterStream): boolean;
+  /**
+   * Computes the pending positions of these sequences (each has some), and the drafts that each wants; fewer where an end of text
+   * is expected or the drafter fails. Never throws.
+   */
+  draft(requests: readonly DraftRequest[], within?: DraftsWithin): Promise<Map<Sequence, PossibleDrafts>>;
+}
+
+/** One row of a `DraftEngine`. */
+export interface DraftRow extends DrafterPosition {
+  cache: SequenceCache;
+  slots?: RowSlots;
+  query?: TokenQuery | undefined;
+  /** Whether `hidden` is the engine's own, of the depth before, and `nextTokenId` a draft. */
+  isOwn: boolean;
+}
+
+/** Of each row the answer to its query, and the hidden state that the next depth goes on from, [numRows, any width]. */
+export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
+
+/** What is computed for one depth of drafts: all that differs between drafters that make one depth a call. */
+export interface DraftEngine extends DrafterTraits {
+  /** The cache of a sequence, of whose main cache the first `length` positions were reused when it began. */
+  openCache(sequence: Sequence, length: number): SequenceCache;
+  /** The entry's accepted rows, in order, as far as the engine can compute them. */
+  positionsOf(entry: BatchEntry, result: ForwardResult): DrafterPosition[];
+  /** When it fails, every cache is as it was before. */
+  forward(rows: readonly DraftRow[], within: DraftsWithin): Promise<DraftResult>;
+}
+
+/** The row of the result with an accepted position of an entry. */
+export function rowAt(entry: BatchEntry, position: number): number {
+  const { firstRow, numRows, startLength, drafts, accepted } = entry;
+  const known = numRows - drafts.tokens.length;
+  const row = position - startLength;
+  return firstRow + (row < known ? row : known + accepted[row - known]!);
+}

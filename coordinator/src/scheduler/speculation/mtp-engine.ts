@@ -1,0 +1,60 @@
+import type { ExpertDispatch, ForwardEngine, ForwardResult, SequenceCache } from '@shoal/model';
+import type { BatchOptions } from '../../laps/dispatcher.ts';
+import type { BatchEntry } from '../batch/batch.ts';
+import type { Sequence } from '../sequence.ts';
+import { type DraftEngine, type DraftResult, type DraftRow, type DraftsWithin, rowAt } from './drafter.ts';
+import type { DrafterPosition } from './drafter-stream.ts';
+
+export interface MtpEngineOptions {
+  forward: ForwardEngine;
+  experts: { batch(options?: BatchOptions): ExpertDispatch };
+  /** 1 if tabs hold the module's experts, else 0. */
+  lapsPerDraft: number;
+}
+
+/** The model's own multi-token-prediction module (DeepSeek-V3 paper §2.2), applied to its own hidden states for further depths. */
+export class MtpEngine implements DraftEngine {
+  readonly kind = 'mtp';
+  /** DeepSeek-V3's own module is right in 85 to 90 % of first drafts (paper §5.4.3). */
+  readonly firstPrior = 0.85;
+  readonly lapsPerDraft: number;
+  readonly #forward: ForwardEngine;
+  readonly #experts: MtpEngineOptions['experts'];
+
+  constructor({ forward, experts, lapsPerDraft }: MtpEngineOptions) {
+    this.#forward = forward;
+    this.#experts = experts;
+    this.lapsPerDraft = lapsPerDraft;
+  }
+
+  get kvBytesPerToken(): number {
+    return this.#forward.mtpKvBytesPerToken;
+  }
+
+  openCache({ pages }: Sequence, length: number): SequenceCache {
+    return pages ? this.#forward.mtpSequenceOn(pages, length) : this.#forward.newMtpSequence();
+  }
+
+  positionsOf(entry: BatchEntry, { hidden }: ForwardResult): DrafterPosition[] {
+    return positionsWithHidden(entry, hidden, this.#forward.config.hiddenSize);
+  }
+
+  async forward(rows: readonly DraftRow[], { pass, observe }: DraftsWithin): Promise<DraftResult> {
+    return this.#forward.forwardMtp(rows, this.#experts.batch({ pass }), observe);
+  }
+}
+
+/** The entry's accepted positions whose next token is known, each with its row of `hidden`, [numRows, width]. */
+function positionsWithHidden(entry: BatchEntry, hidden: Float32Array, width: number): DrafterPosition[] {
+  const { sequence, startLength } = entry;
+  const { cache, ids } = sequence;
+  // The last token of a finished sequence has no known next token.
+  const end = Math.min(cache!.length, ids.length - 1);
+  const positions: DrafterPosition[] = [];
+  for (let position = startLength; position < end; position++) {
+    const at = rowAt(entry, position) * width;
+    // A copy, so that a pending position does not keep the whole batch alive.
+    positions.push({ hidden: hidden.slice(at, at + width), nextTokenId: ids[position + 1]!, position });
+  }
+  return positions;
+}
