@@ -35,7 +35,14 @@ const ONE = { streams: 1, tokens: 64, temperature: 0, texts: 1 } as const;
 const ONE_STREAM: readonly Case[] = [
   { ...ONE, figure: 'one greedy stream, 0 ms', roundTripMs: 0 },
   { ...ONE, figure: 'one greedy stream, 5 ms', roundTripMs: 5 },
-  { ...ONE, figure: 'one greedy stream, 20 ms', roundTripMs: 20, texts: 2, lapsFewer: LAPS_FEWER, rateHigher: RATE_HIGHER },
+  {
+    ...ONE,
+    figure: 'one greedy stream, 20 ms',
+    roundTripMs: 20,
+    texts: 2,
+    lapsFewer: LAPS_FEWER,
+    rateHigher: RATE_HIGHER,
+  },
   { ...ONE, figure: 'one greedy stream, 50 ms', roundTripMs: 50, lapsFewer: LAPS_FEWER, rateHigher: RATE_HIGHER },
   { ...ONE, figure: 'temperature 1, 20 ms', roundTripMs: 20, texts: 2, temperature: 1, lapsFewer: LAPS_FEWER_SAMPLED },
 ];
@@ -149,7 +156,8 @@ export async function coldStartRows(repeats: number): Promise<HeldRow[]> {
   }
   const fewer = median(pairs.map((pair) => pair.without.laps / pair.with.laps));
   const higher = median(pairs.map((pair) => pair.with.tokensPerS / pair.without.tokensPerS));
-  const all = (pick: (answer: ColdAnswer) => number): string => pairs.map((pair) => pick(pair.with).toFixed(1)).join(', ');
+  const all = (pick: (answer: ColdAnswer) => number): string =>
+    pairs.map((pair) => pick(pair.with).toFixed(1)).join(', ');
   const reference = `beside no drafts; ≥ × ${COLD_HIGHER}`;
   return [
     {

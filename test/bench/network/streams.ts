@@ -51,7 +51,13 @@ export async function decodeStreams(rig: Rig, watch: EngineWatch, options: Strea
   const startedMs = performance.now();
   const ask = async (stream: number): Promise<number[]> => {
     // A scope of its own: none is drafted from an earlier answer to the same prompt.
-    const request: AnswerOptions = { maxTokens: tokens, temperature, ignoreEos, seed: stream, cacheScope: randomUUID() };
+    const request: AnswerOptions = {
+      maxTokens: tokens,
+      temperature,
+      ignoreEos,
+      seed: stream,
+      cacheScope: randomUUID(),
+    };
     const { ids } = await answer(rig.coordinator, prompts[stream % prompts.length]!, {
       ...request,
       onToken: () => {

@@ -1,9 +1,10 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { PassCosts } from './pass-costs.ts';
+import { aloneInFlight } from '../testing/pass-times.ts';
 
 function addDecode(costs: PassCosts, rows: number, ms: number): void {
-  costs.add({ rows, promptRows: 0, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
+  costs.add(aloneInFlight({ rows, promptRows: 0, ms }));
 }
 
 describe('PassCosts', () => {

@@ -5,6 +5,9 @@ export interface PassTimes {
   promptRows: number;
   /** From the start of the pass until its rows were computed. */
   passMs: number;
+  /** The part of `passMs` that is its own where other passes were in flight, and the rows of a pass meanwhile (`Shares`). */
+  shareMs: number;
+  meanRows: number;
   /** From the start of the pass until the drafts for the next one were made. */
   turnMs: number;
   /** The part of `turnMs` in which the dense engine worked for this pass. */
@@ -34,6 +37,10 @@ export class PassCosts {
   readonly #engine = new RowLine((pass) => pass.engineMs);
   readonly #decode = new RowLine((pass) => pass.passMs);
   readonly #decodeTurn = new RowLine((pass) => pass.turnMs);
+  readonly #share = new RowLine(
+    (pass) => pass.shareMs,
+    (pass) => pass.meanRows,
+  );
   readonly #waits = { 1: new RowLine((pass) => pass.waitedMs), 2: new RowLine((pass) => pass.waitedMs) };
   /** Recent passes with both decoding and prompt rows, or with prompt rows only. */
   readonly #mixed: PassTimes[] = [];
@@ -48,12 +55,13 @@ export class PassCosts {
   /** Adds a pass whose rows have been computed; `turnMs`, `engineMs` and `waitedMs` may still grow while drafts are made. */
   add(pass: PassTimes): void {
     this.#engine.add(pass);
-    const rowMs = pass.passMs / pass.rows;
+    const rowMs = pass.shareMs / pass.meanRows;
     this.#rowBoundMs = this.#rowBoundMs === 0 ? rowMs : Math.min(this.#rowBoundMs, rowMs);
     if (pass.promptRows === 0) {
       this.mixedInARow = 0;
       this.#decode.add(pass);
       this.#decodeTurn.add(pass);
+      this.#share.add(pass);
       return;
     }
     if (pass.rows > pass.promptRows) this.mixedInARow++;
@@ -72,7 +80,7 @@ export class PassCosts {
     this.#waits[microBatches].clear();
   }
 
-  /** Adds one call of the drafter for all sequences: for their first drafts, or for one further depth. */
+  /** Adds a pass's share of one call of the drafter for all its sequences: for their first drafts, or for one further depth. */
   addDraftCall(depth: 'first' | 'deeper', ms: number): void {
     this.#drafting[depth].add(ms);
   }
@@ -89,16 +97,24 @@ export class PassCosts {
 
   /** A pass over `rows` decoding rows (drafts included), its laps included and drafting not; 0 while unknown. */
   passMs(rows: number): number {
-    return this.#decode.at(rows, this.rowMs);
+    return this.#decode.at(rows, this.#decode.rowMs ?? this.#rowBoundMs);
   }
 
-  /** One more decoding row; an upper bound while `isRowGuess`. */
+  /**
+   * The part of the time that a pass over `rows` decoding rows takes for itself: tokens by shares are tokens by time, however many
+   * micro-batches there are. 0 while unknown.
+   */
+  shareMs(rows: number): number {
+    return this.#share.at(rows, this.rowMs);
+  }
+
+  /** One more decoding row in every pass in flight, of a pass's share; an upper bound while `isRowGuess`. */
   get rowMs(): number {
-    return this.#decode.rowMs ?? this.#rowBoundMs;
+    return this.#share.rowMs ?? this.#rowBoundMs;
   }
 
   get isRowGuess(): boolean {
-    return this.#decode.rowMs === undefined;
+    return this.#share.rowMs === undefined;
   }
 
   /** Whether enough passes without prompt rows are known for `passMs`. */
@@ -144,11 +160,13 @@ export class PassCosts {
 /** `base + slope × rows` through the recent passes; neither is negative. */
 class RowLine {
   readonly #read: (pass: PassTimes) => number;
+  readonly #rowsOf: (pass: PassTimes) => number;
   readonly #passes: PassTimes[] = [];
   #rowMs: number | undefined;
 
-  constructor(read: (pass: PassTimes) => number) {
+  constructor(read: (pass: PassTimes) => number, rowsOf = ({ rows }: PassTimes): number => rows) {
     this.#read = read;
+    this.#rowsOf = rowsOf;
   }
 
   get length(): number {
@@ -175,13 +193,13 @@ class RowLine {
 
   /** The slope; the last one known where all recent passes had the same rows, undefined if there never was one. */
   get rowMs(): number | undefined {
-    const mean = this.#passes.reduce((sum, { rows }) => sum + rows, 0) / this.length;
-    const spread = this.#passes.reduce((sum, { rows }) => sum + (rows - mean) ** 2, 0);
+    const mean = this.#passes.reduce((sum, pass) => sum + this.#rowsOf(pass), 0) / this.length;
+    const spread = this.#passes.reduce((sum, pass) => sum + (this.#rowsOf(pass) - mean) ** 2, 0);
     if (spread < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
     const slopes: Weighted[] = [];
     for (const [i, a] of this.#passes.entries()) {
       for (const b of this.#passes.slice(i + 1)) {
-        const rows = a.rows - b.rows;
+        const rows = this.#rowsOf(a) - this.#rowsOf(b);
         if (rows !== 0) slopes.push({ value: (this.#read(a) - this.#read(b)) / rows, weight: Math.abs(rows) });
       }
     }
@@ -189,7 +207,7 @@ class RowLine {
   }
 
   at(rows: number, rowMs = this.rowMs ?? 0): number {
-    const bases = this.#passes.map((pass) => ({ value: this.#read(pass) - rowMs * pass.rows, weight: 1 }));
+    const bases = this.#passes.map((pass) => ({ value: this.#read(pass) - rowMs * this.#rowsOf(pass), weight: 1 }));
     return Math.max(0, (weightedMedian(bases) ?? 0) + rowMs * rows);
   }
 }

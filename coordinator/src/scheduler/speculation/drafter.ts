@@ -26,6 +26,8 @@ export interface DraftsWithin {
   pass?: PassName;
   observe?: ForwardObserver;
   grace?: Grace;
+  /** The pass's share of the time so far (`Shares`), in milliseconds. */
+  spentMs?: () => number;
 }
 
 /** A model that drafts. */

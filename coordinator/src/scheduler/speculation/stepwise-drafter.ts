@@ -109,11 +109,11 @@ export class StepwiseDrafter implements Drafter {
     });
     // Calls with a prompt in them say nothing about those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
-    let going = await this.#timed(isUsual ? 'first' : undefined, () => this.#computePending(all, within));
+    let going = await this.#timed(within, isUsual ? 'first' : undefined, () => this.#computePending(all, within));
     const lengths = going.map(({ stream }) => stream.cache!.length);
     const seen = going;
     for (let depth = 2; (going = going.filter((each) => wantsMore(each, depth))).length > 0; depth++) {
-      going = await this.#timed('deeper', () => this.#deeper(going, within));
+      going = await this.#timed(within, 'deeper', () => this.#deeper(going, within));
     }
     for (const [i, { stream }] of seen.entries()) stream.cache!.truncate(lengths[i]!);
     return new Map(all.map(({ sequence, nodes }) => [sequence, possible(nodes)]));
@@ -220,11 +220,14 @@ export class StepwiseDrafter implements Drafter {
     }
   }
 
-  async #timed<T>(depth: 'first' | 'deeper' | undefined, call: () => Promise<T>): Promise<T> {
-    const { now, costs } = this.#options;
-    const startedMs = now();
+  async #timed<T>(
+    { spentMs = this.#options.now }: DraftsWithin,
+    depth: 'first' | 'deeper' | undefined,
+    call: () => Promise<T>,
+  ): Promise<T> {
+    const startedMs = spentMs();
     const result = await call();
-    if (depth) costs.addDraftCall(depth, now() - startedMs);
+    if (depth) this.#options.costs.addDraftCall(depth, spentMs() - startedMs);
     return result;
   }
 }
