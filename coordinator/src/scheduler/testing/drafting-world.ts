@@ -39,6 +39,8 @@ export interface WorldCosts {
   /** The tabs' work for one lap, and for each row of it. */
   tabMs: number;
   tabRowMs: number;
+  /** Whether the tabs work on the coordinator's cores, as where one machine is all there is. */
+  isOneMachine: boolean;
   /** Standard deviation of the logarithm of every time. */
   noise: number;
 }
@@ -123,10 +125,7 @@ export class DraftingWorld {
   readonly experts = {
     batch: (): ExpertDispatch => ({
       dispatch: ({ x, numRows }) => {
-        const { roundTripMs, tabMs, tabRowMs } = this.#costs;
-        const startedMs = Math.max(this.#time.nowMs + roundTripMs / 2, this.#tabsFreeMs);
-        this.#tabsFreeMs = startedMs + this.#took(tabMs + tabRowMs * numRows);
-        const back = this.#time.until(this.#tabsFreeMs + roundTripMs / 2);
+        const back = this.#lap(numRows);
         return { combine: () => back.then(() => x) };
       },
     }),
@@ -141,6 +140,19 @@ export class DraftingWorld {
   /** A prompt of a stream: as the text goes on, so that a text that repeats itself does so from its first token. */
   prompt(stream: number, length: number): number[] {
     return [stream, ...Array.from({ length: length - 1 }, (_, i) => this.token(stream, i + 1))];
+  }
+
+  async #lap(numRows: number): Promise<void> {
+    const { roundTripMs, tabMs, tabRowMs, isOneMachine } = this.#costs;
+    const workMs = tabMs + tabRowMs * numRows;
+    if (isOneMachine) {
+      await this.#time.after(roundTripMs);
+      await this.#work(workMs);
+      return;
+    }
+    const startedMs = Math.max(this.#time.nowMs + roundTripMs / 2, this.#tabsFreeMs);
+    this.#tabsFreeMs = startedMs + this.#took(workMs);
+    await this.#time.until(this.#tabsFreeMs + roundTripMs / 2);
   }
 
   #took(ms: number): number {
