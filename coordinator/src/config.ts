@@ -207,6 +207,18 @@ const SECTIONS = {
         'tokens before, in the request or in recent answers to the same API key or address ' +
         '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
+    draftModel: option('draft-model', MODEL, {
+      defaultText: 'none',
+      help: 'a small dense model with the same tokenizer, which drafts in place of the MTP module: ORG/NAME[@REVISION] or a directory',
+      more:
+        'The coordinator holds all of it, packed as q8 in `--cache`, and computes it on the threads of its own engine. ' +
+        'See [speculation](speculation.md#a-draft-model).',
+    }),
+    draftKvBytes: option('draft-kv-memory', SIZE, {
+      default: '256MiB',
+      help: 'memory for the KV cache of the draft model',
+      more: 'An answer for which no room is left is drafted from texts.',
+    }),
     // Repeated text is right for long, and trees are wide; more are seldom worth their rows.
     maxDrafts: option('max-drafts', integer(1, 64), {
       default: '32',

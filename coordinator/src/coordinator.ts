@@ -101,6 +101,11 @@ function withProgress(hooks: Omit<CoreHooks, 'onLap'>, note: (progress: StartPro
       );
       hooks.onPackProgress?.(progress);
     },
+    onDraftPackProgress: (progress) => {
+      const { doneBytes, totalBytes } = progress;
+      note({ doing: 'packing the draft model', doneBytes, totalBytes });
+      hooks.onDraftPackProgress?.(progress);
+    },
     onLoadProgress: (progress) => {
       const { doneBytes, totalBytes } = progress;
       note({ doing: 'loading local experts', doneBytes, totalBytes });

@@ -1,4 +1,4 @@
-import { openWasmEngine } from '@shoal/kernels/node';
+import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
 import {
   createReferenceEngine,
   loadDenseWeights,
@@ -21,6 +21,8 @@ export interface OpenDenseEngineOptions {
   threads?: number | undefined;
   /** For the KV cache; wasm only. */
   kvBytes?: number | undefined;
+  /** A wasm engine to share the threads of. */
+  beside?: WasmEngine | undefined;
 }
 
 /** For a checkpoint in the wasm engine's memory: nearly exact, since checkpoints are bf16 or f16. */
@@ -37,5 +39,6 @@ export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<
     weights: packed ?? { reader, format },
     threads: options.threads,
     kvBytes: options.kvBytes,
+    beside: options.beside,
   });
 }

@@ -26,6 +26,8 @@ export interface PlanInput {
   contextTokens: number;
   /** How fast the coordinator reads from its memory. */
   bandwidthBytesPerS: number;
+  /** A model that drafts. */
+  draftModel?: ModelConfig | undefined;
 }
 
 /** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
@@ -60,6 +62,8 @@ export function planServing(input: PlanInput) {
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
+    /** Undefined without one. */
+    draftModel: input.draftModel && planDraftModel(input.draftModel, input.contextTokens),
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
@@ -73,24 +77,38 @@ export function planServing(input: PlanInput) {
   };
 }
 
-function planCoordinator({ config, denseQuant, contextTokens }: PlanInput, allExpertsBytes: number) {
+/** What a draft model needs on the coordinator. */
+export function planDraftModel(config: ModelConfig, contextTokens: number) {
+  const needs = denseNeeds(config, 'q8', Math.min(contextTokens, config.maxPositionEmbeddings));
+  return { ...needs, memoryBytes: needs.weightsBytes + needs.kvBytesAtContext };
+}
+
+/** What a model takes in the dense engine, with one sequence. */
+function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: number) {
   const positionKvBytes = positionBytes(kvWidth(config.attention));
-  const weightsBytes = denseLayout(config, denseQuant).totalBytes;
-  const kvBytesAtContext = keptPositions(config, contextTokens) * positionKvBytes;
+  return {
+    parameters: countParameters(config),
+    weightsBytes: denseLayout(config, format).totalBytes,
+    kvBytesPerToken: config.numHiddenLayers * positionKvBytes,
+    /** Of one sequence of `contextTokens`. */
+    kvBytesAtContext: keptPositions(config, contextTokens) * positionKvBytes,
+    contextTokens,
+  };
+}
+
+function planCoordinator(input: PlanInput, allExpertsBytes: number) {
+  const { config, denseQuant, contextTokens, draftModel } = input;
+  const needs = denseNeeds(config, denseQuant, contextTokens);
+  const draftBytes = draftModel ? planDraftModel(draftModel, contextTokens).memoryBytes : 0;
   const processBytes = PROCESS_BYTES + config.vocabSize * VOCABULARY_BYTES;
   const loadedExpertBytes = Math.min(allExpertsBytes, defaultConfig().expertMemoryBytes);
   return {
-    parameters: countParameters(config),
-    weightsBytes,
-    kvBytesPerToken: config.numHiddenLayers * positionKvBytes,
-    /** Of one sequence of `contextTokens`. */
-    kvBytesAtContext,
-    contextTokens,
+    ...needs,
     /** Experts for audits and for what no tab serves: `--expert-memory` at its default. */
     loadedExpertBytes,
     processBytes,
-    /** All of these together, with one sequence. */
-    memoryBytes: weightsBytes + kvBytesAtContext + loadedExpertBytes + processBytes,
+    /** All of these together, with one sequence, and a draft model. */
+    memoryBytes: needs.weightsBytes + needs.kvBytesAtContext + loadedExpertBytes + processBytes + draftBytes,
   };
 }
 

@@ -1,12 +1,13 @@
-import { expertLayers } from '@shoal/model';
+import { expertLayers, type ModelConfig } from '@shoal/model';
 import { PLEDGE_FILL } from '@shoal/placement';
 import { chooseFormats, type Formats, type Quant, type WantedFormats } from '@shoal/weights';
 import { integer, SIZE, SWITCH, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { CONFIG_OPTIONS, MODEL } from '../config.ts';
 import { measureBandwidth, type PlanInput, planServing, type ServingPlan } from './capacity.ts';
-import { command } from './command.ts';
-import { type HubWeights, type PlannedModel, readPlannedModel } from './planned-model.ts';
+import { command, type CommandIo } from './command.ts';
+import { refuseDense } from '../packed-model.ts';
+import { type HubWeights, type PlannedModel, readDraftModel, readPlannedModel } from './planned-model.ts';
 import { formatBytes } from './progress.ts';
 
 const DEFAULT_CONTEXT = 4096;
@@ -33,6 +34,7 @@ const OPTIONS = {
     defaultText: 'measured here, one thread',
     help: 'bytes that the coordinator reads from its memory per second, as 20GB',
   }),
+  draftModel: CONFIG_OPTIONS.draftModel,
   json: option('json', SWITCH, { help: 'print one JSON document' }),
 };
 
@@ -48,6 +50,8 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
   run: async (options, io) => {
     const model = await readPlannedModel(options, io);
     const { config } = model;
+    refuseDense(config, options.model);
+    const draftModel = await draftModelOf(options, config, io);
     const { tabBytes, replicas, rttMs } = options;
     const input = {
       config,
@@ -57,6 +61,7 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
       rttMs,
       contextTokens: options.context ?? Math.min(DEFAULT_CONTEXT, config.maxPositionEmbeddings),
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
+      draftModel,
     };
     const { weights: hub, tokenizerProblem } = model;
     const plan = { ...planServing(input), packedBytes: packedBytes(input), hub, tokenizerProblem };
@@ -64,6 +69,14 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
     else io.stdout.write(`${describe(plan, options).join('\n')}\n`);
   },
 });
+
+async function draftModelOf(
+  { model: modelId, draftModel: model, offline }: PlanOptions,
+  config: ModelConfig,
+  io: CommandIo,
+): Promise<ModelConfig | undefined> {
+  return model === undefined ? undefined : readDraftModel({ model, offline }, { modelId, config }, io);
+}
 
 /** The formats that `shoal serve` would choose. */
 function formatsOf({ config, own }: PlannedModel, { quant, denseQuant }: WantedFormats): Formats {
@@ -112,7 +125,8 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
     `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
-    ...(plan.mtpExperts === undefined
+    ...describeDraftModel(plan),
+    ...(plan.mtpExperts === undefined || plan.draftModel
       ? []
       : [
           `Drafts        experts of the MTP module (${formatBytes(plan.localExperts.layerBytes)}) are ` +
@@ -124,6 +138,15 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
     ...describeLocalExperts(plan),
+  ];
+}
+
+function describeDraftModel({ draftModel }: ShownPlan): string[] {
+  if (!draftModel) return [];
+  const { weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = draftModel;
+  return [
+    `Draft model   ${formatBytes(weightsBytes)} of weights as q8 (${(parameters / 1e9).toPrecision(3)} B parameters), which each draft reads, ` +
+      `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
   ];
 }
 

@@ -4,6 +4,8 @@ import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } 
 import { readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
 import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { UsageError } from '../base/usage-error.ts';
+import { misfitOfConfig } from '../draft-model.ts';
 import { requireTokenizer } from '../text/require-tokenizer.ts';
 import type { CommandIo } from './command.ts';
 import { openModelOption } from './model-option.ts';
@@ -43,6 +45,18 @@ export async function readPlannedModel(
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
+}
+
+/** Reads the config of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
+export async function readDraftModel(
+  options: { model: string; offline: boolean },
+  served: { modelId: string; config: ModelConfig },
+  io: CommandIo,
+): Promise<ModelConfig> {
+  const { config } = await readPlannedModel(options, io);
+  const misfit = misfitOfConfig(config, served);
+  if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
+  return config;
 }
 
 function problemOf(error: unknown): string {

@@ -58,8 +58,10 @@ async function start(config: Config, stop: StopSignals): Promise<Coordinator> {
   signal.addEventListener('abort', giveUp);
   try {
     return await withProgress(process, 'packing experts', (onPackProgress) =>
-      withProgress(process, 'loading local experts', (onLoadProgress) =>
-        startCoordinator(config, { onPackProgress, onLoadProgress, onNotice, signal }),
+      withProgress(process, 'packing the draft model', (onDraftPackProgress) =>
+        withProgress(process, 'loading local experts', (onLoadProgress) =>
+          startCoordinator(config, { onPackProgress, onDraftPackProgress, onLoadProgress, onNotice, signal }),
+        ),
       ),
     );
   } finally {
@@ -81,12 +83,12 @@ export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheD
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */
 export function addresses(
-  { url, adminToken, scheduler, localLayers, config }: Coordinator,
+  { url, adminToken, scheduler, localLayers, draftModel, config }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}
+Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draftModelText(draftModel)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
@@ -106,4 +108,8 @@ function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): st
   const module = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
 The coordinator holds the experts of ${layers.length} of ${layers.length + laps} layers (${formatBytes(bytes)}${module}): ${laps} laps per token.`;
+}
+
+function draftModelText(draftModel: Coordinator['draftModel']): string {
+  return draftModel ? `\n${draftModel.modelId} drafts for it (${formatBytes(draftModel.bytes)}).` : '';
 }

@@ -20,6 +20,8 @@ export interface MetricSources {
   trust: Trust;
   access: Access;
   health: WeightsHealth;
+  /** Its KV cache in bytes; undefined without one. */
+  draftModel: { kvBytes(): { inUse: number; kept: number } } | undefined;
 }
 
 /** Metrics of one source: name → help and value. By Prometheus's convention, names in `_total` are counters, others gauges. */
@@ -148,6 +150,11 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
     'Requests refused because the queue was full, by reason.',
     'reason',
     ({ scheduler }) => ({ ...scheduler.refusals }),
+  ],
+  shoal_draft_model_kv_bytes: [
+    'KV cache of the draft model: of running requests, and kept of ended ones for those with the same prefix.',
+    'state',
+    ({ draftModel }) => (draftModel ? { ...draftModel.kvBytes() } : {}),
   ],
   shoal_audits_total: [
     "Rows of tabs compared with the coordinator's own computation, on probation or in audits, by result.",

@@ -15,7 +15,7 @@ export function slotOf({ position, slots }: Pick<RowPlace, 'position' | 'slots'>
 }
 
 export interface AttentionInput {
-  /** [numRows, hiddenSize], normalised. */
+  /** [numRows, hiddenSize], normalised; in the first layer of an EAGLE-3 head twice as wide. */
   x: Float32Array;
   hiddenSize: number;
   rows: readonly RowPlace[];

@@ -1,4 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
+import type { DraftHead } from './heads/draft-head.ts';
+import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
@@ -91,6 +93,8 @@ export interface ForwardEngine {
   forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
   /** As `forwardMtp`, errors included. */
   forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
+  /** The head that reads this model's hidden states, where the engine was opened with one. */
+  readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
   close(): Promise<void>;
 }
@@ -100,7 +104,8 @@ const noPages = (): never => {
 };
 
 /** This package's forward, in float32 with sums in float64, on the calling thread: the reference that other engines must match. */
-export function createReferenceEngine(model: Model): ForwardEngine {
+export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEngine {
+  const model = { ...plain, auxiliaryLayers: head?.config.auxiliaryLayers };
   const own = <Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] =>
     rows.map((row) => {
       if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
@@ -125,6 +130,7 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     },
     forward: async (rows, experts, observe) => forward(model, own(rows), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
+    ...(head && { head: createReferenceHead(head, model) }),
     close: async () => {},
   };
 }

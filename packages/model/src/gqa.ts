@@ -32,7 +32,8 @@ export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) =>
   const { numAttentionHeads: heads, headDim } = config;
   const { x, rows, hiddenSize, layer } = input;
   writeKeysAndValues(config, weights, input);
-  const q = addBias(linear(x, weights.qProj, rows.length, hiddenSize, heads * headDim), weights.biases.q);
+  const inputSize = x.length / rows.length;
+  const q = addBias(linear(x, weights.qProj, rows.length, inputSize, heads * headDim), weights.biases.q);
   const queries = positioned(config, q, weights.qkNorms?.q, input);
   const out = new Float32Array(rows.length * heads * headDim);
   for (const [r, row] of rows.entries()) {
@@ -73,12 +74,13 @@ function positioned(
 }
 
 function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: AttentionInput): void {
-  const { x, rows, cacheLayer, hiddenSize } = input;
+  const { x, rows, cacheLayer } = input;
+  const inputSize = x.length / rows.length;
   const { numKeyValueHeads: kvHeads, headDim } = config;
   const width = kvHeads * headDim;
-  const k = addBias(linear(x, weights.kProj, rows.length, hiddenSize, width), weights.biases.k);
+  const k = addBias(linear(x, weights.kProj, rows.length, inputSize, width), weights.biases.k);
   const keys = positioned(config, k, weights.qkNorms?.k, input);
-  const v = addBias(linear(x, weights.vProj, rows.length, hiddenSize, width), weights.biases.v);
+  const v = addBias(linear(x, weights.vProj, rows.length, inputSize, width), weights.biases.v);
   const values = clip(config, v);
   const both = new Float32Array(2 * width);
   for (const [r, row] of rows.entries()) {

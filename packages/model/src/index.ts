@@ -34,7 +34,21 @@ export {
   type SequenceCache,
   type SequencePages,
 } from './forward-engine.ts';
-export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
+export type { DraftHead, HeadResult } from './heads/draft-head.ts';
+export { DraftVocabulary } from './heads/draft-vocabulary.ts';
+export { forwardEagle3 } from './heads/eagle3.ts';
+export type { HeadConfig } from './heads/head-config.ts';
+export type { EngineEagle3Row, HeadEngine } from './heads/head-engine.ts';
+export { headTensors, loadHeadWeights } from './heads/head-tensors.ts';
+export {
+  Auxiliary,
+  checkTokens,
+  forward,
+  type ForwardResult,
+  type HeadRow,
+  masksAfterLayers,
+  type Model,
+} from './forward.ts';
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
@@ -47,6 +61,7 @@ export {
   type AttentionConfig,
   type GateConfig,
   type GqaConfig,
+  isDenseModel,
   isMoeLayer,
   type MlaConfig,
   type ModelConfig,

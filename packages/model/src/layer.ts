@@ -31,7 +31,7 @@ export interface ForwardObserver {
 /** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
 export interface ForwardSegment {
   /** The operation that they end with. */
-  kind: 'gate' | 'shared-expert' | 'head' | 'move';
+  kind: 'gate' | 'shared-expert' | 'dense' | 'head' | 'move';
   /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
   layer: number;
   numRows: number;
@@ -146,10 +146,20 @@ export async function decoderLayer(
   cacheLayer: number,
   x: Float32Array,
 ): Promise<void> {
+  const { config, rows } = batch;
+  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, config.rmsNormEps);
+  await decoderLayerOn(batch, weights, { layer, cacheLayer, normed }, x);
+}
+
+/** The same, from what its attention reads, `normed`. */
+export async function decoderLayerOn(
+  batch: Batch,
+  weights: LayerWeights,
+  { layer, cacheLayer, normed }: { layer: number; cacheLayer: number; normed: Float32Array },
+  x: Float32Array,
+): Promise<void> {
   const { rows, angles } = batch;
-  const { hiddenSize, rmsNormEps } = batch.config;
-  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, rmsNormEps);
-  const { residualMultiplier, layerAttention } = batch.config;
+  const { hiddenSize, rmsNormEps, residualMultiplier, layerAttention } = batch.config;
   const place = layerAttention[layer]!;
   const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place };
   addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);

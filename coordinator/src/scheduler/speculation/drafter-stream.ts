@@ -24,6 +24,8 @@ export interface DrafterStream {
   pending: DrafterPosition[];
   /** Calls that have failed in a row. */
   failures: number;
+  /** The text's length when drafts were last wanted. */
+  wantedAt: number;
 }
 
 /** What is known of a model that drafts. */

@@ -61,10 +61,19 @@ export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
 
 /** What is computed for one depth of drafts: all that differs between drafters that make one depth a call. */
 export interface DraftEngine extends DrafterTraits {
-  /** The cache of a sequence, of whose main cache the first `length` positions were reused when it began. */
-  openCache(sequence: Sequence, length: number): SequenceCache;
-  /** The entry's accepted rows, in order, as far as the engine can compute them. */
-  positionsOf(entry: BatchEntry, result: ForwardResult): DrafterPosition[];
+  /** Pending rows that one call computes at most; by default all. */
+  readonly rowsPerCall?: number;
+  /** Whether pending rows are computed although no draft is wanted for long, as where they can't be made later; true by default. */
+  readonly keepsUp?: boolean;
+  /**
+   * The cache of a sequence, of whose main cache the first `length` positions were reused when it began. Undefined where there is
+   * no room for it: the sequence then goes on without the engine.
+   */
+  openCache(sequence: Sequence, length: number): SequenceCache | undefined;
+  /** The entry's accepted rows, in order, as far as the engine can compute them; undefined if it can't go on with the sequence. */
+  positionsOf(entry: BatchEntry, result: ForwardResult): DrafterPosition[] | undefined;
+  /** Places in the sequence's cache for nodes that are drafted on from; by default as many as the main model's has. */
+  roomOf?(sequence: Sequence): number;
   /** When it fails, every cache is as it was before. */
   forward(rows: readonly DraftRow[], within: DraftsWithin): Promise<DraftResult>;
 }

@@ -165,7 +165,10 @@ export class Speculation {
   async #prepare(entries: readonly BatchEntry[], result: ForwardResult, within: DraftsWithin): Promise<void> {
     for (const entry of entries) {
       const { speculation: state } = entry.sequence;
-      if (state?.drafterStream) this.#drafter!.note(entry, result, state.drafterStream);
+      const stream = state?.drafterStream;
+      if (!stream) continue;
+      this.#drafter!.note(entry, result, stream);
+      if (this.#drafter!.hasGivenUp(stream)) state.drafterStream = undefined;
     }
     const sequences = entries.map(({ sequence }) => sequence);
     const choice = this.#chooser.choose(sequences);

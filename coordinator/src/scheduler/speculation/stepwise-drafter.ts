@@ -86,17 +86,21 @@ export class StepwiseDrafter implements Drafter {
   }
 
   begin(): DrafterStream {
-    return { cache: undefined, pending: [], failures: 0 };
+    return { cache: undefined, pending: [], failures: 0, wantedAt: 0 };
   }
 
   note(entry: BatchEntry, result: ForwardResult, stream: DrafterStream): void {
     const { engine } = this.#options;
     stream.cache ??= engine.openCache(entry.sequence, entry.startLength);
-    stream.pending.push(...engine.positionsOf(entry, result));
+    const positions = stream.cache && engine.positionsOf(entry, result);
+    if (positions) stream.pending.push(...positions);
+    else giveUp(stream);
   }
 
-  isDue({ finished }: Sequence, { pending }: DrafterStream): boolean {
-    return pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
+  isDue({ finished, state, ids }: Sequence, { pending, wantedAt }: DrafterStream): boolean {
+    const { keepsUp = true } = this.#options.engine;
+    const isOfUse = keepsUp || state === 'prefill' || ids.length - wantedAt <= MAX_PENDING_ROWS;
+    return isOfUse && pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
   }
 
   hasGivenUp({ failures }: DrafterStream): boolean {
@@ -104,9 +108,7 @@ export class StepwiseDrafter implements Drafter {
   }
 
   async draft(requests: readonly DraftRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, PossibleDrafts>> {
-    const all = requests.map((request): Drafting => {
-      return { ...request, nodes: [], frontier: [], expanded: 0, last: request.stream.pending.at(-1)!.position };
-    });
+    const all = requests.map((request) => this.#begin(request));
     // Calls with a prompt in them say nothing about those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
     let going = await this.#timed(within, isUsual ? 'first' : undefined, () => this.#computePending(all, within));
@@ -119,28 +121,56 @@ export class StepwiseDrafter implements Drafter {
     return new Map(all.map(({ sequence, nodes }) => [sequence, possible(nodes)]));
   }
 
+  #begin(request: DraftRequest): Drafting {
+    const { sequence, stream, depth } = request;
+    const { engine } = this.#options;
+    if (depth > 0) stream.wantedAt = sequence.ids.length;
+    const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
+    return { ...request, room, nodes: [], frontier: [], expanded: 0, last: stream.pending.at(-1)!.position };
+  }
+
+  /** Computes the pending positions, or the first of them where a call can't take all: those sequences draft in a later pass. */
   async #computePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
-    const rows = all.flatMap((drafting) => {
-      const { stream, depth } = drafting;
-      return stream.pending.map((position, i) => ({
+    const shares = this.#shares(all);
+    const isReady = ({ depth, stream }: Drafting, i: number): boolean =>
+      depth > 0 && shares[i] === stream.pending.length;
+    const rows = all.flatMap((drafting, at) => {
+      const { cache, pending } = drafting.stream;
+      return pending.slice(0, shares[at]).map((position, i) => ({
         ...position,
-        cache: stream.cache!,
-        query: depth > 0 && i === stream.pending.length - 1 ? nextDrafts(drafting, -1) : undefined,
+        cache: cache!,
+        query: isReady(drafting, at) && i === pending.length - 1 ? nextDrafts(drafting, -1) : undefined,
         isOwn: false,
       }));
     });
-    countCall(all.filter(({ depth }) => depth > 0));
+    countCall(all.filter(isReady));
     const result = await this.#call(rows, within);
     for (const { stream } of all) {
       stream.failures = result ? 0 : stream.failures + 1;
-      if (this.hasGivenUp(stream)) stream.pending = [];
+      if (this.hasGivenUp(stream)) giveUp(stream);
     }
     if (!result) return [];
     let end = 0;
-    return all.filter((drafting) => {
-      end += drafting.stream.pending.length;
-      drafting.stream.pending = [];
-      return drafting.depth > 0 && this.#take(drafting, [-1], result, end - 1);
+    return all.filter((drafting, i) => {
+      const isDrafting = isReady(drafting, i);
+      const { stream } = drafting;
+      end += shares[i]!;
+      stream.pending = stream.pending.slice(shares[i]);
+      return isDrafting && this.#take(drafting, [-1], result, end - 1);
+    });
+  }
+
+  /** How many of each one's pending positions this call computes: few always, of many as much as is left. */
+  #shares(all: readonly Drafting[]): number[] {
+    const { rowsPerCall = Number.POSITIVE_INFINITY } = this.#options.engine;
+    const isLong = (rows: number): boolean => rows >= MIN_LAST_ROWS;
+    const pending = all.map(({ stream }) => stream.pending.length);
+    const short = pending.reduce((sum, rows) => sum + (isLong(rows) ? 0 : rows), 0);
+    let left = Math.max(MIN_LAST_ROWS, rowsPerCall - short);
+    return pending.map((rows) => {
+      const share = isLong(rows) ? Math.min(rows, left) : rows;
+      if (isLong(rows)) left -= share;
+      return share;
     });
   }
 
@@ -175,6 +205,7 @@ export class StepwiseDrafter implements Drafter {
    */
   #take(drafting: Drafting, parents: readonly number[], result: DraftResult, firstRow: number): boolean {
     const { onFailure } = this.#options;
+    // 0 where the engine goes on from the token alone.
     const width = result.hidden.length / result.answers.length;
     const first = drafting.nodes.length;
     try {
@@ -236,6 +267,12 @@ export class StepwiseDrafter implements Drafter {
 function isWorth({ nodes, worth, leastDepth }: Drafting, node: number, isLikeliest: boolean): boolean {
   const { chance, depth } = nodes[node]!;
   return chance >= Math.max(worth, LEAST_CHANCE) || (isLikeliest && depth < leastDepth);
+}
+
+/** Has the sequence go on without the engine. */
+function giveUp(stream: DrafterStream): void {
+  stream.failures = MAX_FAILURES;
+  stream.pending = [];
 }
 
 function wantsMore({ sequence, frontier, depth }: Drafting, next: number): boolean {
