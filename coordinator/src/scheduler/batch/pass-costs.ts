@@ -1,3 +1,5 @@
+import { PriceLine, RowLine, weightedMedian, WINDOW } from './row-line.ts';
+
 /** What one pass computed and how long that took. Times are in milliseconds. */
 export interface PassTimes {
   /** All rows of the micro-batch, and the prompt rows among them. */
@@ -16,15 +18,10 @@ export interface PassTimes {
   waitedMs: number;
 }
 
-/** Passes that a line is fitted to. A change of network or load shows after half as many. */
-const WINDOW = 16;
 /** Passes without prompt rows, and with them, that are needed before the cost of either counts as known. */
 const MIN_PASSES = 4;
 const MIN_PROMPT_PASSES = 2;
-/** A row's price counts as known once Σ (rows − mean)² over the window reaches this: two passes with one draft, two without. */
-const MIN_SPREAD_ROWS2 = 1;
-/** A known price is estimated anew from this on: one pass with a draft (a probe) among fifteen without. */
-const MIN_PROBE_ROWS2 = 0.5;
+const rowsOf = ({ rows }: PassTimes): number => rows;
 
 /**
  * What passes cost, estimated from the recent ones. The scheduler asks it how many prompt rows fit beside decoding sequences,
@@ -34,19 +31,20 @@ const MIN_PROBE_ROWS2 = 0.5;
  * slopes between pairs of passes (Theil 1950, Sen 1968), so that a few passes held up by something else do not move it.
  */
 export class PassCosts {
-  readonly #engine = new RowLine((pass) => pass.engineMs);
-  readonly #decode = new RowLine((pass) => pass.passMs);
-  readonly #decodeTurn = new RowLine((pass) => pass.turnMs);
-  readonly #share = new RowLine(
-    (pass) => pass.shareMs,
-    (pass) => pass.meanRows,
-  );
-  readonly #waits = { 1: new RowLine((pass) => pass.waitedMs), 2: new RowLine((pass) => pass.waitedMs) };
+  readonly #engine = new RowLine<PassTimes>((pass) => pass.engineMs, rowsOf);
+  readonly #decode = new RowLine<PassTimes>((pass) => pass.passMs, rowsOf);
+  readonly #decodeTurn = new RowLine<PassTimes>((pass) => pass.turnMs, rowsOf);
+  readonly #share = new PriceLine();
+  readonly #waits = {
+    1: new RowLine<PassTimes>((pass) => pass.waitedMs, rowsOf),
+    2: new RowLine<PassTimes>((pass) => pass.waitedMs, rowsOf),
+  };
   /** Recent passes with both decoding and prompt rows, or with prompt rows only. */
   readonly #mixed: PassTimes[] = [];
   /** Passes with prompt rows since start. */
   #promptPasses = 0;
-  readonly #drafting = { first: new CallCost(), deeper: new CallCost() };
+  readonly #drafting = new PriceLine();
+  readonly #kinds = { first: new CallKind(), deeper: new CallKind() };
   /** Passes that decoded and had prompt rows, since the last one without prompt rows. */
   mixedInARow = 0;
   /** The cheapest row seen: an upper bound for what one more row costs, until passes of different sizes tell. */
@@ -61,7 +59,7 @@ export class PassCosts {
       this.mixedInARow = 0;
       this.#decode.add(pass);
       this.#decodeTurn.add(pass);
-      this.#share.add(pass);
+      this.#share.add(pass.meanRows, pass.shareMs);
       return;
     }
     if (pass.rows > pass.promptRows) this.mixedInARow++;
@@ -81,8 +79,11 @@ export class PassCosts {
   }
 
   /** Adds a pass's share of one call of the drafter for all its sequences: for their first drafts, or for one further depth. */
-  addDraftCall(depth: 'first' | 'deeper', ms: number): void {
-    this.#drafting[depth].add(ms);
+  addDraftCall(depth: 'first' | 'deeper', call: DraftCall): void {
+    // The first call is cold.
+    if (this.#kinds.first.calls + this.#kinds.deeper.calls === 1) this.#drafting.dropFirst();
+    this.#kinds[depth].add(call);
+    this.#drafting.add(call.rows, call.ms);
   }
 
   /** The dense engine's own time for a pass of `rows` rows and for the drafts after it. */
@@ -151,104 +152,38 @@ export class PassCosts {
     return Math.max(0, ...this.#mixed.map(({ promptRows }) => promptRows));
   }
 
-  /** Making the drafts of one depth (from 1), given those before, for all sequences together; 0 while unknown. */
-  draftMs(depth: number): number {
-    return this.#drafting[depth === 1 ? 'first' : 'deeper'].ms;
+  /** A call of the drafter for one depth (from 1), given those before: for no sequence, for each sequence, and for each row; 0 while unknown. */
+  draftCall(depth: number): { ms: number; msPerStream: number; msPerRow: number } {
+    const line = this.#drafting;
+    if (line.isEmpty) return { ms: 0, msPerStream: 0, msPerRow: 0 };
+    const msPerRow = line.rowMs ?? line.boundMs / 2;
+    const { rowsPerStream } = this.#kinds[depth === 1 ? 'first' : 'deeper'];
+    return { ms: line.at(0, msPerRow), msPerStream: msPerRow * rowsPerStream, msPerRow };
+  }
+
+  /** Whether it is known what further depths cost. */
+  get isDraftCallKnown(): boolean {
+    return this.#kinds.deeper.calls > 0;
   }
 }
 
-/** `base + slope × rows` through the recent passes; neither is negative. */
-class RowLine {
-  readonly #read: (pass: PassTimes) => number;
-  readonly #rowsOf: (pass: PassTimes) => number;
-  readonly #passes: PassTimes[] = [];
-  #rowMs: number | undefined;
-
-  constructor(read: (pass: PassTimes) => number, rowsOf = ({ rows }: PassTimes): number => rows) {
-    this.#read = read;
-    this.#rowsOf = rowsOf;
-  }
-
-  get length(): number {
-    return this.#passes.length;
-  }
-
-  get isEmpty(): boolean {
-    return this.#passes.length === 0;
-  }
-
-  get mostRows(): number {
-    return Math.max(0, ...this.#passes.map(({ rows }) => rows));
-  }
-
-  add(pass: PassTimes): void {
-    this.#passes.push(pass);
-    if (this.#passes.length > WINDOW) this.#passes.shift();
-  }
-
-  clear(): void {
-    this.#passes.length = 0;
-    this.#rowMs = undefined;
-  }
-
-  /** The slope; the last one known where all recent passes had the same rows, undefined if there never was one. */
-  get rowMs(): number | undefined {
-    const mean = this.#passes.reduce((sum, pass) => sum + this.#rowsOf(pass), 0) / this.length;
-    const spread = this.#passes.reduce((sum, pass) => sum + (this.#rowsOf(pass) - mean) ** 2, 0);
-    if (spread < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
-    const slopes: Weighted[] = [];
-    for (const [i, a] of this.#passes.entries()) {
-      for (const b of this.#passes.slice(i + 1)) {
-        const rows = this.#rowsOf(a) - this.#rowsOf(b);
-        if (rows !== 0) slopes.push({ value: (this.#read(a) - this.#read(b)) / rows, weight: Math.abs(rows) });
-      }
-    }
-    return (this.#rowMs = Math.max(0, weightedMedian(slopes)!));
-  }
-
-  at(rows: number, rowMs = this.rowMs ?? 0): number {
-    const bases = this.#passes.map((pass) => ({ value: this.#read(pass) - rowMs * this.#rowsOf(pass), weight: 1 }));
-    return Math.max(0, (weightedMedian(bases) ?? 0) + rowMs * rows);
-  }
+/** A pass's share of one call of the drafter, for so many sequences and rows. */
+export interface DraftCall {
+  streams: number;
+  rows: number;
+  ms: number;
 }
 
-interface Weighted {
-  value: number;
-  weight: number;
-}
+/** Weight of the last call in the average of rows a sequence. */
+const CALL_WEIGHT = 0.1;
 
-/** The smallest value at which half of the total weight is reached; undefined for no values. */
-function weightedMedian(values: Weighted[]): number | undefined {
-  const sorted = values.toSorted((a, b) => a.value - b.value);
-  const half = values.reduce((sum, { weight }) => sum + weight, 0) / 2;
-  let below = 0;
-  return sorted.find(({ weight }) => (below += weight) >= half)?.value;
-}
+/** What calls for one depth take beside their rows, and how many rows a sequence has in them. */
+class CallKind {
+  rowsPerStream = 1;
+  calls = 0;
 
-/** What one call keeps of the estimate when the next is slower, and when it is faster: slow calls are mostly held-up ones. */
-const CALL_DECAY = 0.9;
-const FASTER_DECAY = 0.5;
-/** A call counts for at most this many times the estimate. */
-const OUTLIER = 3;
-
-/** Decayed mean time of a kind of call. */
-class CallCost {
-  #ms: number | undefined;
-  #calls = 0;
-
-  add(ms: number): void {
-    this.#calls++;
-    // The first call is cold: of the first two, the faster one counts.
-    if (this.#ms === undefined || this.#calls === 2) {
-      this.#ms = Math.min(ms, this.#ms ?? ms);
-      return;
-    }
-    const decay = ms < this.#ms ? FASTER_DECAY : CALL_DECAY;
-    this.#ms = decay * this.#ms + (1 - decay) * Math.min(ms, OUTLIER * this.#ms);
-  }
-
-  /** 0 while nothing is known. */
-  get ms(): number {
-    return this.#ms ?? 0;
+  add({ rows, streams }: DraftCall): void {
+    this.calls++;
+    this.rowsPerStream += CALL_WEIGHT * (rows / streams - this.rowsPerStream);
   }
 }

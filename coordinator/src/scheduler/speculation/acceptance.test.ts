@@ -10,8 +10,7 @@ describe('Acceptance', () => {
     const [first, second, third] = acceptance.rates(priors);
     expect(first).toBeGreaterThan(0.9);
     expect(second).toBeLessThan(0.15);
-    // Nothing is known of it but that the one before it is worse than expected.
-    expect(third).toBe(second);
+    expect(third).toBe(0.4);
     expect(reachOf([first!, second!])).toEqual([first, first! * second!]);
     for (let i = 0; i < 50; i++) acceptance.judge(1, 0);
     expect(acceptance.rates(priors)[0]).toBeLessThan(0.3);
@@ -20,6 +19,8 @@ describe('Acceptance', () => {
   it('expects of depths beyond its experience what it has seen before them, whether that is better or worse', () => {
     const acceptance = new Acceptance(0.99);
     for (let i = 0; i < 40; i++) acceptance.judge(2, 2);
-    for (const rate of acceptance.rates([0.6, 0.6, 0.6, 0.6])) expect(rate).toBeGreaterThan(0.9);
+    for (const rate of acceptance.ratesFrom(0.6, 4)) expect(rate).toBeGreaterThan(0.9);
+    for (let i = 0; i < 99; i++) acceptance.judge(2, 1);
+    expect(acceptance.ratesFrom(0.6, 4).map((rate) => rate > 0.5)).toEqual([true, false, false, false]);
   });
 });

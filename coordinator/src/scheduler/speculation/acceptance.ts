@@ -61,17 +61,15 @@ export class Acceptance {
       this.#tally.judge(depth - 1, depth <= accepted);
   }
 
-  /**
-   * [priors.length] Probability that the draft of each depth is right, given that those before it are. `priors` are expected without
-   * experience. Of a depth with little experience as much less is expected as of the depth before it.
-   */
+  /** [priors.length] Probability that the draft of each depth is right, given that those before it are; priors without experience. */
   rates(priors: readonly number[]): number[] {
-    let factor = 1;
-    return priors.map((prior, i) => {
-      const rate = this.#tally.rate(i, Math.min(1, prior * factor));
-      factor = rate / prior;
-      return rate;
-    });
+    return priors.map((prior, i) => this.#tally.rate(i, prior));
+  }
+
+  /** [depths] The same where `first` is all that is expected beforehand, and of each further depth what was seen of the one before it. */
+  ratesFrom(first: number, depths: number): number[] {
+    let rate = first;
+    return Array.from({ length: depths }, (_, i) => (rate = this.#tally.rate(i, rate)));
   }
 }
 

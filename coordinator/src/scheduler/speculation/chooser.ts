@@ -12,6 +12,8 @@ const FIRST_DEPTH = 4;
 const GROWTH = 2;
 /** So many rows are tried at once, if a row seems to be worth it. */
 const FIRST_ROWS = 16;
+/** Trying drafts that are not expected to pay takes at most this share of the time. */
+const PROBE_SHARE = 0.01;
 /** Drafts of an answer with a constraint: each takes a mask, which may take 4 ms at a vocabulary of 151,936 (ADR 26). */
 const MAX_CONSTRAINED = 16;
 
@@ -40,6 +42,8 @@ export interface Chosen {
 export interface Choice {
   bySequence: ReadonlyMap<Sequence, Chosen>;
   cost: ShapeCost;
+  /** How likely a draft must be to be drafted on from. */
+  worth: number;
 }
 
 /** Decides what a pass verifies beside the last known token of each of its sequences. */
@@ -65,6 +69,8 @@ export interface ChooserOptions {
 /** Chooses by measured acceptance and cost. */
 export class Chooser implements DraftChooser {
   readonly #options: ChooserOptions;
+  /** Time that may be spent on trying further drafts; negative where some was spent ahead. */
+  #creditMs = 0;
 
   constructor(options: ChooserOptions) {
     this.#options = options;
@@ -78,32 +84,44 @@ export class Chooser implements DraftChooser {
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
-    const cost = {
+    const cost: DepthCost & { room: number } = {
       passMs: costs.shareMs(baseRows),
       msPerRow: costs.rowMs,
-      draftMs: (depth: number): number => costs.draftMs(depth),
+      callMs: (depth) => costs.draftCall(depth).ms,
+      msPerDraft: (depth) => costs.draftCall(depth).msPerStream,
       room: Math.max(0, Math.max(FIRST_ROWS, GROWTH * costs.mostDecodeRows) - decodeRows),
     };
     const part = partOf(cost, decodeRows);
     const { drafter, experience, maxDrafts } = this.#options;
     // What was seen of the first depths is expected of the later ones too, until they are seen.
-    const rates = drafter ? experience.rates(Array.from({ length: maxDrafts }, () => drafter.firstPrior)) : [];
+    const rates = drafter ? experience.ratesFrom(drafter.firstPrior, maxDrafts) : [];
     const candidates = live.flatMap((sequence) => this.#candidate(sequence, part, rates) ?? []);
-    const usesDrafter = candidates.some(({ found }) => !found);
-    const depths = chooseDepths(candidates, usesDrafter ? cost : { ...cost, draftMs: () => 0 });
+    const { depths, tokensPerMs } = chooseDepths(candidates, cost);
+    this.#creditMs = Math.min(PROBE_SHARE * cost.passMs, this.#creditMs + PROBE_SHARE * cost.passMs);
     const chosen = candidates.map((candidate, i): Chosen => {
-      const draftMs = candidate.found ? 0 : cost.draftMs(depths[i]! + 1) / candidates.length;
-      const probe = {
-        cost: cost.passMs > 0 ? (cost.msPerRow + draftMs) * (decodeRows / cost.passMs) : 0,
-        isGuess: costs.isRowGuess,
-      };
-      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, probe);
+      const depth = this.#probed(candidate, depths[i]!, cost);
       return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
     });
     return {
       bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])),
       cost: shapeCost(chosen, cost),
+      // What comes of a draft takes a row in the next call, and a row in the pass.
+      worth: cost.passMs > 0 ? tokensPerMs * (cost.msPerRow + costs.draftCall(2).msPerRow) : 0,
     };
+  }
+
+  /** The depth to try where `depth` is expected to pay best. Trying takes a small share of the time, of all sequences together. */
+  #probed(
+    { state, isDrafted, maxDrafts }: Candidate,
+    depth: number,
+    { msPerRow, callMs, msPerDraft }: DepthCost,
+  ): number {
+    const pending = isDrafted ? 0 : state.drafterStream!.pending.length;
+    const ms = msPerRow + (isDrafted ? 0 : callMs(depth + 1) + pending * msPerDraft(depth + 1));
+    const { isRowGuess } = this.#options.costs;
+    const probed = state.probed(depth, maxDrafts, { isGuess: isRowGuess, isAffordable: this.#creditMs >= 0 });
+    if (probed > depth && !isRowGuess) this.#creditMs -= ms;
+    return probed;
   }
 
   /** What is to draft for a sequence: of the drafter and the texts, that which promises more at this cost. */
@@ -115,19 +133,23 @@ export class Chooser implements DraftChooser {
     const room = roomOf(sequence, maxContext);
     const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, room);
     if (most <= 0) return undefined;
-    const reach = state.drafterStream ? reachOf(state.acceptance.rates(rates)) : [];
-    const drafted: Candidate | undefined = state.drafterStream && {
-      sequence,
-      state,
-      limit: most,
-      room,
-      maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
-      reach: (depth) => reach[depth - 1]!,
-      found: undefined,
-    };
+    const isDrafting = state.drafterStream !== undefined && sequence.ids.length >= state.drafterStream.pausedUntil;
+    const reach = isDrafting ? reachOf(state.acceptance.rates(rates)) : [];
+    const drafted: Candidate | undefined = isDrafting
+      ? {
+          sequence,
+          state,
+          isDrafted: false,
+          limit: most,
+          room,
+          maxDrafts: costs.isDraftCallKnown ? most : Math.min(FIRST_DEPTH, most),
+          reach: (depth) => reach[depth - 1]!,
+          found: undefined,
+        }
+      : undefined;
     const text = drafted && isWithoutTexts ? undefined : candidateFromText(sequence, state, most);
     if (!drafted || !text) return drafted ?? text;
-    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(drafted, cost) ? text : drafted;
+    return bestRate(text, cost) >= bestRate(drafted, cost) ? text : drafted;
   }
 }
 
@@ -137,25 +159,29 @@ export function roomOf({ request, ids }: Sequence, maxContext: number): number {
 }
 
 /** What the next pass costs and gives without the drafts that the drafter is to make, but with the time of making them. */
-function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs, room = 0 }: DepthCost): ShapeCost {
+function shapeCost(
+  chosen: readonly Chosen[],
+  { passMs, msPerRow, callMs, msPerDraft, room = 0 }: DepthCost,
+): ShapeCost {
   const cost = { passMs, msPerRow, tokens: chosen.length, room };
   let deepest = 0;
   for (const { candidate, depth } of chosen) {
     if (!candidate.found) {
       deepest = Math.max(deepest, depth);
+      for (let d = 1; d <= depth; d++) cost.passMs += msPerDraft(d);
       continue;
     }
     cost.passMs += depth * msPerRow;
     cost.room -= depth;
     for (let d = 1; d <= depth; d++) cost.tokens += candidate.reach(d);
   }
-  for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
+  for (let depth = 1; depth <= deepest; depth++) cost.passMs += callMs(depth);
   return cost;
 }
 
 /** One stream's part of what a pass of several costs. */
-function partOf({ passMs, msPerRow, draftMs }: DepthCost, streams: number): DepthCost {
-  return { passMs: passMs / streams, msPerRow, draftMs: (depth) => draftMs(depth) / streams };
+function partOf({ passMs, msPerRow, callMs, msPerDraft }: DepthCost, streams: number): DepthCost {
+  return { passMs: passMs / streams, msPerRow, callMs: (depth) => callMs(depth) / streams, msPerDraft };
 }
 
 /** Drafts that were found in a text; undefined if its end is new. */
@@ -171,6 +197,7 @@ export function candidateFromText(sequence: Sequence, state: StreamSpeculation, 
     limit: found.length,
     room: found.length,
     maxDrafts: found.length,
+    isDrafted: true,
     reach,
     found,
   };

@@ -56,19 +56,24 @@ function run(
       state.acceptance.judge(depths[i]!, accepted);
       tokens += 1 + accepted;
     }
-    const best = chooseDepths(
+    const { depths: best } = chooseDepths(
       states.map(({ acceptance }) => {
         const reach = reachOf(acceptance.rates(priors));
-        return { maxDrafts: 4, reach: (depth) => reach[depth - 1]! };
+        return { maxDrafts: 4, isDrafted: false, reach: (depth) => reach[depth - 1]! };
       }),
-      { passMs: costs.passMs(streams), msPerRow: costs.rowMs, draftMs: (depth) => costs.draftMs(depth) },
+      {
+        passMs: costs.passMs(streams),
+        msPerRow: costs.rowMs,
+        callMs: (depth) => costs.draftCall(depth).ms,
+        msPerDraft: (depth) => costs.draftCall(depth).msPerStream,
+      },
     );
     depths = states.map(
-      (state, i) => fixedDepth ?? state.probed(best[i]!, 4, { cost: rowMs / passMs, isGuess: costs.isRowGuess }),
+      (state, i) => fixedDepth ?? state.probed(best[i]!, 4, { isGuess: costs.isRowGuess, isAffordable: true }),
     );
     for (let call = 0; call < Math.max(...depths); call++) {
       const callMs = took(draftMs) * (calls++ === 0 ? cold : 1);
-      costs.addDraftCall(call === 0 ? 'first' : 'deeper', callMs);
+      costs.addDraftCall(call === 0 ? 'first' : 'deeper', { streams, rows: streams, ms: callMs });
       ms += callMs;
     }
   }

@@ -12,7 +12,7 @@ import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import type { Drafter, DraftRequest, DraftsWithin } from './drafter.ts';
 import { DRAFTER_KINDS, type DraftKind } from './drafter-stream.ts';
 import { RecentAnswers } from './recent-answers.ts';
-import { chooseNodes, leastChance, type PossibleDrafts } from './shape.ts';
+import { chooseNodes, type PossibleDrafts } from './shape.ts';
 import { StepwiseDrafter } from './stepwise-drafter.ts';
 import { StreamSpeculation } from './stream.ts';
 import { newTextExperience, TextDrafter } from './text-drafter.ts';
@@ -44,6 +44,8 @@ export interface DraftCounts {
 const ALL_STREAMS_DECAY = 0.998;
 /** Where only drafts that are likelier than this are worth their rows, none is an alternative. */
 const LEAST_OF_CHAINS = 0.5;
+/** After so many tokens of all sequences for which the drafter's drafts did not pay, prompts are not computed for it either. */
+const IDLE_TOKENS = 256;
 
 /**
  * Speculative decoding: drafts of the next tokens go into a pass beside the last known one. Every right one saves a pass, and
@@ -63,6 +65,8 @@ export class Speculation {
   readonly #confidence = new Confidence();
   readonly #recent = new RecentAnswers();
   #isFailing = false;
+  /** Tokens since drafts of the drafter were last wanted. */
+  #unwanted = 0;
 
   constructor(options: SpeculationOptions) {
     this.#options = options;
@@ -167,12 +171,14 @@ export class Speculation {
       const { speculation: state } = entry.sequence;
       const stream = state?.drafterStream;
       if (!stream) continue;
+      stream.isIdle = this.#unwanted >= IDLE_TOKENS;
       this.#drafter!.note(entry, result, stream);
       if (this.#drafter!.hasGivenUp(stream)) state.drafterStream = undefined;
     }
     const sequences = entries.map(({ sequence }) => sequence);
     const choice = this.#chooser.choose(sequences);
-    const worth = leastChance(choice.cost);
+    const { worth } = choice;
+    this.#countUnwanted(entries, choice);
     const requests: DraftRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
@@ -198,6 +204,15 @@ export class Speculation {
     }
     if (requests.length > 0) await this.#draft(requests, choice, within);
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
+  }
+
+  /** Counts tokens for which the drafter has not been asked by any sequence, except to try. */
+  #countUnwanted(entries: readonly BatchEntry[], { bySequence }: Choice): void {
+    const isWanted = [...bySequence.values()].some(
+      ({ candidate, depth, leastDepth }) => !candidate.isDrafted && depth > 0 && leastDepth !== 1,
+    );
+    const tokens = entries.reduce((sum, { accepted }) => sum + 1 + accepted.length, 0);
+    this.#unwanted = isWanted ? 0 : this.#unwanted + tokens;
   }
 
   async #draft(requests: readonly DraftRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {

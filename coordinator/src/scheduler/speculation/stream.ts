@@ -7,13 +7,11 @@ import type { TextDrafter, TextDrafts } from './text-drafter.ts';
 
 /** Half-life of a sequence's own acceptance: 14 drafts, since texts change. */
 const STREAM_DECAY = 0.95;
-/** Passes before one draft more than pays is tried, at least; doubled after each failure. */
+/** Passes before one draft more than pays is tried; doubled after each failure. */
 const FIRST_PROBE = 4;
 /** The same while the price of a row is a guess. */
 const GUESS_PROBE = 2;
 const LAST_PROBE = 512;
-/** Trying costs at most this share of the time. */
-const PROBE_SHARE = 0.01;
 
 export interface StreamOptions {
   /** Drafts from texts. */
@@ -22,14 +20,6 @@ export interface StreamOptions {
   lapsPerPass: number;
   /** The model that drafts, if one does. */
   drafter: (Pick<DrafterTraits, 'kind' | 'lapsPerDraft'> & { begin(): DrafterStream }) | undefined;
-}
-
-/** What one more draft than pays would cost. */
-export interface ProbeCost {
-  /** Share of the pass's time. */
-  cost: number;
-  /** Whether that is a guess. */
-  isGuess: boolean;
 }
 
 /** One sequence's drafts, and how many of them were right. */
@@ -52,7 +42,7 @@ export class StreamSpeculation {
   readonly #lapsPerPass: number;
   readonly #lapsPerDraft: number;
   readonly #text: TextDrafter;
-  #failedProbes = 0;
+  #probeAfter = FIRST_PROBE;
   #passesWithout = 0;
   #lastDepth = 0;
 
@@ -82,21 +72,20 @@ export class StreamSpeculation {
   }
 
   /**
-   * The depth to try in the next pass where `depth` is expected to pay best: now and then one more (at most `most`), the less often
-   * the more that costs (`cost`, as a share of a pass), and soon while the price of a row is a guess (`isGuess`).
+   * The depth to try in the next pass where `depth` is expected to pay best: now and then one more (at most `most`), if there is time
+   * for that (`isAffordable`), and soon while the price of a row is a guess (`isGuess`).
    */
-  probed(depth: number, most: number, { cost, isGuess }: ProbeCost): number {
+  probed(depth: number, most: number, { isGuess, isAffordable }: { isGuess: boolean; isAffordable: boolean }): number {
     if (depth > this.#lastDepth) {
-      this.#failedProbes = 0;
+      this.#probeAfter = FIRST_PROBE;
       this.#passesWithout = 0;
     }
     this.#lastDepth = depth;
     if (depth >= most) return depth;
     this.#passesWithout++;
-    const interval = Math.max(FIRST_PROBE, cost / PROBE_SHARE) * 2 ** this.#failedProbes;
-    if (this.#passesWithout < (isGuess ? GUESS_PROBE : Math.min(LAST_PROBE, interval))) return depth;
+    if (this.#passesWithout < (isGuess ? GUESS_PROBE : this.#probeAfter) || !(isGuess || isAffordable)) return depth;
     this.#passesWithout = 0;
-    if (!isGuess) this.#failedProbes++;
+    if (!isGuess) this.#probeAfter = Math.min(LAST_PROBE, this.#probeAfter * 2);
     return depth + 1;
   }
 }

@@ -37,12 +37,23 @@ export class FixedChooser implements DraftChooser {
         return candidate ? [{ candidate, depth: candidate.maxDrafts, leastDepth: 0 }] : [];
       }
       const depth = by === 'tree' ? Math.min(limit, TREE_DEPTH) : limit;
-      const own = { sequence, state, limit, room, maxDrafts: depth, reach: () => 1, found: undefined };
+      const own = {
+        sequence,
+        state,
+        isDrafted: false,
+        limit,
+        room,
+        maxDrafts: depth,
+        reach: () => 1,
+        found: undefined,
+      };
       return [{ candidate: own, depth, leastDepth: by === 'chain' ? depth : 0 }];
     });
     const bySequence = new Map(chosen.map((each) => [each.candidate.sequence, each]));
     const room = by === 'tree' ? drafts * chosen.length : 0;
-    return { bySequence, cost: { passMs: 1, msPerRow: 0, tokens: live.length, room } };
+    const cost = { passMs: 1, msPerRow: 0, tokens: live.length, room };
+    // A chain's alternatives are of no use.
+    return { bySequence, cost, worth: by === 'chain' ? 1 : 0 };
   }
 }
 
@@ -67,6 +78,9 @@ export interface DraftingResult {
   passesPerToken: number;
   /** Drafts verified for each token. */
   draftsPerToken: number;
+  /** Calls of the module for each pass, and their rows for each token. */
+  callsPerPass: number;
+  callRowsPerToken: number;
   microBatches: number;
 }
 
@@ -83,7 +97,7 @@ export async function runDrafting(run: DraftingRun): Promise<DraftingResult> {
     lapsPerPass: WORLD_LAYERS,
     speculation: testSpeculation({
       ...(maxDrafts && { maxDrafts }),
-      ...(fixed && { chooser: new FixedChooser(fixed) }),
+      ...(fixed && (fixed.by === 'nothing' ? { mode: 'off' as const } : { chooser: new FixedChooser(fixed) })),
     }),
     now: () => time.nowMs,
   });
@@ -97,9 +111,15 @@ export async function runDrafting(run: DraftingRun): Promise<DraftingResult> {
   const all = Array.from({ length: streams }, (_, i) => stream(i));
   const until = (share: number): Promise<void> =>
     time.runUntil(() => scheduler.tokens >= share * streams * tokens || ended === streams * answers);
-  const figures = () => ({ ms: time.nowMs, tokens: scheduler.tokens, ...scheduler.speculation.totals });
+  const figures = () => ({
+    ms: time.nowMs,
+    tokens: scheduler.tokens,
+    passes: scheduler.passes,
+    ...world.module,
+    ...scheduler.speculation.totals,
+  });
   await until(1);
-  const before = { ...figures(), passes: scheduler.passes, ...passesOf(scheduler) };
+  const before = { ...figures(), ...passesOf(scheduler) };
   // Before the first stream has no more to say.
   await until(answers - 0.5);
   const after = { ...figures(), ...passesOf(scheduler) };
@@ -111,6 +131,8 @@ export async function runDrafting(run: DraftingRun): Promise<DraftingResult> {
     tokensPerS: (1000 * count) / (after.ms - before.ms),
     passesPerToken: (after.streamPasses - before.streamPasses) / count,
     draftsPerToken: (after.drafted - before.drafted) / count,
+    callsPerPass: (after.calls - before.calls) / (after.passes - before.passes),
+    callRowsPerToken: (after.rows - before.rows) / count,
     microBatches,
   };
 }

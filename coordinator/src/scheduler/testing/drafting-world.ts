@@ -8,6 +8,7 @@ import {
   normalDraw,
   parseModelConfig,
   type SequenceCache,
+  type SequencePages,
   type TokenAnswer,
 } from '@shoal/model';
 import { smallConfigJson } from './small-config.ts';
@@ -16,6 +17,8 @@ import type { VirtualTime } from './virtual-time.ts';
 export const WORLD_LAYERS = 5;
 const HIDDEN = 4;
 const VOCAB = 4096;
+const PAGE_POSITIONS = 16;
+const NUM_PAGES = 4096;
 const config = parseModelConfig({
   ...smallConfigJson,
   vocab_size: VOCAB,
@@ -63,20 +66,35 @@ export interface WorldText {
   period: number;
 }
 
+/** Positions of a sequence; on pages, so that the module may leave some out. */
 class WorldCache implements SequenceCache {
-  length = 0;
   allocatedBytes = 0;
   stream = 0;
+  length: number;
+  readonly #pages: SequencePages | undefined;
+
+  constructor(length: number, pages?: SequencePages) {
+    this.length = length;
+    this.#pages = pages;
+  }
+
   append(count: number): void {
+    this.#pages?.append(count);
     this.length += count;
   }
+
   truncate(length: number): void {
+    this.#pages?.truncate(length);
     this.length = length;
   }
+
   keep(length: number, slots: readonly number[]): void {
-    this.length = length + slots.length;
+    this.truncate(length + slots.length);
   }
-  free(): void {}
+
+  free(): void {
+    this.#pages?.close();
+  }
 }
 
 const mixed = (a: number, b: number, salt: number): number => {
@@ -97,6 +115,8 @@ export class DraftingWorld {
   readonly #costs: WorldCosts;
   readonly #text: WorldText;
   readonly #rng: () => number;
+  /** Calls of the module since start, and their rows. */
+  readonly module = { calls: 0, rows: 0 };
   #engineFreeMs = 0;
   #tabsFreeMs = 0;
 
@@ -110,12 +130,12 @@ export class DraftingWorld {
       config,
       kvBytesPerToken: 1,
       mtpKvBytesPerToken: 1,
-      lendPages: () => undefined,
-      sequenceOn: () => new WorldCache(),
-      mtpSequenceOn: () => new WorldCache(),
+      lendPages: () => ({ numPages: NUM_PAGES, pagePositions: PAGE_POSITIONS, bytesPerPage: PAGE_POSITIONS }),
+      sequenceOn: (pages) => new WorldCache(pages.length, pages),
+      mtpSequenceOn: (_, length) => new WorldCache(length),
       expertNormGain: () => new Float32Array(HIDDEN),
-      newSequence: () => new WorldCache(),
-      newMtpSequence: () => new WorldCache(),
+      newSequence: () => new WorldCache(0),
+      newMtpSequence: () => new WorldCache(0),
       forward: (rows, experts, observe) => this.#pass(rows, experts, observe),
       forwardMtp: (rows) => this.#module(rows),
       close: async () => {},
@@ -173,7 +193,7 @@ export class DraftingWorld {
     for (const { cache, position, tokenId } of rows) {
       const own = cache as WorldCache;
       if (position === 0) own.stream = tokenId;
-      own.length++;
+      own.append(1);
     }
     const [x, topkWeights] = [new Float32Array(1), new Float32Array(1)];
     for (let layer = 0; layer < WORLD_LAYERS; layer++) {
@@ -200,6 +220,8 @@ export class DraftingWorld {
   async #module(rows: readonly EngineMtpRow[]) {
     const { layerMs, layerRowMs, headMs, headRowMs, tabRowMs } = this.#costs;
     const asked = rows.filter(({ query }) => query).length;
+    this.module.calls++;
+    this.module.rows += rows.length;
     for (const { cache } of rows) (cache as WorldCache).length++;
     await this.#work(layerMs + (layerRowMs + tabRowMs) * rows.length + headMs + headRowMs * asked);
     const hidden = new Float32Array(rows.length * HIDDEN);
