@@ -3,6 +3,8 @@ import { benchGrammar } from './grammar.ts';
 import { benchSchemaAnswers } from './schema-answers.ts';
 import { benchHead } from './head.ts';
 import { benchHedges } from './hedges.ts';
+import { benchChoice } from './drafting/choice.ts';
+import { benchDraftedAnswers } from './drafting/answers.ts';
 import { benchHostile } from './hostile.ts';
 import { benchKernels } from './kernels.ts';
 import { benchLaps } from './lap-overhead.ts';
@@ -28,6 +30,8 @@ const HELP = `npm run bench -- [suite] [options]
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
+  choice           drafter, depth and width of drafts beside all fixed choices, in virtual time, by round trip, streams and text (--only CELL)
+  drafted-answers  500 random requests with and without drafts while tabs come and go: all answers must be the same (--requests N)
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   head             drawing tokens from a vocabulary of 151,936: ms a pass, and the event loop under 64 streams
@@ -50,6 +54,8 @@ const SUITES = [
   'stripes',
   'swarm',
   'repetition',
+  'choice',
+  'drafted-answers',
   'quants',
   'wasm',
   'head',
@@ -59,7 +65,7 @@ const SUITES = [
   'kernels',
 ];
 
-const WITH_VALUE = new Set(['--repeats', '--quant', '--only']);
+const WITH_VALUE = new Set(['--repeats', '--quant', '--only', '--requests']);
 
 function valueOf(argv: readonly string[], flag: string): string | undefined {
   const at = argv.indexOf(flag);
@@ -102,6 +108,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('repetition')) await benchRepetition({ json });
+  const only = valueOf(argv, '--only');
+  if (suites.includes('choice')) await benchChoice({ json, repeats, ...(only !== undefined && { only }) });
+  if (suites.includes('drafted-answers')) await benchDraftedAnswers(Number(valueOf(argv, '--requests') ?? 500));
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });
   if (suites.includes('grammar')) await benchGrammar({ json });

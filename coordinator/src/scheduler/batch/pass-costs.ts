@@ -44,6 +44,8 @@ export class PassCosts {
   /** Passes with prompt rows since start. */
   #promptPasses = 0;
   readonly #drafting = new PriceLine();
+  /** What a call of the drafter adds to a pass's share of the time, in parts of its own. */
+  #callShare = 1;
   readonly #kinds = { first: new CallKind(), deeper: new CallKind() };
   /** Passes that decoded and had prompt rows, since the last one without prompt rows. */
   mixedInARow = 0;
@@ -60,6 +62,7 @@ export class PassCosts {
       this.#decode.add(pass);
       this.#decodeTurn.add(pass);
       this.#share.add(pass.meanRows, pass.shareMs);
+      this.#callShare += SHARE_WEIGHT * (callShareOf(pass) - this.#callShare);
       return;
     }
     if (pass.rows > pass.promptRows) this.mixedInARow++;
@@ -78,7 +81,7 @@ export class PassCosts {
     this.#waits[microBatches].clear();
   }
 
-  /** Adds a pass's share of one call of the drafter for all its sequences: for their first drafts, or for one further depth. */
+  /** Adds one call of the drafter for all sequences of a pass: for their first drafts, or for one further depth. */
   addDraftCall(depth: 'first' | 'deeper', call: DraftCall): void {
     // The first call is cold.
     if (this.#kinds.first.calls + this.#kinds.deeper.calls === 1) this.#drafting.dropFirst();
@@ -156,9 +159,10 @@ export class PassCosts {
   draftCall(depth: number): { ms: number; msPerStream: number; msPerRow: number } {
     const line = this.#drafting;
     if (line.isEmpty) return { ms: 0, msPerStream: 0, msPerRow: 0 };
-    const msPerRow = line.rowMs ?? line.boundMs / 2;
+    const rowMs = line.rowMs ?? line.boundMs / 2;
     const { rowsPerStream } = this.#kinds[depth === 1 ? 'first' : 'deeper'];
-    return { ms: line.at(0, msPerRow), msPerStream: msPerRow * rowsPerStream, msPerRow };
+    const msPerRow = this.#callShare * rowMs;
+    return { ms: this.#callShare * line.at(0, rowMs), msPerStream: msPerRow * rowsPerStream, msPerRow };
   }
 
   /** Whether it is known what further depths cost. */
@@ -167,11 +171,22 @@ export class PassCosts {
   }
 }
 
-/** A pass's share of one call of the drafter, for so many sequences and rows. */
+/** One call of the drafter for so many sequences and rows; its time is without that in which the threads ran another pass. */
 export interface DraftCall {
   streams: number;
   rows: number;
   ms: number;
+}
+
+/** Weight of the last pass in what a call adds to a share. */
+const SHARE_WEIGHT = 0.1;
+
+/**
+ * A call is work of the dense engine. Where that is always busy, all passes in flight wait for it; where they mostly wait for
+ * laps, only its own does, which is a part of a share as equal as the passes' are.
+ */
+function callShareOf({ passMs, shareMs, engineMs }: PassTimes): number {
+  return shareMs > 0 ? Math.max(shareMs / passMs, Math.min(1, engineMs / shareMs)) : 1;
 }
 
 /** Weight of the last call in the average of rows a sequence. */

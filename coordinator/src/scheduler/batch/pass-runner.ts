@@ -78,7 +78,7 @@ export class PassRunner {
       });
       const computed = finite.flatMap((entry) => inTime(entry, result.answers) ?? []);
       for (const entry of computed) this.#advance(entry, result.answers);
-      const spentMs = (): number => share.ms;
+      const spentMs = (): number => watch.ownMs;
       await speculation.prepare(computed, result, {
         pass: name,
         observe: watch.observer,
@@ -161,6 +161,11 @@ class PassWatch {
 
   get elapsedMs(): number {
     return this.#now() - this.#startedMs;
+  }
+
+  /** Time so far without that in which the threads ran another pass. */
+  get ownMs(): number {
+    return this.elapsedMs - this.#queuedMs;
   }
 
   /** Times so far, as `PassTimes` has them. */

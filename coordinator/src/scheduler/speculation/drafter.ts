@@ -26,7 +26,7 @@ export interface DraftsWithin {
   pass?: PassName;
   observe?: ForwardObserver;
   grace?: Grace;
-  /** The pass's share of the time so far (`Shares`), in milliseconds. */
+  /** What the pass has taken so far, in milliseconds, without waiting for threads that ran another pass. */
   spentMs?: () => number;
 }
 
