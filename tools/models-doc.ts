@@ -82,9 +82,15 @@ function row({ name, config }: Entry): string[] {
 
 function draftRow(model: PublishedModel): string[] {
   const config = configOf(model);
-  const { weightsBytes, kvBytesPerToken } = planDraftModel(config, 1);
+  const { weightsBytes, kvBytesPerToken } = planDraftModel(config, { contextTokens: 1 });
   const size = formatBytes(weightsBytes);
-  return [model.name, `\`${config.modelType}\``, attentionText(config), size, `${kvBytesPerToken / 1024} KiB`];
+  return [
+    model.name,
+    `\`${config.modelType}\``,
+    attentionText(config),
+    size,
+    `${Math.round(kvBytesPerToken / 1024)} KiB`,
+  ];
 }
 
 function attentionText({ attention, layerAttention, rope }: ModelConfig): string {

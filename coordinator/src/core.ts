@@ -8,6 +8,7 @@ import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
+import { openDraftHead } from './draft-head.ts';
 import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
@@ -19,6 +20,8 @@ import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.t
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
+import type { DraftEngine } from './scheduler/speculation/drafter.ts';
+import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
@@ -34,6 +37,8 @@ export interface Core {
   /** Of the model. */
   config: ModelConfig;
   forward: ForwardEngine;
+  /** The head that drafts for it (`--drafter`). */
+  head: { name: string } | undefined;
   /** What drafts beside it (`--draft-model`), and what its KV cache takes. */
   draftModel: (DraftModel & { kvBytes: () => DraftModelEngine['kvBytes'] }) | undefined;
   scheduler: Scheduler;
@@ -111,14 +116,15 @@ async function assemble(
   const texts = closeLater(new TextEncoding(tokenizer, { files }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
-  const { model, forward, localLayers } = await openDense(config, packed);
+  const { model, forward, localLayers, head } = await openDense(config, packed, hubName, hooks);
   closeLater(forward);
   const served = { modelId: packed.manifest.modelId, config: model, tokenizer, forward };
   const onPackProgress = hooks.onDraftPackProgress;
   const draftHooks = { ...hooks, onPackProgress: (progress: PackProgress) => onPackProgress?.(progress) };
   const draftModel = await openDraftModel(config, served, draftHooks);
   if (draftModel) closeLater(draftModel.engine);
-  const drafter = draftModel && new DraftModelEngine({ engine: draftModel.engine });
+  const modelDrafter = draftModel && new DraftModelEngine({ engine: draftModel.engine });
+  const drafter = modelDrafter ?? (forward.head && headDrafter(forward.head));
   const norms = new NormLimits();
   const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
@@ -145,7 +151,8 @@ async function assemble(
   const grammars = closeLater(new Grammars({ vocabulary: vocabularyOf(tokenizer, model.vocabSize, endIds) }));
   const core = {
     forward,
-    draftModel: draftModel && drafter && { ...draftModel, kvBytes: () => drafter.kvBytes },
+    head,
+    draftModel: draftModel && modelDrafter && { ...draftModel, kvBytes: () => modelDrafter.kvBytes },
     scheduler,
     dispatcher,
     swarm,
@@ -182,14 +189,20 @@ function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: 
 }
 
 /** The dense engine, and the layers to hold locally, which are decided before anything large is loaded. */
-async function openDense(config: Config, packed: PackedModel) {
+async function openDense(config: Config, packed: PackedModel, hubName: string | undefined, hooks: CoreHooks) {
   const opened = await openPackedModel(packed);
   try {
     const { config: model, reader, dense } = opened;
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
-    const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes });
-    return { model, forward, localLayers };
+    const target = { modelId: packed.manifest.modelId, hubName, config: model };
+    const head = await openDraftHead(config, target, hooks);
+    try {
+      const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes, head });
+      return { model, forward, localLayers, head: head && { name: head.name } };
+    } finally {
+      await head?.close();
+    }
   } finally {
     await opened.close();
   }
@@ -207,7 +220,7 @@ interface Loaded {
   health: WeightsHealth;
   model: ModelConfig;
   forward: ForwardEngine;
-  drafter: DraftModelEngine | undefined;
+  drafter: DraftEngine | undefined;
   localLayers: LocalLayerChoice;
   localExperts: LocalExpertThreads;
   events: EventLog;

@@ -1,7 +1,10 @@
 import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
 import {
   createReferenceEngine,
+  type DraftVocabulary,
+  type HeadConfig,
   loadDenseWeights,
+  loadHeadWeights,
   type ForwardEngine,
   type ModelConfig,
   type TensorReader,
@@ -23,6 +26,8 @@ export interface OpenDenseEngineOptions {
   kvBytes?: number | undefined;
   /** A wasm engine to share the threads of. */
   beside?: WasmEngine | undefined;
+  /** A head that is to draft; the wasm engine packs it into its memory in the format of the model's weights. */
+  head?: { config: HeadConfig; vocabulary: DraftVocabulary; reader: TensorReader } | undefined;
 }
 
 /** For a checkpoint in the wasm engine's memory: nearly exact, since checkpoints are bf16 or f16. */
@@ -30,9 +35,10 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 
 /** Opens the dense engine of that name with its weights loaded. */
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
-  const { config, reader, packed, format = CHECKPOINT_FORMAT } = options;
+  const { config, reader, packed, head, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
-    return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
+    const own = head && { ...head, weights: await loadHeadWeights(head.config, head.reader) };
+    return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) }, own);
   }
   return openWasmEngine({
     config,
@@ -40,5 +46,6 @@ export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<
     threads: options.threads,
     kvBytes: options.kvBytes,
     beside: options.beside,
+    head: head && { ...head, format: packed?.layout.format ?? format },
   });
 }

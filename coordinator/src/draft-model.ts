@@ -1,6 +1,7 @@
 import { WasmEngine } from '@shoal/kernels/node';
 import { type ForwardEngine, isDenseModel, messageOf, type ModelConfig, type Tokenizer } from '@shoal/model';
 import { readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import type { DenseFormat } from '@shoal/weights';
 import {
   ensurePacked,
   isPackedDir,
@@ -12,7 +13,10 @@ import {
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { openDenseEngine } from './dense-engine.ts';
-import type { PackHooks } from './packed-model.ts';
+import { type PackHooks, refuseOther } from './packed-model.ts';
+
+/** By default: what rounding changes costs a draft at most, and the time of a draft is that of reading the weights. */
+export const DRAFT_FORMAT: DenseFormat = 'q8';
 
 /** A dense model that drafts for the one that is served (`--draft-model`). */
 export interface DraftModel {
@@ -31,17 +35,20 @@ export interface DraftedFor {
 }
 
 /**
- * The options with the MTP module left out where a draft model takes its place. Throws a UsageError for options that exclude each
+ * The options with the MTP module left out where a draft model or a head takes its place. Throws a UsageError for options that exclude each
  * other.
  */
 export function withOneDrafter(config: Config): Config {
-  const { draftModel, speculate, mtpExperts } = config;
-  if (draftModel === undefined) return config;
+  const { draftModel, drafter, speculate, mtpExperts } = config;
+  if (draftModel === undefined && drafter === undefined) return config;
+  if (draftModel !== undefined && drafter !== undefined)
+    throw new UsageError('--draft-model and --drafter exclude each other: leave one of them out');
+  const flag = draftModel === undefined ? '--drafter' : '--draft-model';
   if (speculate !== 'auto')
-    throw new UsageError(`--draft-model drafts with --speculate auto only: leave --speculate ${speculate} out`);
+    throw new UsageError(`${flag} drafts with --speculate auto only: leave --speculate ${speculate} out`);
   if (mtpExperts === 'local' || mtpExperts === 'tabs') {
     throw new UsageError(
-      `--mtp-experts ${mtpExperts}: the MTP module does not draft beside --draft-model; leave one of them out`,
+      `--mtp-experts ${mtpExperts}: the MTP module does not draft beside ${flag}; leave one of them out`,
     );
   }
   return { ...config, mtpExperts: 'off' };
@@ -80,7 +87,7 @@ export async function openDraftModel(
 
 async function packedDraftModel(
   spec: string,
-  { cacheDir, offline }: Config,
+  { cacheDir, offline, draftQuant }: Config,
   served: DraftedFor,
   { onPackProgress, onNotice, signal }: PackHooks,
 ): Promise<PackedModel> {
@@ -88,19 +95,24 @@ async function packedDraftModel(
   const config = await source.config().catch((error: unknown) => {
     throw new UsageError(`--draft-model: ${messageOf(error)}`, { cause: error });
   });
-  const dir = await source.metaDir();
+  // A packed one has no other folder.
+  const packedDir = source.dir !== undefined && (await isPackedDir(source.dir)) ? source.dir : undefined;
+  const dir = packedDir ?? (await source.metaDir());
   const tokenizer = tokenizerFrom(
     await readTokenizerFiles(dir ?? { source: source.spec, files: await source.files() }),
   );
   const misfit = misfitOf({ config, tokenizer }, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${spec} ${misfit}`);
   const onDamage = ({ text }: { text: string }): void => onNotice?.(text);
-  if (source.dir !== undefined && (await isPackedDir(source.dir))) return openPacked(source.dir, { onDamage });
+  if (packedDir !== undefined) {
+    const packed = await openPacked(packedDir, { onDamage });
+    refuseOther('--draft-quant', draftQuant, packed.manifest.dense.format, packedDir);
+    return packed;
+  }
   return ensurePacked({
     source,
     cacheDir,
-    // What its own rounding changes costs a draft at most, and the time of a draft is that of reading its weights.
-    denseQuant: 'q8',
+    denseQuant: draftQuant ?? DRAFT_FORMAT,
     onDamage,
     ...(onPackProgress && { onProgress: onPackProgress }),
     ...(onNotice && { onNotice }),

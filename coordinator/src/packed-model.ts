@@ -66,9 +66,10 @@ export async function packedModel(
   return { packed, hubName: undefined };
 }
 
-function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
+/** Throws a UsageError where a packed directory has another format than is wanted. */
+export function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
   if (wanted === undefined || wanted === 'auto' || wanted === packed) return;
   throw new UsageError(
-    `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give --model the checkpoint that it was packed from`,
+    `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give the checkpoint that it was packed from`,
   );
 }

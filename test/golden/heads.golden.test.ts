@@ -4,7 +4,7 @@ import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nmse } from '../../packages/kernels/src/testing/numbers.ts';
 import { type Family, fixtureDir, openFamily } from './families.ts';
-import { auxiliaryOf, type HeadFixture, openHeadFixture, runEagle3 } from './heads.ts';
+import { auxiliaryOf, draftLogits, type HeadFixture, openHeadFixture, runDFlash, runEagle3 } from './heads.ts';
 
 const TARGET = 'qwen3-moe';
 const REFERENCE_ERROR = 1e-8;
@@ -68,4 +68,14 @@ describe('heads that read the hidden states of another model', () => {
       expect(nmse(own.logits, fixture.logits)).toBeLessThan(WASM_ERROR);
     },
   );
+
+  it.each(['dflash', 'dflash-package'])('%s drafts a block as the speculators package does', async (name) => {
+    const fixture = await fixtureOf(name);
+    const engine = await referenceWith(fixture);
+    expect(nmse(await auxiliaryOf(engine, family, fixture.ids), fixture.auxiliary)).toBeLessThan(REFERENCE_ERROR);
+    const expected = draftLogits(fixture);
+    expect(nmse(await runDFlash(engine.head!, fixture), expected)).toBeLessThan(REFERENCE_ERROR);
+    const wasm = await wasmWith(fixture, 0);
+    expect(nmse(await runDFlash(wasm.head!, fixture), expected)).toBeLessThan(WASM_ERROR);
+  });
 });

@@ -95,3 +95,31 @@ export async function runEagle3(head: HeadEngine, { ids, auxiliary }: HeadFixtur
   }
   return { logits: logits.flat(), hidden: hidden.flat() };
 }
+
+/** The logits of a DFlash head's drafts at each anchor, [anchors, block − 1, draftVocabSize], one anchor after another. */
+export async function runDFlash(head: HeadEngine, { ids, auxiliary, anchors }: HeadFixture): Promise<number[]> {
+  const width = auxiliary.length / ids.length;
+  const cache = head.newSequence();
+  const drafts = head.config.head.kind === 'dflash' ? head.config.head.blockSize - 1 : 0;
+  const logits: number[] = [];
+  for (const anchor of anchors) {
+    const rows = Array.from({ length: anchor - cache.length }, (_, i) => {
+      const position = cache.length + i;
+      return { hidden: auxiliary.slice(position * width, (position + 1) * width), position, cache };
+    });
+    if (rows.length > 0) await head.addContext(rows);
+    const queries = Array.from({ length: drafts }, () => undefined);
+    const block = { tokenId: ids[anchor]!, position: anchor, cache, queries, wantLogits: true };
+    const result = await head.forwardBlocks([block]);
+    logits.push(...result.logits.flatMap((row) => [...(row ?? [])]));
+  }
+  return logits;
+}
+
+/** The same of the fixture, whose blocks have a row for the anchor itself, too. */
+export function draftLogits({ logits, anchors, open }: HeadFixture): number[] {
+  const { draftVocabSize: size, head } = open.config;
+  if (head.kind !== 'dflash') throw new TypeError('no DFlash head');
+  const block = head.blockSize * size;
+  return anchors.flatMap((_, i) => [...logits.subarray(i * block + size, (i + 1) * block)]);
+}

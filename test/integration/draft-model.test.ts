@@ -2,6 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseHeader, PREFIX_BYTES, readHeaderLength, type TokenAnswer } from '@shoal/model';
+import { packModel } from '@shoal/weights/node';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Config, type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import type {
@@ -177,6 +178,13 @@ describe('a model that does not fit', () => {
   });
 
   it('is refused as the one to serve where it is dense, packed or not', async () => {
+    const packed = join(folder, 'packed');
+    await packModel({ modelDir: fixtureDir('llama'), outDir: packed, quant: 'f16' });
+    await refused({ model: packed }, /is a dense model \(llama\)/);
+    await refused({ draftModel: packed, draftQuant: 'q4' }, /packed is packed as f16: leave --draft-quant q4 out/);
+    const other = await createCore(configOf({ draftModel: packed, engine: 'reference' }));
+    expect(other.draftModel).toMatchObject({ modelId: 'llama', engine: { name: 'reference' } });
+    await other.close();
     await refused(
       { model: DENSE },
       /llama-linear is a dense model \(llama\): it has no routed experts that tabs could hold/,

@@ -11,6 +11,7 @@ import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, expertShape, type Quant, shardBytes } from '@shoal/weights';
 import { defaultConfig } from '../config.ts';
+import { DRAFT_FORMAT } from '../draft-model.ts';
 import { chooseLocalLayers, lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 
 export interface PlanInput {
@@ -26,8 +27,9 @@ export interface PlanInput {
   contextTokens: number;
   /** How fast the coordinator reads from its memory. */
   bandwidthBytesPerS: number;
-  /** A model that drafts. */
+  /** A model that drafts, and the format of its weights. */
   draftModel?: ModelConfig | undefined;
+  draftQuant?: DenseFormat | undefined;
 }
 
 /** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
@@ -63,7 +65,7 @@ export function planServing(input: PlanInput) {
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
     /** Undefined without one. */
-    draftModel: input.draftModel && planDraftModel(input.draftModel, input.contextTokens),
+    draftModel: input.draftModel && planDraftModel(input.draftModel, input),
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
@@ -78,9 +80,12 @@ export function planServing(input: PlanInput) {
 }
 
 /** What a draft model needs on the coordinator. */
-export function planDraftModel(config: ModelConfig, contextTokens: number) {
-  const needs = denseNeeds(config, 'q8', Math.min(contextTokens, config.maxPositionEmbeddings));
-  return { ...needs, memoryBytes: needs.weightsBytes + needs.kvBytesAtContext };
+export function planDraftModel(
+  config: ModelConfig,
+  { contextTokens, draftQuant: format = DRAFT_FORMAT }: Pick<PlanInput, 'contextTokens' | 'draftQuant'>,
+) {
+  const needs = denseNeeds(config, format, Math.min(contextTokens, config.maxPositionEmbeddings));
+  return { ...needs, format, memoryBytes: needs.weightsBytes + needs.kvBytesAtContext };
 }
 
 /** What a model takes in the dense engine, with one sequence. */
@@ -99,7 +104,7 @@ function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: num
 function planCoordinator(input: PlanInput, allExpertsBytes: number) {
   const { config, denseQuant, contextTokens, draftModel } = input;
   const needs = denseNeeds(config, denseQuant, contextTokens);
-  const draftBytes = draftModel ? planDraftModel(draftModel, contextTokens).memoryBytes : 0;
+  const draftBytes = draftModel ? planDraftModel(draftModel, input).memoryBytes : 0;
   const processBytes = PROCESS_BYTES + config.vocabSize * VOCABULARY_BYTES;
   const loadedExpertBytes = Math.min(allExpertsBytes, defaultConfig().expertMemoryBytes);
   return {

@@ -35,6 +35,7 @@ const OPTIONS = {
     help: 'bytes that the coordinator reads from its memory per second, as 20GB',
   }),
   draftModel: CONFIG_OPTIONS.draftModel,
+  draftQuant: CONFIG_OPTIONS.draftQuant,
   json: option('json', SWITCH, { help: 'print one JSON document' }),
 };
 
@@ -51,7 +52,7 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
     const model = await readPlannedModel(options, io);
     const { config } = model;
     refuseDense(config, options.model);
-    const draftModel = await draftModelOf(options, config, io);
+    const draft = await draftModelOf(options, config, io);
     const { tabBytes, replicas, rttMs } = options;
     const input = {
       config,
@@ -61,7 +62,8 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
       rttMs,
       contextTokens: options.context ?? Math.min(DEFAULT_CONTEXT, config.maxPositionEmbeddings),
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
-      draftModel,
+      draftModel: draft?.config,
+      draftQuant: options.draftQuant ?? draft?.own?.denseQuant,
     };
     const { weights: hub, tokenizerProblem } = model;
     const plan = { ...planServing(input), packedBytes: packedBytes(input), hub, tokenizerProblem };
@@ -74,7 +76,7 @@ async function draftModelOf(
   { model: modelId, draftModel: model, offline }: PlanOptions,
   config: ModelConfig,
   io: CommandIo,
-): Promise<ModelConfig | undefined> {
+): Promise<PlannedModel | undefined> {
   return model === undefined ? undefined : readDraftModel({ model, offline }, { modelId, config }, io);
 }
 
@@ -143,9 +145,9 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
 
 function describeDraftModel({ draftModel }: ShownPlan): string[] {
   if (!draftModel) return [];
-  const { weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = draftModel;
+  const { format, weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = draftModel;
   return [
-    `Draft model   ${formatBytes(weightsBytes)} of weights as q8 (${(parameters / 1e9).toPrecision(3)} B parameters), which each draft reads, ` +
+    `Draft model   ${formatBytes(weightsBytes)} of weights as ${format} (${(parameters / 1e9).toPrecision(3)} B parameters), which each draft reads, ` +
       `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
   ];
 }

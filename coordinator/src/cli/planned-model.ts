@@ -33,8 +33,8 @@ export async function readPlannedModel(
   const { model } = options;
   if (model.endsWith('.json')) return { config: await readModelConfig(model) };
   const source = await openModelOption(options, io);
+  if (source.dir !== undefined && (await isPackedDir(source.dir))) return readPacked(source.dir);
   const dir = await source.metaDir();
-  if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
   const weights = source instanceof HubSource ? await source.weights() : undefined;
   const index = dir === undefined ? undefined : await readIndex(dir);
@@ -47,16 +47,16 @@ export async function readPlannedModel(
   };
 }
 
-/** Reads the config of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
+/** Reads what is known of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
 export async function readDraftModel(
   options: { model: string; offline: boolean },
   served: { modelId: string; config: ModelConfig },
   io: CommandIo,
-): Promise<ModelConfig> {
-  const { config } = await readPlannedModel(options, io);
-  const misfit = misfitOfConfig(config, served);
+): Promise<PlannedModel> {
+  const model = await readPlannedModel(options, io);
+  const misfit = misfitOfConfig(model.config, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
-  return config;
+  return model;
 }
 
 function problemOf(error: unknown): string {

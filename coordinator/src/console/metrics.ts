@@ -51,7 +51,7 @@ const SCHEDULER: Metrics<Scheduler> = {
   ],
   shoal_kv_bytes_per_token: ['KV cache per token of one answer.', (s) => s.kvBytesPerToken],
   shoal_kv_bytes_per_token_drafter: [
-    "The MTP module's KV cache per token of one answer, in addition; 0 if it drafts nothing.",
+    'KV cache of the MTP module or of a head per token of one answer, in addition; 0 if neither drafts.',
     (s) => s.speculation.kvBytesPerToken,
   ],
   shoal_prompt_positions_total: ['Positions of prompts that were started.', (s) => s.prefix.positions],
@@ -154,7 +154,11 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
   shoal_draft_model_kv_bytes: [
     'KV cache of the draft model: of running requests, and kept of ended ones for those with the same prefix.',
     'state',
-    ({ draftModel }) => (draftModel ? { ...draftModel.kvBytes() } : {}),
+    ({ draftModel }) => {
+      if (!draftModel) return {};
+      const { inUse, kept } = draftModel.kvBytes();
+      return { used: inUse, kept };
+    },
   ],
   shoal_audits_total: [
     "Rows of tabs compared with the coordinator's own computation, on probation or in audits, by result.",

@@ -7,6 +7,8 @@ export interface RowPlace {
   position: number;
   cache: KvCache;
   slots?: RowSlots;
+  /** The last position that it attends to, which lies in its own place; by default its own position. Grouped-query attention only. */
+  last?: number | undefined;
 }
 
 /** Where a row's own keys and values lie. */

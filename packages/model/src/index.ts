@@ -30,15 +30,14 @@ export {
   type EngineRow,
   type ForwardEngine,
   type KvPageBudget,
-  type PageTable,
-  type SequenceCache,
-  type SequencePages,
 } from './forward-engine.ts';
+export type { PageTable, SequenceCache, SequencePages } from './sequence-cache.ts';
 export type { DraftHead, HeadResult } from './heads/draft-head.ts';
 export { DraftVocabulary } from './heads/draft-vocabulary.ts';
+export { blockRows } from './heads/dflash.ts';
 export { forwardEagle3 } from './heads/eagle3.ts';
 export type { HeadConfig } from './heads/head-config.ts';
-export type { EngineEagle3Row, HeadEngine } from './heads/head-engine.ts';
+export type { EngineContextRow, EngineDraftBlock, EngineEagle3Row, HeadEngine } from './heads/head-engine.ts';
 export { headTensors, loadHeadWeights } from './heads/head-tensors.ts';
 export {
   Auxiliary,

@@ -43,10 +43,11 @@ export class PassCosts {
   readonly #mixed: PassTimes[] = [];
   /** Passes with prompt rows since start. */
   #promptPasses = 0;
-  readonly #drafting = new PriceLine();
   /** What a call of the drafter adds to a pass's share of the time, in parts of its own. */
   #callShare = 1;
-  readonly #kinds = { first: new CallKind(), deeper: new CallKind() };
+  readonly #calls = new PriceLine();
+  #numCalls = 0;
+  readonly #drafting = { first: new CallKind(), deeper: new CallKind() };
   /** Passes that decoded and had prompt rows, since the last one without prompt rows. */
   mixedInARow = 0;
   /** The cheapest row seen: an upper bound for what one more row costs, until passes of different sizes tell. */
@@ -84,9 +85,9 @@ export class PassCosts {
   /** Adds one call of the drafter for all sequences of a pass: for their first drafts, or for one further depth. */
   addDraftCall(depth: 'first' | 'deeper', call: DraftCall): void {
     // The first call is cold.
-    if (this.#kinds.first.calls + this.#kinds.deeper.calls === 1) this.#drafting.dropFirst();
-    this.#kinds[depth].add(call);
-    this.#drafting.add(call.rows, call.ms);
+    if (this.#numCalls++ === 1) this.#calls.dropFirst();
+    this.#calls.add(call.rows, call.ms);
+    this.#drafting[depth].add(call);
   }
 
   /** The dense engine's own time for a pass of `rows` rows and for the drafts after it. */
@@ -157,17 +158,19 @@ export class PassCosts {
 
   /** A call of the drafter for one depth (from 1), given those before: for no sequence, for each sequence, and for each row; 0 while unknown. */
   draftCall(depth: number): { ms: number; msPerStream: number; msPerRow: number } {
-    const line = this.#drafting;
-    if (line.isEmpty) return { ms: 0, msPerStream: 0, msPerRow: 0 };
+    const { line: own, rowsPerStream } = this.#drafting[depth === 1 ? 'first' : 'deeper'];
+    if (own.isEmpty) return { ms: 0, msPerStream: 0, msPerRow: 0 };
+    // Both kinds mostly do the same work, and together tell more of it.
+    const isAlike = own.boundMs > this.#calls.boundMs / UNLIKE && own.boundMs < UNLIKE * this.#calls.boundMs;
+    const line = isAlike ? this.#calls : own;
     const rowMs = line.rowMs ?? line.boundMs / 2;
-    const { rowsPerStream } = this.#kinds[depth === 1 ? 'first' : 'deeper'];
     const msPerRow = this.#callShare * rowMs;
     return { ms: this.#callShare * line.at(0, rowMs), msPerStream: msPerRow * rowsPerStream, msPerRow };
   }
 
   /** Whether it is known what further depths cost. */
   get isDraftCallKnown(): boolean {
-    return this.#kinds.deeper.calls > 0;
+    return !this.#drafting.deeper.line.isEmpty;
   }
 }
 
@@ -189,16 +192,21 @@ function callShareOf({ passMs, shareMs, engineMs }: PassTimes): number {
   return shareMs > 0 ? Math.max(shareMs / passMs, Math.min(1, engineMs / shareMs)) : 1;
 }
 
+/** Calls whose rows take so many times as long are another kind of work. */
+const UNLIKE = 4;
 /** Weight of the last call in the average of rows a sequence. */
 const CALL_WEIGHT = 0.1;
 
-/** What calls for one depth take beside their rows, and how many rows a sequence has in them. */
+/** What calls of a kind cost, and how many rows a sequence has in them. */
 class CallKind {
+  readonly line = new PriceLine();
   rowsPerStream = 1;
-  calls = 0;
+  #calls = 0;
 
-  add({ rows, streams }: DraftCall): void {
-    this.calls++;
+  add({ rows, streams, ms }: DraftCall): void {
+    // The first call is cold.
+    if (++this.#calls === 2) this.line.dropFirst();
+    this.line.add(rows, ms);
     this.rowsPerStream += CALL_WEIGHT * (rows / streams - this.rowsPerStream);
   }
 }

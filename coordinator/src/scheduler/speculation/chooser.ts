@@ -2,7 +2,7 @@ import type { PassCosts } from '../batch/pass-costs.ts';
 import type { Sequence } from '../sequence.ts';
 import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
 import { type Acceptance, reachOf } from './acceptance.ts';
-import type { DrafterTraits } from './drafter-stream.ts';
+import type { DraftEngine } from './drafter.ts';
 import type { ShapeCost } from './shape.ts';
 import type { StreamSpeculation } from './stream.ts';
 
@@ -56,7 +56,7 @@ export interface ChooserOptions {
   /** Whether only the drafter is to draft. */
   isWithoutTexts: boolean;
   /** The model that drafts, if one does. */
-  drafter: Pick<DrafterTraits, 'firstPrior'> | undefined;
+  drafter: Pick<DraftEngine, 'firstPrior' | 'mostDepth'> | undefined;
   /** How often its drafts are right, over all streams. */
   experience: Acceptance;
   /** Drafts of one sequence in a pass at most. */
@@ -129,7 +129,7 @@ export class Chooser implements DraftChooser {
     const { speculation: state } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { isWithoutTexts, maxContext, maxDrafts, costs } = this.#options;
+    const { isWithoutTexts, maxContext, maxDrafts, costs, drafter } = this.#options;
     const room = roomOf(sequence, maxContext);
     const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, room);
     if (most <= 0) return undefined;
@@ -142,7 +142,7 @@ export class Chooser implements DraftChooser {
           isDrafted: false,
           limit: most,
           room,
-          maxDrafts: costs.isDraftCallKnown ? most : Math.min(FIRST_DEPTH, most),
+          maxDrafts: Math.min(most, drafter?.mostDepth ?? most, costs.isDraftCallKnown ? most : FIRST_DEPTH),
           reach: (depth) => reach[depth - 1]!,
           found: undefined,
         }

@@ -45,7 +45,7 @@ describe('a draft model', () => {
     const { scheduler, drafting } = open({ draftModel: { ...PERFECT, maxContext: 500 }, maxDrafts: 4 });
     const promptIds = [...PROMPT, ...PROMPT.slice(0, 18)];
     const { usage } = await collect(scheduler.submit(request('one', { promptIds, maxTokens: 20 })));
-    expect(drafting!.passes[0]).toBe(16);
+    expect(drafting!.passes[0]).toBe(8);
     expect(Math.max(...drafting!.passes.slice(1))).toBeLessThan(39);
     expect(usage.accepted).toBeGreaterThan(5);
   });

@@ -54,6 +54,11 @@ export interface DraftRow extends DrafterPosition {
   query?: TokenQuery | undefined;
   /** Whether `hidden` is the engine's own, of the depth before, and `nextTokenId` a draft. */
   isOwn: boolean;
+  /**
+   * Of a row that gives first drafts: how many more tokens have room, and what would be asked about the one after so many drafts,
+   * whatever they are. Penalties do not count them.
+   */
+  ahead?: { room: number; query: (drafts: number) => TokenQuery } | undefined;
 }
 
 /** Of each row the answer to its query, and the hidden state that the next depth goes on from, [numRows, any width]. */
@@ -61,8 +66,10 @@ export type DraftResult = Pick<ForwardResult, 'answers' | 'hidden'>;
 
 /** What is computed for one depth of drafts: all that differs between drafters that make one depth a call. */
 export interface DraftEngine extends DrafterTraits {
-  /** Pending rows that one call computes at most; by default all. */
-  readonly rowsPerCall?: number;
+  /** How far ahead it can draft; by default any depth. */
+  readonly mostDepth?: number;
+  /** So many pending rows are computed in a call of about that time; by default all are. */
+  rowsWithin?(ms: number): number;
   /** Whether pending rows are computed although no draft is wanted for long, as where they can't be made later; true by default. */
   readonly keepsUp?: boolean;
   /**
@@ -89,4 +96,19 @@ export function rowAt(entry: BatchEntry, position: number): number {
   const known = numRows - drafts.tokens.length;
   const row = position - startLength;
   return firstRow + (row < known ? row : known + accepted[row - known]!);
+}
+
+/** The entry's accepted positions whose next token is known, each with its row of `hidden`, [numRows, width]. */
+export function positionsWithHidden(entry: BatchEntry, hidden: Float32Array, width: number): DrafterPosition[] {
+  const { sequence, startLength } = entry;
+  const { cache, ids } = sequence;
+  // The last token of a finished sequence has no known next token.
+  const end = Math.min(cache!.length, ids.length - 1);
+  const positions: DrafterPosition[] = [];
+  for (let position = startLength; position < end; position++) {
+    const at = rowAt(entry, position) * width;
+    // A copy, so that a pending position does not keep the whole batch alive.
+    positions.push({ hidden: hidden.slice(at, at + width), nextTokenId: ids[position + 1]!, position });
+  }
+  return positions;
 }

@@ -2,7 +2,13 @@ import type { ExpertDispatch, ForwardEngine, ForwardResult, SequenceCache } from
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { Sequence } from '../sequence.ts';
-import { type DraftEngine, type DraftResult, type DraftRow, type DraftsWithin, rowAt } from './drafter.ts';
+import {
+  type DraftEngine,
+  type DraftResult,
+  type DraftRow,
+  type DraftsWithin,
+  positionsWithHidden,
+} from './drafter.ts';
 import type { DrafterPosition } from './drafter-stream.ts';
 
 export interface MtpEngineOptions {
@@ -46,19 +52,4 @@ export class MtpEngine implements DraftEngine {
   async forward(rows: readonly DraftRow[], { pass, observe }: DraftsWithin): Promise<DraftResult> {
     return this.#forward.forwardMtp(rows, this.#experts.batch({ pass }), observe);
   }
-}
-
-/** The entry's accepted positions whose next token is known, each with its row of `hidden`, [numRows, width]. */
-function positionsWithHidden(entry: BatchEntry, hidden: Float32Array, width: number): DrafterPosition[] {
-  const { sequence, startLength } = entry;
-  const { cache, ids } = sequence;
-  // The last token of a finished sequence has no known next token.
-  const end = Math.min(cache!.length, ids.length - 1);
-  const positions: DrafterPosition[] = [];
-  for (let position = startLength; position < end; position++) {
-    const at = rowAt(entry, position) * width;
-    // A copy, so that a pending position does not keep the whole batch alive.
-    positions.push({ hidden: hidden.slice(at, at + width), nextTokenId: ids[position + 1]!, position });
-  }
-  return positions;
 }

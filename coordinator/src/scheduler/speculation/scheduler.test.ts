@@ -76,8 +76,8 @@ describe('an answer with drafts', () => {
     expect(usage.passes).toBe(forward.passes.length);
     expect(usage.passes).toBeLessThan(24 / 1.8);
     expect(usage.accepted).toBe(24 - usage.passes);
-    // With the same logits and random numbers, both draw the same tokens at any depth; beside them others are drafted.
-    expect(usage.drafted).toBeGreaterThan(usage.accepted);
+    // With the same logits and random numbers, both draw the same tokens at any depth.
+    expect(usage.drafted).toBeGreaterThanOrEqual(usage.accepted);
     expect(usage.laps).toBe(usage.passes);
     const { drafted, accepted } = scheduler.speculation.counts.mtp;
     expect(drafted.reduce((a, b) => a + b)).toBe(usage.drafted);

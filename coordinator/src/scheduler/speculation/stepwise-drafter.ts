@@ -14,6 +14,11 @@ const MAX_PENDING_ROWS = 64;
 const MIN_LAST_ROWS = 16;
 /** So many tokens after drafts were last wanted, what would be missing in the cache is not worth computing. */
 const REST_TOKENS = 32;
+/** Pending rows of long texts are computed for so long in a pass at most, since all its sequences wait: this, or a share of the pass. */
+const MIN_READ_MS = 50;
+const READ_SHARE = 0.25;
+/** Some of them are computed however many short ones there are. */
+const MIN_LONG_ROWS = 8;
 /** After this many failed calls in a row, a sequence's drafts come from texts for so many tokens; twice as many each further time. */
 const MAX_FAILURES = 3;
 const FIRST_PAUSE = 16;
@@ -143,7 +148,16 @@ export class StepwiseDrafter implements Drafter {
     const { engine } = this.#options;
     if (depth > 0) stream.wantedAt = sequence.ids.length;
     const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
-    return { ...request, room, nodes: [], frontier: [], expanded: 0, last: stream.pending.at(-1)!.position };
+    const reachable = Math.min(depth, engine.mostDepth ?? depth);
+    return {
+      ...request,
+      depth: reachable,
+      room,
+      nodes: [],
+      frontier: [],
+      expanded: 0,
+      last: stream.pending.at(-1)!.position,
+    };
   }
 
   /** Computes the pending positions, or the first of them where a call can't take all: those sequences draft in a later pass. */
@@ -156,7 +170,14 @@ export class StepwiseDrafter implements Drafter {
       return pending.slice(0, shares[at]).map((position, i) => ({
         ...position,
         cache: cache!,
-        query: isReady(drafting, at) && i === pending.length - 1 ? nextDrafts(drafting, -1) : undefined,
+        ...(isReady(drafting, at) &&
+          i === pending.length - 1 && {
+            query: nextDrafts(drafting, -1),
+            ahead: {
+              room: drafting.room,
+              query: (drafts: number): TokenQuery => draftsAfter(drafting, unknownTokens(drafts)),
+            },
+          }),
         isOwn: false,
       }));
     });
@@ -178,11 +199,13 @@ export class StepwiseDrafter implements Drafter {
 
   /** How many of each one's pending positions this call computes: few always, of many as much as is left. */
   #shares(all: readonly Drafting[]): number[] {
-    const { rowsPerCall = Number.POSITIVE_INFINITY } = this.#options.engine;
+    const { engine, costs } = this.#options;
+    const ms = Math.max(MIN_READ_MS, READ_SHARE * costs.passMs(all.length));
+    const most = engine.rowsWithin?.(ms) ?? Number.POSITIVE_INFINITY;
     const isLong = (rows: number): boolean => rows >= MIN_LAST_ROWS;
     const pending = all.map(({ stream }) => stream.pending.length);
     const short = pending.reduce((sum, rows) => sum + (isLong(rows) ? 0 : rows), 0);
-    let left = Math.max(MIN_LAST_ROWS, rowsPerCall - short);
+    let left = Math.max(MIN_LONG_ROWS, most - short);
     return pending.map((rows) => {
       const share = isLong(rows) ? Math.min(rows, left) : rows;
       if (isLong(rows)) left -= share;
@@ -353,8 +376,22 @@ function possible(nodes: readonly Node[]): PossibleDrafts {
  * distributions then mostly agree. The others are the likeliest.
  */
 function nextDrafts({ sequence, nodes, isChain }: Drafting, node: number): TokenQuery {
-  const text = pathOf(nodes, node).map(({ token }) => token);
+  return draftsAfter(
+    { sequence, isChain },
+    pathOf(nodes, node).map(({ token }) => token),
+  );
+}
+
+function draftsAfter(
+  { sequence, isChain }: Pick<Drafting, 'sequence' | 'isChain'>,
+  text: readonly number[],
+): TokenQuery {
   return { token: sequence.sampling.params(text), topLogprobs: isChain ? 0 : ALTERNATIVES };
+}
+
+/** Tokens that are no token: nothing is changed for them. */
+function unknownTokens(count: number): number[] {
+  return Array.from({ length: count }, () => -1);
 }
 
 function countCall(drafting: readonly Drafting[]): void {

@@ -1,8 +1,8 @@
-import type { EngineEagle3Row, HeadConfig, HeadResult, HeadRow } from '@shoal/model';
+import type { EngineContextRow, EngineEagle3Row, HeadConfig, HeadResult, HeadRow } from '@shoal/model';
 import { HEAD_SEGMENT } from '@shoal/weights';
 import { BankPass, type BankPassOptions, type Output } from './bank-pass.ts';
 import type { LayerProgram } from './layer-program.ts';
-import type { PreparedRows } from './program.ts';
+import type { Matrix, PreparedRows } from './program.ts';
 
 export interface HeadPassOptions extends BankPassOptions {
   head: HeadConfig;
@@ -22,10 +22,9 @@ export class HeadPass extends BankPass {
 
   /** As `forwardEagle3`. */
   async eagle3(rows: readonly EngineEagle3Row[]): Promise<HeadResult> {
-    const { memory, head, config } = this.#options;
+    const { head, config } = this.#options;
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
-    const embedding = memory.matrix(memory.has(named('embedTokens')) ? named('embedTokens') : 'embedTokens');
-    this.embed(embedding, ids, this.tables.workspace.h);
+    this.embed(this.#embedding(), ids, this.tables.workspace.h);
     await this.enter(HEAD_SEGMENT, ['h']);
     const isOwn = rows[0]!.isOwn;
     this.#readHidden(
@@ -36,6 +35,42 @@ export class HeadPass extends BankPass {
     for (let layer = 0; layer < config.numHiddenLayers; layer++) this.#layer(layer, layer === 0 ? input : undefined);
     const after = head.head.kind === 'eagle3' && head.head.goesOnAfterNorm;
     return this.#finish(rows, after);
+  }
+
+  /** As `addContext`. */
+  async context(rows: readonly EngineContextRow[]): Promise<void> {
+    const { memory, layers, config } = this.#options;
+    await this.enter(HEAD_SEGMENT, []);
+    this.#readHidden(
+      rows.map(({ hidden }) => hidden),
+      false,
+    );
+    const { workspace } = this.tables;
+    const { hiddenSize: dim, rmsNormEps: eps } = config;
+    const input = workspace.prepared(memory.matrix(named('layers.0.attention.kProj')).format, dim);
+    const weight = memory.vector(named('hiddenNorm'));
+    this.program.norm({ x: workspace.x, dim, numRows: this.numRows, weight, eps, prepared: [input] });
+    this.program.barrier();
+    for (let layer = 0; layer < config.numHiddenLayers; layer++) {
+      const prefix = named(`layers.${layer}`);
+      layers.keysAndValues({ program: this.program, tables: this.tables, prefix, layer, input });
+    }
+    await this.run('move');
+  }
+
+  /** As `forwardBlocks`, of the rows of blocks. */
+  async blocks(rows: readonly (HeadRow & { tokenId: number })[]): Promise<HeadResult> {
+    const { config } = this.#options;
+    const ids = rows.map(({ tokenId }) => tokenId);
+    this.embed(this.#embedding(), ids, this.tables.workspace.x);
+    await this.enter(HEAD_SEGMENT, ['x']);
+    for (let layer = 0; layer < config.numHiddenLayers; layer++) this.#layer(layer, undefined);
+    return this.#finish(rows, true);
+  }
+
+  #embedding(): Matrix {
+    const { memory } = this.#options;
+    return memory.matrix(memory.has(named('embedTokens')) ? named('embedTokens') : 'embedTokens');
   }
 
   /** x = the hidden states of the position: the head's own, or `fc` of several of the target's. */

@@ -219,6 +219,21 @@ export class LayerProgram {
     program.barrier();
   }
 
+  /** Writes the keys and values of `step.input` into the caches, and computes nothing else of the layer. */
+  keysAndValues(step: LayerStep): void {
+    const { attention } = this.#config;
+    const { program, tables, prefix, input } = step;
+    if (attention.kind !== 'gqa' || !input)
+      throw new TypeError('keys and values of prepared rows, for grouped queries');
+    const at = `${prefix}.attention`;
+    program.gemm(this.#memory.matrix(`${at}.kProj`), input, tables.numRows, tables.workspace.key);
+    program.gemm(this.#memory.matrix(`${at}.vProj`), input, tables.numRows, tables.workspace.value);
+    program.barrier();
+    // The queries, which are none, are not read.
+    this.#keyValue(step, attention, at);
+    program.barrier();
+  }
+
   #keyValue(step: LayerStep, config: GqaConfig, at: string): void {
     const { program, tables, layer } = step;
     const { workspace, numRows } = tables;

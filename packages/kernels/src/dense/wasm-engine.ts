@@ -8,12 +8,10 @@ import {
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
-  type HeadRow,
   type KvPageBudget,
   kvWidth,
   type ModelConfig,
   NO_MTP,
-  type SequenceCache,
   type SequencePages,
   settleMasks,
 } from '@shoal/model';

@@ -1,8 +1,11 @@
 import {
+  blockRows,
   checkQueries,
   checkTokens,
   claimPositions,
   type DraftVocabulary,
+  type EngineContextRow,
+  type EngineDraftBlock,
   type EngineEagle3Row,
   type HeadConfig,
   type HeadEngine,
@@ -70,37 +73,61 @@ export class WasmHead implements HeadEngine {
     if (this.config.head.kind !== 'eagle3') throw new TypeError('this head is no EAGLE-3 head');
     if (rows.some(({ isOwn }) => isOwn !== rows[0]!.isOwn))
       throw new RangeError("rows of the target's hidden states and of the head's own in one call");
-    const { vocabSize } = this.#transformer;
-    checkTokens(
+    const own = this.#ownRows(
+      rows,
       rows.map(({ nextTokenId }) => nextTokenId),
-      vocabSize,
     );
+    return this.#inTargetsTokens(await this.#pass(own, own, (pass) => pass.eagle3(own)));
+  }
+
+  async addContext(rows: readonly EngineContextRow[]): Promise<void> {
+    await this.#pass(rows, [], (pass) => pass.context(rows));
+  }
+
+  async forwardBlocks(blocks: readonly EngineDraftBlock[]): Promise<HeadResult> {
+    const { head } = this.config;
+    if (head.kind !== 'dflash') throw new TypeError('this head is no DFlash head');
+    const rows = blockRows(head, blocks);
+    const own = this.#ownRows(
+      rows,
+      rows.map(({ tokenId }) => tokenId),
+    );
+    return this.#inTargetsTokens(await this.#pass(own, own, (pass) => pass.blocks(own), true));
+  }
+
+  /** Rows with queries about the head's tokens. Throws a RangeError for a token or query out of range. */
+  #ownRows<Row extends HeadRow>(rows: readonly Row[], ids: readonly number[]): Row[] {
+    const { vocabSize } = this.#transformer;
+    checkTokens(ids, vocabSize);
     checkQueries(rows, vocabSize);
-    const own = rows.map((row) => ({ ...row, query: row.query && this.#vocabulary.queryOf(row.query) }));
-    const result = await this.#pass(rows, own, (pass) => pass.eagle3(own));
+    return rows.map((row) => ({ ...row, query: row.query && this.#vocabulary.queryOf(row.query) }));
+  }
+
+  #inTargetsTokens(result: HeadResult): HeadResult {
     return { ...result, answers: result.answers.map((answer) => answer && this.#vocabulary.answerOf(answer)) };
   }
 
-  /** Runs `compute` with the rows' positions claimed, which are released if it fails. */
-  async #pass(
-    rows: readonly (HeadRow & Pick<EngineEagle3Row, 'position' | 'cache' | 'slots'>)[],
+  /** Runs `compute` with the rows' positions claimed, which are released if it fails, or where they are not kept. */
+  async #pass<Result>(
+    rows: readonly (Pick<EngineEagle3Row, 'position' | 'cache' | 'slots'> & { last?: number })[],
     wanted: readonly HeadRow[],
-    compute: (pass: HeadPass) => Promise<HeadResult>,
-  ): Promise<HeadResult> {
+    compute: (pass: HeadPass) => Promise<Result>,
+    isForgotten = false,
+  ): Promise<Result> {
     const { memory, head, runner, turns } = this.#options;
-    const own = rows.map(({ position, cache, slots }): PassRow => {
-      return { position, cache: ownCache(cache, head.pool), slots };
+    const own = rows.map(({ position, cache, slots, last }): PassRow => {
+      return { position, cache: ownCache(cache, head.pool), slots, last };
     });
     const claim = claimPositions(this.#transformer, own);
     try {
       const result = await turns.withWorkspaces(roomOf(own, wanted), (workspaces) => {
         const about = { rows: own, config: this.#transformer, kv: 'head' as const, observe: {} };
         const options = { ...about, memory, runner, workspaces, head: this.config, layers: this.#layers };
-        return compute(
-          new HeadPass(options, memory.bankOf(memory.has(`${HEAD_SEGMENT}.embedTokens`) ? HEAD_SEGMENT : 'embed')),
-        );
+        const hasEmbedding = memory.has(`${HEAD_SEGMENT}.embedTokens`);
+        return compute(new HeadPass(options, memory.bankOf(hasEmbedding ? HEAD_SEGMENT : 'embed')));
       });
-      claim.release();
+      if (isForgotten) claim.rollback();
+      else claim.release();
       return result;
     } catch (error) {
       claim.rollback();

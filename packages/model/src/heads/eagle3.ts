@@ -61,7 +61,7 @@ export async function forwardEagle3(head: DraftHead, target: Model, rows: readon
 }
 
 /** One hidden state from those of several layers, [hiddenSize]. */
-export function joined({ config, weights }: DraftHead, hidden: Float32Array): Float32Array {
+export function joined({ config, weights }: Pick<DraftHead, 'config' | 'weights'>, hidden: Float32Array): Float32Array {
   const { transformer, targetHiddenSize: size } = config;
   const { rmsNormEps, hiddenSize } = transformer;
   let x = weights.inputNorm ? rmsNorm(hidden, weights.inputNorm, 1, rmsNormEps) : hidden;

@@ -1,12 +1,16 @@
-import type { SequenceCache, SequencePages } from '../forward-engine.ts';
+import type { SequenceCache, SequencePages } from '../sequence-cache.ts';
 import type { Model } from '../forward.ts';
 import { KvCache } from '../kv-cache.ts';
 import type { DraftHead, HeadResult } from './draft-head.ts';
+import { addContext, type ContextRow, type DraftBlock, forwardBlocks } from './dflash.ts';
 import { type Eagle3Row, forwardEagle3 } from './eagle3.ts';
 import type { HeadConfig } from './head-config.ts';
 
 /** A row for an EAGLE-3 head in an engine. */
 export type EngineEagle3Row = Eagle3Row<SequenceCache>;
+/** Rows and blocks for a DFlash head. */
+export type EngineContextRow = ContextRow<SequenceCache>;
+export type EngineDraftBlock = DraftBlock<SequenceCache>;
 
 /** Computes a head. Rows, caches and failures as in `ForwardEngine`. */
 export interface HeadEngine {
@@ -18,6 +22,9 @@ export interface HeadEngine {
   sequenceOn(pages: SequencePages, length: number): SequenceCache;
   /** As `forwardEagle3`, errors included. */
   forwardEagle3(rows: readonly EngineEagle3Row[]): Promise<HeadResult>;
+  /** As `addContext` and `forwardBlocks`, errors included. */
+  addContext(rows: readonly EngineContextRow[]): Promise<void>;
+  forwardBlocks(blocks: readonly EngineDraftBlock[]): Promise<HeadResult>;
 }
 
 export function createReferenceHead(head: DraftHead, target: Model): HeadEngine {
@@ -29,6 +36,8 @@ export function createReferenceHead(head: DraftHead, target: Model): HeadEngine 
     sequenceOn: () => {
       throw new TypeError('the reference engine has no pages to lend');
     },
+    addContext: async (rows) => addContext(head, rows.map(withOwnCache)),
+    forwardBlocks: async (blocks) => forwardBlocks(head, target, blocks.map(withOwnCache)),
     forwardEagle3: async (rows) => forwardEagle3(head, target, rows.map(withOwnCache)),
   };
 }

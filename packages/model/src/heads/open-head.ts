@@ -7,7 +7,7 @@ import { openWeightFiles, type WeightFiles } from '../weight-files.ts';
 import { DraftVocabulary } from './draft-vocabulary.ts';
 import type { HeadConfig } from './head-config.ts';
 import { listHeadTensors } from './head-tensors.ts';
-import { type HeadTarget, parseHeadConfig } from './parse-head-config.ts';
+import { type HeadTarget, type ParsedHead, parseHeadConfig } from './parse-head-config.ts';
 
 /** A head's files, open for reading. */
 export interface OpenHead {
@@ -31,19 +31,24 @@ const OTHERS = [DIFFERENCES, IS_KNOWN, 'verifier_norm.weight', 'verifier_lm_head
  * shape, and no other. Throws a ModelError or CheckpointError that says what is wrong, or what doesn't fit.
  */
 export async function openHead(dir: string, target: HeadTarget): Promise<OpenHead> {
-  const where = join(dir, 'config.json');
-  const { config: stated, trainedFor } = parseHeadConfig(await readJson(where), target, where);
+  const { config: stated, trainedFor } = await readHeadConfig(dir, target);
   const files = await openWeightFiles(dir);
   try {
     const config = withOwnEnds(stated, files);
     const checkpoint = new SafetensorsCheckpoint(dir, config.transformer, without(files, OTHERS));
-    checkpoint.check(listHeadTensors(config));
     const vocabulary = new DraftVocabulary(await readTokens(config, files));
+    checkpoint.check(listHeadTensors(config));
     return { config, vocabulary, trainedFor, reader: checkpoint, close: () => files.close() };
   } catch (error) {
     await files.close();
     throw error;
   }
+}
+
+/** Reads a head's config.json, which may be there alone. Throws a ModelError. */
+export async function readHeadConfig(dir: string, target: HeadTarget): Promise<ParsedHead> {
+  const where = join(dir, 'config.json');
+  return parseHeadConfig(await readJson(where), target, where);
 }
 
 /** The config with what the stored tensors say: an embedding or an output that isn't stored is the target's. */
