@@ -10,7 +10,7 @@ import { manyStreamsRows } from './many-streams.ts';
 import type { NetworkOptions, NetworkPart } from './options.ts';
 import { oneStreamRows } from './one-stream.ts';
 import { overlapRows } from './overlap.ts';
-import { coldStartRows, draftedStreamsRows, speculationRows } from './speculation.ts';
+import { coldStartRows, draftedStreamsRows, drafterRows, speculationRows } from './speculation.ts';
 import { treeRows } from './trees.ts';
 
 const TABS = 2;
@@ -31,6 +31,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
     speculation: () => speculationRows(repeats),
     'cold-start': () => coldStartRows(repeats),
     'drafted-streams': () => draftedStreamsRows(repeats),
+    drafters: () => drafterRows(repeats),
     trees: () => treeRows(),
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),

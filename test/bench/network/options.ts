@@ -6,6 +6,7 @@ const NETWORK_PARTS = [
   'speculation',
   'cold-start',
   'drafted-streams',
+  'drafters',
   'trees',
   'many-streams',
   'overlap',

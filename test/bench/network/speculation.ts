@@ -99,7 +99,7 @@ async function casesRows(cases: readonly Case[], repeats: number): Promise<HeldR
   }
 }
 
-async function side(speculate: 'off' | 'auto'): Promise<Side> {
+async function side(speculate: 'off' | 'auto' | 'mtp' | 'lookup'): Promise<Side> {
   const rig = await Rig.start({ tabs: TABS, coordinator: { speculate } });
   return { rig, watch: new EngineWatch(rig.coordinator.forward) };
 }
@@ -196,4 +196,38 @@ async function coldAnswer(speculate: 'off' | 'auto', text: number): Promise<Cold
   } finally {
     await rig.close();
   }
+}
+
+/** A table of what each drafter costs and gives: one greedy stream at 20 ms. Published drafters need models that they fit. */
+export async function drafterRows(repeats: number): Promise<HeldRow[]> {
+  const rows: HeldRow[] = [];
+  for (const mode of ['off', 'lookup', 'mtp', 'auto'] as const) {
+    const { rig, watch } = await side(mode);
+    try {
+      const { scheduler, config } = rig.coordinator;
+      await setRoundTrip(rig, COLD_ROUND_TRIP_MS);
+      const sums = { tokens: 0, passes: 0, rows: 0, bytes: 0 };
+      for (let repeat = 0; repeat < repeats; repeat++) {
+        for (const prompts of promptsOf(rig, { ...ONE, figure: mode, roundTripMs: COLD_ROUND_TRIP_MS, texts: 2 })) {
+          const before = scheduler.rows;
+          const { span } = await decodeStreams(rig, watch, { ...ONE, prompts });
+          sums.tokens += span.tokens;
+          sums.passes += span.streamPasses;
+          sums.bytes += span.wireBytes;
+          // The prompt's rows are not the answer's.
+          sums.rows += scheduler.rows - before - prompts[0]!.length;
+        }
+      }
+      const per = (what: number, of: number): string => (what / of).toFixed(2);
+      const laps = sums.passes * moeLayers(config).length;
+      rows.push({
+        figure: `drafter ${mode}: tokens a pass, rows a token`,
+        measured: `${per(sums.tokens, sums.passes)}, ${per(sums.rows, sums.tokens)}`,
+        reference: `${per(laps, sums.tokens)} laps and ${(sums.bytes / sums.tokens).toFixed(0)} bytes a token of the answer`,
+      });
+    } finally {
+      await rig.close();
+    }
+  }
+  return rows;
 }
