@@ -170,6 +170,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
+    lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,
     convention: core.convention,

@@ -15,10 +15,12 @@ import { Dispatcher } from './laps/dispatcher.ts';
 import type { RedispatchEvent } from './laps/lap.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
+import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
+import { openLab } from './open-lab.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
@@ -60,6 +62,8 @@ export interface Core {
   grammars: Grammars;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
+  /** Where texts and gates are looked at. */
+  lab: Lab;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
@@ -143,6 +147,7 @@ async function assemble(
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
   const { work } = localExperts;
+  const lab = openLab({ config, packed, forward, local: localExperts.work.audits, scheduler, swarm });
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),
@@ -166,6 +171,7 @@ async function assemble(
     convention,
     grammars,
     work,
+    lab,
     localLayers,
   };
   return { config: model, ...core };

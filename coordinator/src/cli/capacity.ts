@@ -1,6 +1,8 @@
 import {
   denseTensors,
   expertLayers,
+  type HeadConfig,
+  headTensors,
   keptPositions,
   kvWidth,
   listTensorSpecs,
@@ -9,7 +11,7 @@ import {
 } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
-import { denseLayout, type DenseFormat, expertShape, type Quant, shardBytes } from '@shoal/weights';
+import { denseLayout, type DenseFormat, expertShape, headLayout, type Quant, shardBytes } from '@shoal/weights';
 import { defaultConfig } from '../config.ts';
 import { DRAFT_FORMAT } from '../draft-model.ts';
 import { chooseLocalLayers, lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
@@ -30,6 +32,8 @@ export interface PlanInput {
   /** A model that drafts, and the format of its weights. */
   draftModel?: ModelConfig | undefined;
   draftQuant?: DenseFormat | undefined;
+  /** A head that drafts. */
+  head?: HeadConfig | undefined;
 }
 
 /** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
@@ -66,6 +70,7 @@ export function planServing(input: PlanInput) {
     coordinator: planCoordinator(input, allExpertsBytes),
     /** Undefined without one. */
     draftModel: input.draftModel && planDraftModel(input.draftModel, input),
+    head: input.head && planHead(input.head, input),
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
@@ -88,6 +93,23 @@ export function planDraftModel(
   return { ...needs, format, memoryBytes: needs.weightsBytes + needs.kvBytesAtContext };
 }
 
+/** What a head needs on the coordinator: its KV cache is of the model's positions. */
+function planHead(config: HeadConfig, { contextTokens, denseQuant }: Pick<PlanInput, 'contextTokens' | 'denseQuant'>) {
+  const { attention, numHiddenLayers } = config.transformer;
+  const weightsBytes = headLayout(config, denseQuant).totalBytes;
+  const kvBytesPerToken = numHiddenLayers * positionBytes(kvWidth(attention));
+  const kvBytesAtContext = contextTokens * kvBytesPerToken;
+  return {
+    kind: config.head.kind,
+    parameters: parametersOf(headTensors(config)),
+    weightsBytes,
+    kvBytesPerToken,
+    kvBytesAtContext,
+    contextTokens,
+    memoryBytes: weightsBytes + kvBytesAtContext,
+  };
+}
+
 /** What a model takes in the dense engine, with one sequence. */
 function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: number) {
   const positionKvBytes = positionBytes(kvWidth(config.attention));
@@ -102,9 +124,9 @@ function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: num
 }
 
 function planCoordinator(input: PlanInput, allExpertsBytes: number) {
-  const { config, denseQuant, contextTokens, draftModel } = input;
+  const { config, denseQuant, contextTokens, draftModel, head } = input;
   const needs = denseNeeds(config, denseQuant, contextTokens);
-  const draftBytes = draftModel ? planDraftModel(draftModel, input).memoryBytes : 0;
+  const draftBytes = (draftModel ? planDraftModel(draftModel, input) : head && planHead(head, input))?.memoryBytes ?? 0;
   const processBytes = PROCESS_BYTES + config.vocabSize * VOCABULARY_BYTES;
   const loadedExpertBytes = Math.min(allExpertsBytes, defaultConfig().expertMemoryBytes);
   return {
@@ -112,7 +134,7 @@ function planCoordinator(input: PlanInput, allExpertsBytes: number) {
     /** Experts for audits and for what no tab serves: `--expert-memory` at its default. */
     loadedExpertBytes,
     processBytes,
-    /** All of these together, with one sequence, and a draft model. */
+    /** All of these together, with one sequence, and a draft model or a head. */
     memoryBytes: needs.weightsBytes + needs.kvBytesAtContext + loadedExpertBytes + processBytes + draftBytes,
   };
 }
@@ -157,7 +179,12 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
 }
 
 function countParameters(config: ModelConfig): number {
-  return listTensorSpecs(denseTensors(config)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return parametersOf(denseTensors(config));
+}
+
+/** Of a structure of tensor specs. */
+function parametersOf(specs: unknown): number {
+  return listTensorSpecs(specs).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
 function planTabs(experts: number, expertBytes: number, tabBytes: number, replicas: number) {

@@ -164,6 +164,24 @@ describe('the model of shoal plan', () => {
   });
 });
 
+describe('a head in shoal plan', () => {
+  it('is counted with the coordinator’s memory, and refused where it does not fit', async () => {
+    const model = (name: string): string[] => ['--model', join(ROOT_DIR, 'test/golden/fixtures/families', name)];
+    const more = ['--tab-memory', '1MiB', '--bandwidth', '10GB', '--drafter'];
+    const head = join(ROOT_DIR, 'test/golden/fixtures/heads/eagle3');
+    const [none, one] = await Promise.all([
+      plan(...model('qwen3-moe'), ...more.slice(0, -1)),
+      plan(...model('qwen3-moe'), ...more, head),
+    ]);
+    // fc; queries, keys, values and output; the FFN; the output of 60 tokens; four norms.
+    const parameters = 48 * 144 + 96 * (48 + 24 + 24) + 48 * 48 + 3 * 40 * 48 + 60 * 48 + 4 * 48;
+    expect(one.head).toMatchObject({ kind: 'eagle3', parameters, kvBytesPerToken: 2 * 24 * 2 + 2 });
+    expect(one.coordinator.memoryBytes - none.coordinator.memoryBytes).toBe(one.head!.memoryBytes);
+    expect((await run(...model('qwen3-moe'), ...more, head)).stdout).toMatch(/^Head +EAGLE-3: [\d.]+ KiB of weights/m);
+    expect((await run(...model('granitemoe'), ...more, head)).stderr).toMatch(/--drafter .*but the model's is/);
+  });
+});
+
 describe('a draft model in shoal plan', () => {
   const FIXTURES = join(ROOT_DIR, 'test/golden/fixtures/families');
   const SERVED = ['--model', join(FIXTURES, 'granitemoe'), '--tab-memory', '1MiB', '--bandwidth', '10GB'];

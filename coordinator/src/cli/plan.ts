@@ -7,7 +7,13 @@ import { CONFIG_OPTIONS, MODEL } from '../config.ts';
 import { measureBandwidth, type PlanInput, planServing, type ServingPlan } from './capacity.ts';
 import { command, type CommandIo } from './command.ts';
 import { refuseDense } from '../packed-model.ts';
-import { type HubWeights, type PlannedModel, readDraftModel, readPlannedModel } from './planned-model.ts';
+import {
+  type HubWeights,
+  type PlannedModel,
+  readDraftModel,
+  readPlannedHead,
+  readPlannedModel,
+} from './planned-model.ts';
 import { formatBytes } from './progress.ts';
 
 const DEFAULT_CONTEXT = 4096;
@@ -34,6 +40,7 @@ const OPTIONS = {
     defaultText: 'measured here, one thread',
     help: 'bytes that the coordinator reads from its memory per second, as 20GB',
   }),
+  drafter: CONFIG_OPTIONS.drafter,
   draftModel: CONFIG_OPTIONS.draftModel,
   draftQuant: CONFIG_OPTIONS.draftQuant,
   json: option('json', SWITCH, { help: 'print one JSON document' }),
@@ -53,6 +60,8 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
     const { config } = model;
     refuseDense(config, options.model);
     const draft = await draftModelOf(options, config, io);
+    const { drafter, offline } = options;
+    const head = drafter === undefined ? undefined : await readPlannedHead({ drafter, offline }, config, io);
     const { tabBytes, replicas, rttMs } = options;
     const input = {
       config,
@@ -64,6 +73,7 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
       draftModel: draft?.config,
       draftQuant: options.draftQuant ?? draft?.own?.denseQuant,
+      head,
     };
     const { weights: hub, tokenizerProblem } = model;
     const plan = { ...planServing(input), packedBytes: packedBytes(input), hub, tokenizerProblem };
@@ -128,7 +138,8 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
       `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
     `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
     ...describeDraftModel(plan),
-    ...(plan.mtpExperts === undefined || plan.draftModel
+    ...describeHead(plan),
+    ...(plan.mtpExperts === undefined || plan.draftModel || plan.head
       ? []
       : [
           `Drafts        experts of the MTP module (${formatBytes(plan.localExperts.layerBytes)}) are ` +
@@ -148,6 +159,17 @@ function describeDraftModel({ draftModel }: ShownPlan): string[] {
   const { format, weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = draftModel;
   return [
     `Draft model   ${formatBytes(weightsBytes)} of weights as ${format} (${(parameters / 1e9).toPrecision(3)} B parameters), which each draft reads, ` +
+      `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
+  ];
+}
+
+const HEAD_NAMES = { eagle3: 'EAGLE-3', dflash: 'DFlash' } as const;
+
+function describeHead({ head }: ShownPlan): string[] {
+  if (!head) return [];
+  const { kind, weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = head;
+  return [
+    `Head          ${HEAD_NAMES[kind]}: ${formatBytes(weightsBytes)} of weights (${(parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
   ];
 }

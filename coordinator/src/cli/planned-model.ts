@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
-import { readModelConfig } from '@shoal/model/node';
+import { CheckpointError, type HeadConfig, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
+import { openHead, readHeadConfig, readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
 import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
 import { UsageError } from '../base/usage-error.ts';
@@ -57,6 +57,27 @@ export async function readDraftModel(
   const misfit = misfitOfConfig(model.config, served);
   if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
   return model;
+}
+
+/**
+ * Reads the config of a head that is to draft for a model; of one that is here also which of its ends are stored. Fetches no weights.
+ * Throws a UsageError where it does not fit.
+ */
+export async function readPlannedHead(
+  { drafter, offline }: { drafter: string; offline: boolean },
+  config: ModelConfig,
+  io: CommandIo,
+): Promise<HeadConfig> {
+  const source = await openModelOption({ model: drafter, offline }, io);
+  try {
+    const dir = (await source.metaDir()) ?? (await source.weightsDir());
+    if (source instanceof HubSource) return (await readHeadConfig(dir, config)).config;
+    const head = await openHead(dir, config);
+    await head.close();
+    return head.config;
+  } catch (error) {
+    throw new UsageError(`--drafter ${drafter}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function problemOf(error: unknown): string {

@@ -83,15 +83,16 @@ export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheD
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */
 export function addresses(
-  { url, adminToken, scheduler, localLayers, draftModel, config }: Coordinator,
+  { url, adminToken, scheduler, localLayers, draftModel, head, config }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draftModelText(draftModel)}
+Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draftModelText(draftModel)}${headText(head)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
+  lab           ${url}/lab
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
@@ -108,6 +109,10 @@ function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): st
   const module = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
 The coordinator holds the experts of ${layers.length} of ${layers.length + laps} layers (${formatBytes(bytes)}${module}): ${laps} laps per token.`;
+}
+
+function headText(head: Coordinator['head']): string {
+  return head ? `\n${head.name} drafts for it.` : '';
 }
 
 function draftModelText(draftModel: Coordinator['draftModel']): string {

@@ -1,3 +1,4 @@
+import { labRequestSchema } from '@shoal/protocol';
 import { messageSchema, messagesErrorSchema, tokenCountSchema } from './messages/documents.ts';
 import { countTokensRequestSchema, messagesRequestSchema } from './messages/schema.ts';
 import {
@@ -65,7 +66,7 @@ function post({ tag, summary, request, response, examples, isStreamed = false, f
 }
 
 export function doorPaths(model: string) {
-  return { ...messagesPaths(model), ...responsesPaths(model), ...storedPaths(), ...tokenPaths(model) };
+  return { ...messagesPaths(model), ...responsesPaths(model), ...storedPaths(), ...tokenPaths(model), ...labPaths() };
 }
 
 function messagesPaths(model: string) {
@@ -181,8 +182,35 @@ function tokenPaths(model: string) {
   };
 }
 
+function labPaths() {
+  const text = 'Once upon a time';
+  return {
+    '/v1/gates': {
+      ...get('Operation', 'The gates that a text can be looked at with in the lab, and their settings', {
+        '200': ok('The gates, and facts of the model.'),
+        '401': unauthorized,
+      }),
+      ...post({
+        tag: 'Operation',
+        summary: 'Run the model over a text with its gate, or another in its place: the choices, and figures of them',
+        request: 'LabRequest',
+        response: 'LabStudy',
+        examples: {
+          own: { text },
+          expertChoice: { text, gate: 'expert-choice', settings: { capacityFactor: 2 }, tabs: 4 },
+        },
+      }),
+    },
+  };
+}
+
 export function doorSchemas() {
   return {
+    LabRequest: jsonSchema(labRequestSchema, 'input'),
+    LabStudy: {
+      type: 'object',
+      description: 'Tokens, layers with their choices and figures: docs/API.md has the fields.',
+    },
     MessagesRequest: jsonSchema(messagesRequestSchema, 'input'),
     Message: jsonSchema(messageSchema, 'output'),
     CountTokensRequest: jsonSchema(countTokensRequestSchema, 'input'),

@@ -49,10 +49,16 @@ export {
   type Model,
 } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { type LimitedChoice, limitDevices } from './gates/device-limited.ts';
+export { type Assignments, type GateKind, type GateLayer, type GateRows, type Slots } from './gates/gate-kind.ts';
+export { randomHashTable } from './gates/hash.ts';
+export { GATES, type GateName, openGate } from './gates/index.ts';
+export { mixIntoRows, mixIntoSlots } from './gates/soft.ts';
+export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {

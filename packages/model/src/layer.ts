@@ -1,7 +1,7 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gate } from './gate.ts';
+import { gateLogits, selectExperts } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -13,8 +13,8 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
 /** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
 export interface ForwardObserver {
-  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
-  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
+  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched, and what they were chosen by. */
+  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array, seen: GateSeen): void;
   /**
    * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
    * are there by then.
@@ -26,6 +26,12 @@ export interface ForwardObserver {
   resumes?(layer: number): void;
   /** Some operations have ended, in an engine that does not compute on the calling thread. */
   segment?(segment: ForwardSegment): void;
+}
+
+/** What a gate has chosen by: logits [numRows, nRoutedExperts], and the bias that is added to scores, if there is one. */
+export interface GateSeen {
+  logits: Float32Array;
+  bias: Float32Array | null;
 }
 
 /** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
@@ -185,8 +191,10 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   const { config, experts } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer));
-  batch.observe.gate?.(layer, topkIdx, topkWeights);
+  const logits = gateLogits(config, weights.gate, x, numRows);
+  const choose = chooserOf(experts, layer);
+  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.gate.bias, numRows, choose);
+  batch.observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.gate.bias });
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
   const y = sharedExpert(config, weights, x, numRows);

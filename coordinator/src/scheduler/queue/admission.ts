@@ -85,6 +85,16 @@ export class Admission {
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
+  /**
+   * The cache of a sequence outside the batch, of at most `positions`, which the caller frees; undefined while there is no room.
+   */
+  openApart(positions: number): SequenceCache | undefined {
+    const { forward } = this.#options;
+    if (!this.#pages) return forward.newSequence();
+    const pages = this.#pages.open([], positions);
+    return pages && forward.sequenceOn(pages);
+  }
+
   /** The most positions that the KV cache can hold for one sequence. */
   get mostPositions(): number {
     return this.#pages?.mostPositions ?? Number.POSITIVE_INFINITY;

@@ -97,10 +97,19 @@ describe('a draft model', () => {
 
   it('whose drafts are of no use does not read on', async () => {
     const room = { maxContext: 300, numPages: 100 };
-    const { scheduler, drafting } = open({ ...room, draftModel: { ...room, rightInTen: 0 } });
+    const { scheduler, drafting } = open({
+      ...room,
+      limits: { prefillRows: 40 },
+      draftModel: { ...room, rightInTen: 0 },
+    });
     drafting!.beforeDraft = () => void vi.advanceTimersByTime(200);
     await collect(scheduler.submit(request('one', { maxTokens: 250, temperature: 1 })));
-    expect(sum(drafting!.passes)).toBeLessThan(150);
+    const rows = sum(drafting!.passes);
+    expect(rows).toBeLessThan(150);
+    const promptIds = Array.from({ length: 150 }, (_, i) => PROMPT[(i * i) % 20]!);
+    await collect(scheduler.submit(request('two', { promptIds, maxTokens: 3 })));
+    // No more of it than one try takes.
+    expect(sum(drafting!.passes) - rows).toBeLessThan(40);
   });
 
   it.each([

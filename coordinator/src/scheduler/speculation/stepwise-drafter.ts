@@ -73,6 +73,8 @@ export interface StepwiseDrafterOptions {
  */
 export class StepwiseDrafter implements Drafter {
   readonly #options: StepwiseDrafterOptions;
+  /** Passes × decoding sequences since drafts were last wanted. */
+  #unwanted = 0;
 
   constructor(options: StepwiseDrafterOptions) {
     this.#options = options;
@@ -104,13 +106,18 @@ export class StepwiseDrafter implements Drafter {
     stream.cache ??= engine.openCache(sequence, startLength);
     const positions = stream.cache && engine.positionsOf(entry, result);
     if (!positions) return giveUp(stream);
+    if (sequence.state === 'decode') this.#unwanted++;
     stream.pending.push(...positions);
     if (stream.pending.length > 2 * MIN_LAST_ROWS && isResting(sequence, stream)) this.#skip(sequence, stream);
   }
 
   isDue(sequence: Sequence, stream: DrafterStream): boolean {
+    const { finished, state } = sequence;
+    const { keepsUp = true } = this.#options.engine;
     if (isPaused(sequence, stream) || isResting(sequence, stream)) return false;
-    return stream.pending.length >= (sequence.finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
+    // An engine that need not keep up reads a prompt at once only if texts have had drafts of late.
+    if (!keepsUp && state === 'prefill' && this.#unwanted > MAX_PENDING_ROWS) return false;
+    return stream.pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
   }
 
   hasGivenUp({ isGivenUp }: DrafterStream): boolean {
@@ -146,7 +153,10 @@ export class StepwiseDrafter implements Drafter {
   #begin(request: DraftRequest): Drafting {
     const { sequence, stream, depth } = request;
     const { engine } = this.#options;
-    if (depth > 0) stream.wantedAt = sequence.ids.length;
+    if (depth > 0) {
+      stream.wantedAt = sequence.ids.length;
+      this.#unwanted = 0;
+    }
     const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
     const reachable = Math.min(depth, engine.mostDepth ?? depth);
     return {

@@ -145,7 +145,7 @@ export class ForwardPass extends BankPass {
     if (config.gate.hasLogitBias) addBias(logits, memory.vectorValues(`${prefix}.ffn.gate.logitBias`));
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
-    observe.gate?.(layer, topkIdx, topkWeights);
+    observe.gate?.(layer, topkIdx, topkWeights, { logits, bias });
     const x = this.readRows(workspace.h, config.hiddenSize);
     const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
     this.faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
