@@ -6,6 +6,8 @@ import { benchGrammar } from './grammar.ts';
 import { benchSchemaAnswers } from './schema-answers.ts';
 import { benchHead } from './head.ts';
 import { benchHedges } from './hedges.ts';
+import { benchChoice } from './drafting/choice.ts';
+import { benchDraftedAnswers } from './drafting/answers.ts';
 import { benchHostile } from './hostile.ts';
 import { benchKernels } from './kernels.ts';
 import { benchLaps } from './lap-overhead.ts';
@@ -32,6 +34,8 @@ const HELP = `npm run bench -- [suite] [options]
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
+  choice           drafter, depth and width of drafts beside all fixed choices, in virtual time, by round trip, streams and text (--only CELL)
+  drafted-answers  500 random requests with and without drafts while tabs come and go: all answers must be the same (--requests N)
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   draft-model      a draft model of Qwen3-0.6B's dimensions: ms a call by rows, and from which round trip on it pays
@@ -57,6 +61,8 @@ const SUITES = [
   'stripes',
   'swarm',
   'repetition',
+  'choice',
+  'drafted-answers',
   'draft-model',
   'draft-heads',
   'quants',
@@ -68,7 +74,7 @@ const SUITES = [
   'kernels',
 ];
 
-const WITH_VALUE = new Set(['--repeats', '--quant', '--only']);
+const WITH_VALUE = new Set(['--repeats', '--quant', '--only', '--requests']);
 
 function valueOf(argv: readonly string[], flag: string): string | undefined {
   const at = argv.indexOf(flag);
@@ -112,6 +118,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('repetition')) await benchRepetition({ json });
+  const only = valueOf(argv, '--only');
+  if (suites.includes('choice')) await benchChoice({ json, repeats, ...(only !== undefined && { only }) });
+  if (suites.includes('drafted-answers')) await benchDraftedAnswers(Number(valueOf(argv, '--requests') ?? 500));
   if (suites.includes('draft-model')) await benchDraftModel({ repeats, json, quant });
   if (suites.includes('draft-heads')) await benchDraftHeads({ repeats, json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });

@@ -2,28 +2,8 @@ import { createRng, type ExpertDispatch } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { testLimits, testSpeculation } from './testing/options.ts';
+import { VirtualTime } from './testing/virtual-time.ts';
 import { expected, lappingForward, type LayerWork, NUM_LAYERS, submit } from './testing/lapping-forward.ts';
-
-/** A clock that advances when nothing is left to run. */
-class VirtualTime {
-  nowMs = 0;
-  readonly #due: { atMs: number; run: () => void }[] = [];
-
-  after(delayMs: number): Promise<void> {
-    return new Promise((run) => this.#due.push({ atMs: this.nowMs + delayMs, run }));
-  }
-
-  async runUntil(isOver: () => boolean): Promise<void> {
-    for (;;) {
-      for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
-      if (isOver()) return;
-      this.#due.sort((a, b) => a.atMs - b.atMs);
-      const event = this.#due.shift()!;
-      this.nowMs = event.atMs;
-      event.run();
-    }
-  }
-}
 
 interface Costs {
   /** Cost of one layer's own work: for any pass, and for each row. */

@@ -9,6 +9,7 @@ import { Occupancy } from './batch/occupancy.ts';
 import { PassCosts, type PassTimes } from './batch/pass-costs.ts';
 import { PassRunner } from './batch/pass-runner.ts';
 import { PrefillBudget } from './batch/prefill-budget.ts';
+import { Shares } from './batch/shares.ts';
 import {
   DEFAULT_RETRY_S,
   GenerationError,
@@ -48,7 +49,7 @@ export interface SchedulerOptions {
 
 export type SchedulerSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'engine' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'engine' | 'onFailure' | 'chooser'
 >;
 
 export interface SchedulerLimits {
@@ -287,6 +288,7 @@ export class Scheduler implements GenerationService {
       speculation: this.speculation,
       costs: this.#costs,
       occupancy: this.occupancy,
+      shares: new Shares(this.now),
       timeline,
       now: this.now,
       clock,

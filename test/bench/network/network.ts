@@ -10,7 +10,7 @@ import { manyStreamsRows } from './many-streams.ts';
 import type { NetworkOptions, NetworkPart } from './options.ts';
 import { oneStreamRows } from './one-stream.ts';
 import { overlapRows } from './overlap.ts';
-import { speculationRows } from './speculation.ts';
+import { coldStartRows, draftedStreamsRows, drafterRows, speculationRows } from './speculation.ts';
 import { treeRows } from './trees.ts';
 
 const TABS = 2;
@@ -29,6 +29,9 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
     'one-stream': () => oneStreamRows(rig, watch, repeats, laps),
     'first-tokens': () => firstTokenRows(repeats),
     speculation: () => speculationRows(repeats),
+    'cold-start': () => coldStartRows(repeats),
+    'drafted-streams': () => draftedStreamsRows(repeats),
+    drafters: () => drafterRows(repeats),
     trees: () => treeRows(),
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),

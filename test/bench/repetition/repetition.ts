@@ -1,5 +1,5 @@
 import { loadTokenizer } from '@shoal/model/node';
-import { Acceptance } from '../../../coordinator/src/scheduler/speculation/acceptance.ts';
+import { Rates } from '../../../coordinator/src/scheduler/speculation/acceptance.ts';
 import { RecentAnswers } from '../../../coordinator/src/scheduler/speculation/recent-answers.ts';
 import { TextDrafter } from '../../../coordinator/src/scheduler/speculation/text-drafter.ts';
 import { modelDir } from '../../golden/tiny-stories.ts';
@@ -79,12 +79,36 @@ function promptLookup(): Drafting {
 }
 
 function acceptances(prior: (source: number) => (depth: number) => number, decay: number) {
-  const known = new Map<number, Acceptance>();
-  return (source: number): Acceptance => {
-    const found = known.get(source) ?? new Acceptance(prior(source), decay);
+  const known = new Map<number, DepthRates>();
+  return (source: number): DepthRates => {
+    const found = known.get(source) ?? new DepthRates(prior(source), decay);
     known.set(source, found);
     return found;
   };
+}
+
+/** How often drafts of each depth (from 1) were right, each depth by itself. */
+class DepthRates {
+  readonly #rates: Rates;
+
+  constructor(prior: (depth: number) => number, decay: number) {
+    this.#rates = new Rates((which) => prior(which + 1), decay);
+  }
+
+  judge(drafted: number, accepted: number): void {
+    for (let depth = 1; depth <= Math.min(drafted, accepted + 1); depth++)
+      this.#rates.judge(depth - 1, depth <= accepted);
+  }
+
+  rate(depth: number): number {
+    return this.#rates.rate(depth - 1);
+  }
+
+  reach(depth: number): number {
+    let all = 1;
+    for (let d = 1; d <= depth; d++) all *= this.rate(d);
+    return all;
+  }
 }
 
 function textDrafts(): Drafting {

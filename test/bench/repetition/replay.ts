@@ -69,5 +69,6 @@ export function replay({ requests }: Workload, drafting: Drafting, maxDrafts: nu
 }
 
 function depthOf({ drafts, reach }: Proposal, cost: PassCost): number {
-  return chooseDepths([{ maxDrafts: drafts.length, reach }], { ...cost, draftMs: () => 0 })[0]!;
+  const found = { maxDrafts: drafts.length, isDrafted: true, reach };
+  return chooseDepths([found], { ...cost, callMs: () => 0, msPerDraft: () => 0 }).depths[0]!;
 }

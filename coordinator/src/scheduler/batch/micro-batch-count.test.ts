@@ -9,7 +9,7 @@ class Chooser {
 
   add({ rows, engineMs, waitedMs }: { rows: number; engineMs: number; waitedMs: number }): void {
     const passMs = engineMs + waitedMs;
-    const pass = { rows, promptRows: 0, passMs, turnMs: passMs, engineMs, waitedMs };
+    const pass = { rows, promptRows: 0, passMs, shareMs: passMs, meanRows: rows, turnMs: passMs, engineMs, waitedMs };
     this.#costs.add(pass);
     this.#count.add(pass);
   }

@@ -4,6 +4,7 @@ import { PassCosts } from './pass-costs.ts';
 import { PrefillBudget, UNFELT_PASS_MS } from './prefill-budget.ts';
 import { Sequence } from '../sequence.ts';
 import { MicroBatchBuilder } from './micro-batch.ts';
+import { aloneInFlight } from '../testing/pass-times.ts';
 
 /** A sequence with `computed` rows of its prompt done; once all are, it has one more token. */
 function sequence(promptRows: number, computed: number): Sequence {
@@ -73,7 +74,7 @@ describe('whatever passes cost and whoever waits', () => {
       const builder = new MicroBatchBuilder((rows) => budget.rowsBeside(rows, promptLaps));
       const passWith = (decodeRows: number, promptRows: number): void => {
         const ms = passMs + rowMs * decodeRows + promptRowMs * promptRows;
-        costs.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
+        costs.add(aloneInFlight({ rows: decodeRows + promptRows, promptRows, ms }));
       };
       for (let i = 0; i < 16; i++) passWith(1 + i, i % 2);
       for (let pass = 0; pass < 40; pass++) {

@@ -1,3 +1,5 @@
+import { PriceLine, RowLine, weightedMedian, WINDOW } from './row-line.ts';
+
 /** What one pass computed and how long that took. Times are in milliseconds. */
 export interface PassTimes {
   /** All rows of the micro-batch, and the prompt rows among them. */
@@ -5,6 +7,9 @@ export interface PassTimes {
   promptRows: number;
   /** From the start of the pass until its rows were computed. */
   passMs: number;
+  /** The part of `passMs` that is its own where other passes were in flight, and the rows of a pass meanwhile (`Shares`). */
+  shareMs: number;
+  meanRows: number;
   /** From the start of the pass until the drafts for the next one were made. */
   turnMs: number;
   /** The part of `turnMs` in which the dense engine worked for this pass. */
@@ -13,15 +18,10 @@ export interface PassTimes {
   waitedMs: number;
 }
 
-/** Passes that a line is fitted to. A change of network or load shows after half as many. */
-const WINDOW = 16;
 /** Passes without prompt rows, and with them, that are needed before the cost of either counts as known. */
 const MIN_PASSES = 4;
 const MIN_PROMPT_PASSES = 2;
-/** A row's price counts as known once Σ (rows − mean)² over the window reaches this: two passes with one draft, two without. */
-const MIN_SPREAD_ROWS2 = 1;
-/** A known price is estimated anew from this on: one pass with a draft (a probe) among fifteen without. */
-const MIN_PROBE_ROWS2 = 0.5;
+const rowsOf = ({ rows }: PassTimes): number => rows;
 
 /**
  * What passes cost, estimated from the recent ones. The scheduler asks it how many prompt rows fit beside decoding sequences,
@@ -31,15 +31,23 @@ const MIN_PROBE_ROWS2 = 0.5;
  * slopes between pairs of passes (Theil 1950, Sen 1968), so that a few passes held up by something else do not move it.
  */
 export class PassCosts {
-  readonly #engine = new RowLine((pass) => pass.engineMs);
-  readonly #decode = new RowLine((pass) => pass.passMs);
-  readonly #decodeTurn = new RowLine((pass) => pass.turnMs);
-  readonly #waits = { 1: new RowLine((pass) => pass.waitedMs), 2: new RowLine((pass) => pass.waitedMs) };
+  readonly #engine = new RowLine<PassTimes>((pass) => pass.engineMs, rowsOf);
+  readonly #decode = new RowLine<PassTimes>((pass) => pass.passMs, rowsOf);
+  readonly #decodeTurn = new RowLine<PassTimes>((pass) => pass.turnMs, rowsOf);
+  readonly #share = new PriceLine();
+  readonly #waits = {
+    1: new RowLine<PassTimes>((pass) => pass.waitedMs, rowsOf),
+    2: new RowLine<PassTimes>((pass) => pass.waitedMs, rowsOf),
+  };
   /** Recent passes with both decoding and prompt rows, or with prompt rows only. */
   readonly #mixed: PassTimes[] = [];
   /** Passes with prompt rows since start. */
   #promptPasses = 0;
-  readonly #drafting = { first: new CallCost(), deeper: new CallCost() };
+  /** What a call of the drafter adds to a pass's share of the time, in parts of its own. */
+  #callShare = 1;
+  readonly #calls = new PriceLine();
+  #numCalls = 0;
+  readonly #drafting = { first: new CallKind(), deeper: new CallKind() };
   /** Passes that decoded and had prompt rows, since the last one without prompt rows. */
   mixedInARow = 0;
   /** The cheapest row seen: an upper bound for what one more row costs, until passes of different sizes tell. */
@@ -48,12 +56,14 @@ export class PassCosts {
   /** Adds a pass whose rows have been computed; `turnMs`, `engineMs` and `waitedMs` may still grow while drafts are made. */
   add(pass: PassTimes): void {
     this.#engine.add(pass);
-    const rowMs = pass.passMs / pass.rows;
+    const rowMs = pass.shareMs / pass.meanRows;
     this.#rowBoundMs = this.#rowBoundMs === 0 ? rowMs : Math.min(this.#rowBoundMs, rowMs);
     if (pass.promptRows === 0) {
       this.mixedInARow = 0;
       this.#decode.add(pass);
       this.#decodeTurn.add(pass);
+      this.#share.add(pass.meanRows, pass.shareMs);
+      this.#callShare += SHARE_WEIGHT * (callShareOf(pass) - this.#callShare);
       return;
     }
     if (pass.rows > pass.promptRows) this.mixedInARow++;
@@ -72,9 +82,12 @@ export class PassCosts {
     this.#waits[microBatches].clear();
   }
 
-  /** Adds one call of the drafter for all sequences: for their first drafts, or for one further depth. */
-  addDraftCall(depth: 'first' | 'deeper', ms: number): void {
-    this.#drafting[depth].add(ms);
+  /** Adds one call of the drafter for all sequences of a pass: for their first drafts, or for one further depth. */
+  addDraftCall(depth: 'first' | 'deeper', call: DraftCall): void {
+    // The first call is cold.
+    if (this.#numCalls++ === 1) this.#calls.dropFirst();
+    this.#calls.add(call.rows, call.ms);
+    this.#drafting[depth].add(call);
   }
 
   /** The dense engine's own time for a pass of `rows` rows and for the drafts after it. */
@@ -89,16 +102,24 @@ export class PassCosts {
 
   /** A pass over `rows` decoding rows (drafts included), its laps included and drafting not; 0 while unknown. */
   passMs(rows: number): number {
-    return this.#decode.at(rows, this.rowMs);
+    return this.#decode.at(rows, this.#decode.rowMs ?? this.#rowBoundMs);
   }
 
-  /** One more decoding row; an upper bound while `isRowGuess`. */
+  /**
+   * The part of the time that a pass over `rows` decoding rows takes for itself: tokens by shares are tokens by time, however many
+   * micro-batches there are. 0 while unknown.
+   */
+  shareMs(rows: number): number {
+    return this.#share.at(rows, this.rowMs);
+  }
+
+  /** One more decoding row in every pass in flight, of a pass's share; an upper bound while `isRowGuess`. */
   get rowMs(): number {
-    return this.#decode.rowMs ?? this.#rowBoundMs;
+    return this.#share.rowMs ?? this.#rowBoundMs;
   }
 
   get isRowGuess(): boolean {
-    return this.#decode.rowMs === undefined;
+    return this.#share.rowMs === undefined;
   }
 
   /** Whether enough passes without prompt rows are known for `passMs`. */
@@ -135,102 +156,57 @@ export class PassCosts {
     return Math.max(0, ...this.#mixed.map(({ promptRows }) => promptRows));
   }
 
-  /** Making the drafts of one depth (from 1), given those before, for all sequences together; 0 while unknown. */
-  draftMs(depth: number): number {
-    return this.#drafting[depth === 1 ? 'first' : 'deeper'].ms;
+  /** A call of the drafter for one depth (from 1), given those before: for no sequence, for each sequence, and for each row; 0 while unknown. */
+  draftCall(depth: number): { ms: number; msPerStream: number; msPerRow: number } {
+    const { line: own, rowsPerStream } = this.#drafting[depth === 1 ? 'first' : 'deeper'];
+    if (own.isEmpty) return { ms: 0, msPerStream: 0, msPerRow: 0 };
+    // Both kinds mostly do the same work, and together tell more of it.
+    const isAlike = own.boundMs > this.#calls.boundMs / UNLIKE && own.boundMs < UNLIKE * this.#calls.boundMs;
+    const line = isAlike ? this.#calls : own;
+    const rowMs = line.rowMs ?? line.boundMs / 2;
+    const msPerRow = this.#callShare * rowMs;
+    return { ms: this.#callShare * line.at(0, rowMs), msPerStream: msPerRow * rowsPerStream, msPerRow };
+  }
+
+  /** Whether it is known what further depths cost. */
+  get isDraftCallKnown(): boolean {
+    return !this.#drafting.deeper.line.isEmpty;
   }
 }
 
-/** `base + slope × rows` through the recent passes; neither is negative. */
-class RowLine {
-  readonly #read: (pass: PassTimes) => number;
-  readonly #passes: PassTimes[] = [];
-  #rowMs: number | undefined;
-
-  constructor(read: (pass: PassTimes) => number) {
-    this.#read = read;
-  }
-
-  get length(): number {
-    return this.#passes.length;
-  }
-
-  get isEmpty(): boolean {
-    return this.#passes.length === 0;
-  }
-
-  get mostRows(): number {
-    return Math.max(0, ...this.#passes.map(({ rows }) => rows));
-  }
-
-  add(pass: PassTimes): void {
-    this.#passes.push(pass);
-    if (this.#passes.length > WINDOW) this.#passes.shift();
-  }
-
-  clear(): void {
-    this.#passes.length = 0;
-    this.#rowMs = undefined;
-  }
-
-  /** The slope; the last one known where all recent passes had the same rows, undefined if there never was one. */
-  get rowMs(): number | undefined {
-    const mean = this.#passes.reduce((sum, { rows }) => sum + rows, 0) / this.length;
-    const spread = this.#passes.reduce((sum, { rows }) => sum + (rows - mean) ** 2, 0);
-    if (spread < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
-    const slopes: Weighted[] = [];
-    for (const [i, a] of this.#passes.entries()) {
-      for (const b of this.#passes.slice(i + 1)) {
-        const rows = a.rows - b.rows;
-        if (rows !== 0) slopes.push({ value: (this.#read(a) - this.#read(b)) / rows, weight: Math.abs(rows) });
-      }
-    }
-    return (this.#rowMs = Math.max(0, weightedMedian(slopes)!));
-  }
-
-  at(rows: number, rowMs = this.rowMs ?? 0): number {
-    const bases = this.#passes.map((pass) => ({ value: this.#read(pass) - rowMs * pass.rows, weight: 1 }));
-    return Math.max(0, (weightedMedian(bases) ?? 0) + rowMs * rows);
-  }
+/** One call of the drafter for so many sequences and rows; its time is without that in which the threads ran another pass. */
+export interface DraftCall {
+  streams: number;
+  rows: number;
+  ms: number;
 }
 
-interface Weighted {
-  value: number;
-  weight: number;
+/** Weight of the last pass in what a call adds to a share. */
+const SHARE_WEIGHT = 0.1;
+
+/**
+ * A call is work of the dense engine. Where that is always busy, all passes in flight wait for it; where they mostly wait for
+ * laps, only its own does, which is a part of a share as equal as the passes' are.
+ */
+function callShareOf({ passMs, shareMs, engineMs }: PassTimes): number {
+  return shareMs > 0 ? Math.max(shareMs / passMs, Math.min(1, engineMs / shareMs)) : 1;
 }
 
-/** The smallest value at which half of the total weight is reached; undefined for no values. */
-function weightedMedian(values: Weighted[]): number | undefined {
-  const sorted = values.toSorted((a, b) => a.value - b.value);
-  const half = values.reduce((sum, { weight }) => sum + weight, 0) / 2;
-  let below = 0;
-  return sorted.find(({ weight }) => (below += weight) >= half)?.value;
-}
+/** Calls whose rows take so many times as long are another kind of work. */
+const UNLIKE = 4;
+/** Weight of the last call in the average of rows a sequence. */
+const CALL_WEIGHT = 0.1;
 
-/** What one call keeps of the estimate when the next is slower, and when it is faster: slow calls are mostly held-up ones. */
-const CALL_DECAY = 0.9;
-const FASTER_DECAY = 0.5;
-/** A call counts for at most this many times the estimate. */
-const OUTLIER = 3;
-
-/** Decayed mean time of a kind of call. */
-class CallCost {
-  #ms: number | undefined;
+/** What calls of a kind cost, and how many rows a sequence has in them. */
+class CallKind {
+  readonly line = new PriceLine();
+  rowsPerStream = 1;
   #calls = 0;
 
-  add(ms: number): void {
-    this.#calls++;
-    // The first call is cold: of the first two, the faster one counts.
-    if (this.#ms === undefined || this.#calls === 2) {
-      this.#ms = Math.min(ms, this.#ms ?? ms);
-      return;
-    }
-    const decay = ms < this.#ms ? FASTER_DECAY : CALL_DECAY;
-    this.#ms = decay * this.#ms + (1 - decay) * Math.min(ms, OUTLIER * this.#ms);
-  }
-
-  /** 0 while nothing is known. */
-  get ms(): number {
-    return this.#ms ?? 0;
+  add({ rows, streams, ms }: DraftCall): void {
+    // The first call is cold.
+    if (++this.#calls === 2) this.line.dropFirst();
+    this.line.add(rows, ms);
+    this.rowsPerStream += CALL_WEIGHT * (rows / streams - this.rowsPerStream);
   }
 }

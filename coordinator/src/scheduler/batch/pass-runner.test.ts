@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { Answers } from './answers.ts';
 import { PassRunner, type PassRunnerOptions } from './pass-runner.ts';
 import { Occupancy } from './occupancy.ts';
+import { Shares } from './shares.ts';
 import { PassCosts, type PassTimes } from './pass-costs.ts';
 import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
@@ -23,6 +24,7 @@ function runnerWith(
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
     costs: new PassCosts(),
     occupancy: new Occupancy(now),
+    shares: new Shares(now),
     timeline: undefined,
     now,
     onPass: () => {},
@@ -69,7 +71,9 @@ it('PassRunner times a turn as the pass and the drafting after it, laps included
   sequence.cache = { length: 0 } as SequenceCache;
   await runner.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
   expect(costs.rowMs).toBe(27 / 3);
-  expect(times).toEqual([{ rows: 3, promptRows: 3, passMs: 27, turnMs: 41, engineMs: 10, waitedMs: 31 }]);
+  expect(times).toEqual([
+    { rows: 3, promptRows: 3, passMs: 27, shareMs: 27, meanRows: 3, turnMs: 41, engineMs: 10, waitedMs: 31 },
+  ]);
 });
 
 it("PassRunner ends a sequence for a fault in a draft's row only if the draft is right", async () => {
@@ -82,7 +86,6 @@ it("PassRunner ends a sequence for a fault in a draft's row only if the draft is
     sequence.speculation = new StreamSpeculation({
       text: new TextDrafter(sequence.ids, newTextExperience()),
       lapsPerPass: 1,
-      prior: () => () => 0.5,
       drafter: undefined,
     });
     sequence.speculation.drafts = chain([5]);

@@ -17,6 +17,7 @@ import { assembleBatch, type BatchEntry, batchOptions, inTime } from './batch.ts
 import type { MicroBatch } from './micro-batch.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassCosts, PassTimes } from './pass-costs.ts';
+import type { Shares } from './shares.ts';
 
 export interface PassRunnerOptions {
   forward: ForwardEngine;
@@ -25,6 +26,7 @@ export interface PassRunnerOptions {
   speculation: Speculation;
   costs: PassCosts;
   occupancy: Occupancy;
+  shares: Shares;
   timeline: Timeline | undefined;
   now: () => number;
   /** Times how long constraints are awaited; the system's by default. */
@@ -56,13 +58,15 @@ export class PassRunner {
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
     const { rows, entries } = assembleBatch(microBatch.sequences, microBatch.promptRows, watch.maskGrace);
+    const share = this.#options.shares.begin(rows.length);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
       const result = await forward.forward(rows, dispatch, watch.observer);
       const promptRows = [...microBatch.promptRows.values()].reduce((sum, count) => sum + count, 0);
-      const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...watch.times };
+      const shared = { shareMs: share.ms, meanRows: share.meanRows };
+      const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...shared, ...watch.times };
       // Before drafting, which asks what passes cost.
       costs.add(times);
       const finite = entries.filter(({ sequence, firstRow, numRows, drafts }) => {
@@ -74,12 +78,19 @@ export class PassRunner {
       });
       const computed = finite.flatMap((entry) => inTime(entry, result.answers) ?? []);
       for (const entry of computed) this.#advance(entry, result.answers);
-      await speculation.prepare(computed, result, { pass: name, observe: watch.observer, grace: watch.draftGrace });
+      const spentMs = (): number => watch.ownMs;
+      await speculation.prepare(computed, result, {
+        pass: name,
+        observe: watch.observer,
+        grace: watch.draftGrace,
+        spentMs,
+      });
       for (const { sequence } of entries) askAhead(sequence);
       onPass(Object.assign(times, watch.times));
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
+      this.#options.shares.end(share);
       const { startedMs, endedMs } = watch.end();
       timeline?.pass({ ...name, rows: rows.length, sequences: entries.length, startedMs, endedMs });
       for (const { sequence } of entries) sequence.rowsInPass = 0;
@@ -150,6 +161,11 @@ class PassWatch {
 
   get elapsedMs(): number {
     return this.#now() - this.#startedMs;
+  }
+
+  /** Time so far without that in which the threads ran another pass. */
+  get ownMs(): number {
+    return this.elapsedMs - this.#queuedMs;
   }
 
   /** Times so far, as `PassTimes` has them. */

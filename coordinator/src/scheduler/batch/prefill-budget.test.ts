@@ -2,6 +2,7 @@ import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { PassCosts } from './pass-costs.ts';
 import { FIRST_PREFILL_ROWS, MIN_PREFILL_ROWS, PrefillBudget, UNFELT_PASS_MS } from './prefill-budget.ts';
+import { aloneInFlight } from '../testing/pass-times.ts';
 
 const LAPS = 5;
 
@@ -39,7 +40,16 @@ function drive(
     const isOutlier = model.outliers !== undefined && rng() < 1 / model.outliers;
     const passMs = isOutlier ? 10 * noisy : noisy;
     const turnMs = passMs + draftMs(promptRows);
-    costs.add({ rows: decodeRows + promptRows, promptRows, passMs, turnMs, engineMs: turnMs, waitedMs: 0 });
+    costs.add({
+      rows: decodeRows + promptRows,
+      promptRows,
+      passMs,
+      turnMs,
+      shareMs: passMs,
+      meanRows: decodeRows + promptRows,
+      engineMs: turnMs,
+      waitedMs: 0,
+    });
     trace.push({ promptRows, stallMs, lapMs: alone / LAPS });
   }
   return trace;
@@ -118,7 +128,7 @@ describe('prompt rows beside running streams', () => {
   it('are not held back by a first pass that was cold', () => {
     const { costs, budget } = newBudget();
     const pass = (decodeRows: number, promptRows: number, ms: number): void =>
-      costs.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
+      costs.add(aloneInFlight({ rows: decodeRows + promptRows, promptRows, ms }));
     pass(0, 40, 1000);
     expect(budget.rowsBeside(1, 1)).toBe(FIRST_PREFILL_ROWS);
     for (let i = 0; i < 4; i++) pass(1, 0, 4);

@@ -48,28 +48,33 @@ export class Rates {
 
 /** How often a draft of each depth is right, given that those before it were. */
 export class Acceptance {
-  readonly #rates: Rates;
+  readonly #tally: DraftTally;
 
-  /** `prior` gives the expected rate of a depth (from 1); see Rates. */
-  constructor(prior: (depth: number) => number, decay: number) {
-    this.#rates = new Rates((which) => prior(which + 1), decay);
+  /** `decay` is a draft's weight after the next one. */
+  constructor(decay: number) {
+    this.#tally = new DraftTally(decay);
   }
 
   /** Records that the first `accepted` of `drafted` drafts were right; the next one was wrong, and the rest were not judged. */
   judge(drafted: number, accepted: number): void {
     for (let depth = 1; depth <= Math.min(drafted, accepted + 1); depth++)
-      this.#rates.judge(depth - 1, depth <= accepted);
+      this.#tally.judge(depth - 1, depth <= accepted);
   }
 
-  /** Probability that the draft of this depth (from 1) is right, given that those before it are. */
-  rate(depth: number): number {
-    return this.#rates.rate(depth - 1);
+  /** [priors.length] Probability that the draft of each depth is right, given that those before it are; priors without experience. */
+  rates(priors: readonly number[]): number[] {
+    return priors.map((prior, i) => this.#tally.rate(i, prior));
   }
 
-  /** Probability that the drafts up to this depth are all right. */
-  reach(depth: number): number {
-    let all = 1;
-    for (let d = 1; d <= depth; d++) all *= this.rate(d);
-    return all;
+  /** [depths] The same where `first` is all that is expected beforehand, and of each further depth what was seen of the one before it. */
+  ratesFrom(first: number, depths: number): number[] {
+    let rate = first;
+    return Array.from({ length: depths }, (_, i) => (rate = this.#tally.rate(i, rate)));
   }
+}
+
+/** [rates.length] Probability that the drafts up to each depth are all right. */
+export function reachOf(rates: readonly number[]): number[] {
+  let all = 1;
+  return rates.map((rate) => (all *= rate));
 }

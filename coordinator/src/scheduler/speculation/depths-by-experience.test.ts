@@ -1,9 +1,11 @@
 import { createRng, normalDraw } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { PassCosts } from '../batch/pass-costs.ts';
+import { reachOf } from './acceptance.ts';
 import { chooseDepths } from './depth.ts';
 import { StreamSpeculation } from './stream.ts';
 import { newTextExperience, TextDrafter } from './text-drafter.ts';
+import { aloneInFlight } from '../testing/pass-times.ts';
 
 /** Costs of rows and drafts, with noise, and the streams' acceptance rates: tests the learned choice of depths. */
 interface World {
@@ -28,12 +30,12 @@ function run(
   const took = (ms: number): number => ms * Math.exp(0.15 * normalDraw(rng));
   const costs = new PassCosts();
   const addPass = (rows: number, promptRows: number, ms: number): void =>
-    costs.add({ rows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
-  const prior = () => (depth: number) => (depth === 1 ? 0.85 : 0.5);
+    costs.add(aloneInFlight({ rows, promptRows, ms }));
+  const priors = [0.85, 0.85, 0.85, 0.85];
   const text = new TextDrafter([], newTextExperience());
   const states = Array.from(
     { length: streams },
-    () => new StreamSpeculation({ text, lapsPerPass: 5, prior, drafter: undefined }),
+    () => new StreamSpeculation({ text, lapsPerPass: 5, drafter: undefined }),
   );
   for (let prompts = 0; prompts < streams; prompts++) {
     addPass(promptRows, promptRows, took(passMs + promptRows * rowMs) * (prompts === 0 ? cold : 1));
@@ -51,17 +53,27 @@ function run(
     for (const [i, state] of states.entries()) {
       let accepted = 0;
       while (accepted < depths[i]! && rng() < rates[accepted]!) accepted++;
-      state.acceptance('any').judge(depths[i]!, accepted);
+      state.acceptance.judge(depths[i]!, accepted);
       tokens += 1 + accepted;
     }
-    const best = chooseDepths(
-      states.map((state) => ({ maxDrafts: 4, reach: (depth) => state.acceptance('any').reach(depth) })),
-      { passMs: costs.passMs(streams), msPerRow: costs.rowMs, draftMs: (depth) => costs.draftMs(depth) },
+    const { depths: best } = chooseDepths(
+      states.map(({ acceptance }) => {
+        const reach = reachOf(acceptance.rates(priors));
+        return { maxDrafts: 4, isDrafted: false, reach: (depth) => reach[depth - 1]! };
+      }),
+      {
+        passMs: costs.passMs(streams),
+        msPerRow: costs.rowMs,
+        callMs: (depth) => costs.draftCall(depth).ms,
+        msPerDraft: (depth) => costs.draftCall(depth).msPerStream,
+      },
     );
-    depths = states.map((state, i) => fixedDepth ?? state.probed(best[i]!, 4, costs.isRowGuess));
+    depths = states.map(
+      (state, i) => fixedDepth ?? state.probed(best[i]!, 4, { isGuess: costs.isRowGuess, isAffordable: true }),
+    );
     for (let call = 0; call < Math.max(...depths); call++) {
       const callMs = took(draftMs) * (calls++ === 0 ? cold : 1);
-      costs.addDraftCall(call === 0 ? 'first' : 'deeper', callMs);
+      costs.addDraftCall(call === 0 ? 'first' : 'deeper', { streams, rows: streams, ms: callMs });
       ms += callMs;
     }
   }

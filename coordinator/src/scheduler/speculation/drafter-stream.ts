@@ -22,8 +22,14 @@ export interface DrafterStream {
   cache: SequenceCache | undefined;
   /** Positions that it has not computed yet, in order. */
   pending: DrafterPosition[];
-  /** Calls that have failed in a row. */
+  /** Calls that have failed in a row, or have given nothing that is finite. */
   failures: number;
+  /** Whether the drafter can't go on with it. */
+  isGivenUp: boolean;
+  /** Nothing is drafted before the text is so long, because calls have failed. */
+  pausedUntil: number;
+  /** Whether no sequence has wanted drafts for long. */
+  isIdle: boolean;
   /** The text's length when drafts were last wanted. */
   wantedAt: number;
 }

@@ -26,6 +26,8 @@ export interface DraftsWithin {
   pass?: PassName;
   observe?: ForwardObserver;
   grace?: Grace;
+  /** What the pass has taken so far, in milliseconds, without waiting for threads that ran another pass. */
+  spentMs?: () => number;
 }
 
 /** A model that drafts. */
@@ -36,7 +38,7 @@ export interface Drafter extends DrafterTraits {
   note(entry: BatchEntry, result: ForwardResult, stream: DrafterStream): void;
   /** Whether the pending positions should be computed although no draft is wanted. */
   isDue(sequence: Sequence, stream: DrafterStream): boolean;
-  /** Whether it has failed so often that the sequence should go on without it. */
+  /** Whether the sequence must go on without it for good. */
   hasGivenUp(stream: DrafterStream): boolean;
   /**
    * Computes the pending positions of these sequences (each has some), and the drafts that each wants; fewer where an end of text
@@ -75,6 +77,11 @@ export interface DraftEngine extends DrafterTraits {
    * no room for it: the sequence then goes on without the engine.
    */
   openCache(sequence: Sequence, length: number): SequenceCache | undefined;
+  /**
+   * A cache that goes on at a position though those before it are not computed, which only makes drafts worse; undefined where that
+   * is not possible.
+   */
+  cacheFrom?(sequence: Sequence, position: number): SequenceCache | undefined;
   /** The entry's accepted rows, in order, as far as the engine can compute them; undefined if it can't go on with the sequence. */
   positionsOf(entry: BatchEntry, result: ForwardResult): DrafterPosition[] | undefined;
   /** Places in the sequence's cache for nodes that are drafted on from; by default as many as the main model's has. */

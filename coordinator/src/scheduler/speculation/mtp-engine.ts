@@ -41,6 +41,10 @@ export class MtpEngine implements DraftEngine {
     return pages ? this.#forward.mtpSequenceOn(pages, length) : this.#forward.newMtpSequence();
   }
 
+  cacheFrom({ pages }: Sequence, position: number): SequenceCache | undefined {
+    return pages && this.#forward.mtpSequenceOn(pages, position);
+  }
+
   positionsOf(entry: BatchEntry, { hidden }: ForwardResult): DrafterPosition[] {
     return positionsWithHidden(entry, hidden, this.#forward.config.hiddenSize);
   }

@@ -1,6 +1,6 @@
 import { answerOf, type TokenAnswer, type TokenQuery, type ForwardResult } from '@shoal/model';
 import type { BatchEntry } from '../batch/batch.ts';
-import type { PassCosts } from '../batch/pass-costs.ts';
+import type { DraftCall, PassCosts } from '../batch/pass-costs.ts';
 import type { Sequence } from '../sequence.ts';
 import type { Confidence } from './confidence.ts';
 import { slotsOf } from './draft-tree.ts';
@@ -12,13 +12,17 @@ import type { PossibleDrafts } from './shape.ts';
 const MAX_PENDING_ROWS = 64;
 /** Pending rows of a finished sequence that are still worth computing, for requests that begin alike: one page. */
 const MIN_LAST_ROWS = 16;
+/** So many tokens after drafts were last wanted, what would be missing in the cache is not worth computing. */
+const REST_TOKENS = 32;
 /** Pending rows of long texts are computed for so long in a pass at most, since all its sequences wait: this, or a share of the pass. */
 const MIN_READ_MS = 50;
 const READ_SHARE = 0.25;
 /** Some of them are computed however many short ones there are. */
 const MIN_LONG_ROWS = 8;
-/** After this many failed calls in a row, a sequence's drafts come from the text instead. */
+/** After this many failed calls in a row, a sequence's drafts come from texts for so many tokens; twice as many each further time. */
 const MAX_FAILURES = 3;
+const FIRST_PAUSE = 16;
+const LAST_PAUSE = 512;
 
 /** Alternatives to a draft that are considered. */
 const ALTERNATIVES = 4;
@@ -93,39 +97,54 @@ export class StepwiseDrafter implements Drafter {
   }
 
   begin(): DrafterStream {
-    return { cache: undefined, pending: [], failures: 0, wantedAt: 0 };
+    return { cache: undefined, pending: [], failures: 0, isGivenUp: false, pausedUntil: 0, isIdle: false, wantedAt: 0 };
   }
 
   note(entry: BatchEntry, result: ForwardResult, stream: DrafterStream): void {
     const { engine } = this.#options;
-    stream.cache ??= engine.openCache(entry.sequence, entry.startLength);
+    const { sequence, startLength } = entry;
+    stream.cache ??= engine.openCache(sequence, startLength);
     const positions = stream.cache && engine.positionsOf(entry, result);
-    if (entry.sequence.state === 'decode') this.#unwanted++;
-    if (positions) stream.pending.push(...positions);
-    else giveUp(stream);
+    if (!positions) return giveUp(stream);
+    if (sequence.state === 'decode') this.#unwanted++;
+    stream.pending.push(...positions);
+    if (stream.pending.length > 2 * MIN_LAST_ROWS && isResting(sequence, stream)) this.#skip(sequence, stream);
   }
 
-  isDue({ finished, state, ids }: Sequence, { pending, wantedAt }: DrafterStream): boolean {
+  isDue(sequence: Sequence, stream: DrafterStream): boolean {
+    const { finished, state } = sequence;
     const { keepsUp = true } = this.#options.engine;
-    // A prompt is read at once if texts have had drafts of late.
-    const since = state === 'prefill' ? this.#unwanted : ids.length - wantedAt;
-    const isOfUse = keepsUp || since <= MAX_PENDING_ROWS;
-    return isOfUse && pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
+    if (isPaused(sequence, stream) || isResting(sequence, stream)) return false;
+    // An engine that need not keep up reads a prompt at once only if texts have had drafts of late.
+    if (!keepsUp && state === 'prefill' && this.#unwanted > MAX_PENDING_ROWS) return false;
+    return stream.pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
   }
 
-  hasGivenUp({ failures }: DrafterStream): boolean {
-    return failures >= MAX_FAILURES;
+  hasGivenUp({ isGivenUp }: DrafterStream): boolean {
+    return isGivenUp;
+  }
+
+  /** Leaves out the pending positions but the last. An engine that can't has them computed, unless it waits anyway. */
+  #skip(sequence: Sequence, stream: DrafterStream): void {
+    const pending = stream.pending.slice(-MIN_LAST_ROWS);
+    const cache = this.#options.engine.cacheFrom?.(sequence, pending[0]!.position);
+    if (cache) Object.assign(stream, { cache, pending });
+    else if (this.#options.engine.keepsUp !== false) stream.wantedAt = sequence.ids.length;
   }
 
   async draft(requests: readonly DraftRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, PossibleDrafts>> {
     const all = requests.map((request) => this.#begin(request));
     // Calls with a prompt in them say nothing about those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
-    let going = await this.#timed(isUsual ? 'first' : undefined, () => this.#computePending(all, within));
+    const first = { streams: all.length, rows: this.#shares(all).reduce((sum, rows) => sum + rows, 0) };
+    let going = await this.#timed(within, isUsual ? 'first' : undefined, first, () =>
+      this.#computePending(all, within),
+    );
     const lengths = going.map(({ stream }) => stream.cache!.length);
     const seen = going;
     for (let depth = 2; (going = going.filter((each) => wantsMore(each, depth))).length > 0; depth++) {
-      going = await this.#timed('deeper', () => this.#deeper(going, within));
+      const size = { streams: going.length, rows: going.reduce((sum, { frontier }) => sum + frontier.length, 0) };
+      going = await this.#timed(within, 'deeper', size, () => this.#deeper(going, within));
     }
     for (const [i, { stream }] of seen.entries()) stream.cache!.truncate(lengths[i]!);
     return new Map(all.map(({ sequence, nodes }) => [sequence, possible(nodes)]));
@@ -174,11 +193,10 @@ export class StepwiseDrafter implements Drafter {
     });
     countCall(all.filter(isReady));
     const result = await this.#call(rows, within);
-    for (const { stream } of all) {
-      stream.failures = result ? 0 : stream.failures + 1;
-      if (this.hasGivenUp(stream)) giveUp(stream);
+    if (!result) {
+      for (const { sequence, stream } of all) failed(sequence, stream);
+      return [];
     }
-    if (!result) return [];
     let end = 0;
     return all.filter((drafting, i) => {
       const isDrafting = isReady(drafting, i);
@@ -248,9 +266,11 @@ export class StepwiseDrafter implements Drafter {
     } catch (error) {
       drafting.nodes.length = first;
       onFailure(error);
+      if (parents[0] === -1) failed(drafting.sequence, drafting.stream);
       return false;
     }
-    drafting.expanded += parents[0] === -1 ? 0 : parents.length;
+    if (parents[0] === -1) drafting.stream.failures = 0;
+    else drafting.expanded += parents.length;
     const added = drafting.nodes.map((_, node) => node).slice(first);
     const byChance = added.toSorted((a, b) => drafting.nodes[b]!.chance - drafting.nodes[a]!.chance);
     drafting.frontier = byChance
@@ -282,11 +302,15 @@ export class StepwiseDrafter implements Drafter {
     }
   }
 
-  async #timed<T>(depth: 'first' | 'deeper' | undefined, call: () => Promise<T>): Promise<T> {
-    const { now, costs } = this.#options;
-    const startedMs = now();
+  async #timed<T>(
+    { spentMs = this.#options.now }: DraftsWithin,
+    depth: 'first' | 'deeper' | undefined,
+    size: Pick<DraftCall, 'streams' | 'rows'>,
+    call: () => Promise<T>,
+  ): Promise<T> {
+    const startedMs = spentMs();
     const result = await call();
-    if (depth) costs.addDraftCall(depth, now() - startedMs);
+    if (depth) this.#options.costs.addDraftCall(depth, { ...size, ms: spentMs() - startedMs });
     return result;
   }
 }
@@ -297,10 +321,26 @@ function isWorth({ nodes, worth, leastDepth }: Drafting, node: number, isLikelie
   return chance >= Math.max(worth, LEAST_CHANCE) || (isLikeliest && depth < leastDepth);
 }
 
-/** Has the sequence go on without the engine. */
+/** Has the sequence go on without the engine for good. */
 function giveUp(stream: DrafterStream): void {
-  stream.failures = MAX_FAILURES;
+  stream.isGivenUp = true;
   stream.pending = [];
+}
+
+/** Counts a call that gave a sequence nothing. After some, it goes on without for a while: what holds the experts may come back. */
+function failed({ ids }: Sequence, stream: DrafterStream): void {
+  stream.failures++;
+  if (stream.failures < MAX_FAILURES) return;
+  stream.pausedUntil = ids.length + Math.min(LAST_PAUSE, FIRST_PAUSE * 2 ** (stream.failures - MAX_FAILURES));
+}
+
+function isPaused({ ids }: Sequence, { pausedUntil }: DrafterStream): boolean {
+  return ids.length < pausedUntil;
+}
+
+/** Whether so long no drafts have been wanted that there is little to be expected of keeping the cache complete. */
+function isResting({ state, ids, request }: Sequence, { wantedAt, isIdle }: DrafterStream): boolean {
+  return isIdle || (state === 'decode' && ids.length - Math.max(wantedAt, request.promptIds.length) > REST_TOKENS);
 }
 
 function wantsMore({ sequence, frontier, depth }: Drafting, next: number): boolean {

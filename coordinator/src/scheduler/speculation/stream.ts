@@ -2,12 +2,13 @@ import type { SpeculationUsage } from '../generation.ts';
 import { Acceptance } from './acceptance.ts';
 import { type DraftTree, NO_DRAFTS } from './draft-tree.ts';
 import type { DraftKind, DrafterStream, DrafterTraits } from './drafter-stream.ts';
+import type { PossibleDrafts } from './shape.ts';
 import type { TextDrafter, TextDrafts } from './text-drafter.ts';
 
 /** Half-life of a sequence's own acceptance: 14 drafts, since texts change. */
 const STREAM_DECAY = 0.95;
 /** Passes before one draft more than pays is tried; doubled after each failure. */
-const FIRST_PROBE = 8;
+const FIRST_PROBE = 4;
 /** The same while the price of a row is a guess. */
 const GUESS_PROBE = 2;
 const LAST_PROBE = 512;
@@ -17,8 +18,6 @@ export interface StreamOptions {
   text: TextDrafter;
   /** Laps of a pass. */
   lapsPerPass: number;
-  /** Expected acceptance of a source of drafts, by depth. */
-  prior: (source: string) => (depth: number) => number;
   /** The model that drafts, if one does. */
   drafter: (Pick<DrafterTraits, 'kind' | 'lapsPerDraft'> & { begin(): DrafterStream }) | undefined;
 }
@@ -28,13 +27,14 @@ export class StreamSpeculation {
   readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   /** Verified in the next pass, after the last known token. */
   drafts: DraftTree = NO_DRAFTS;
-  /** Of each draft, as `Confidence` counts them; empty if it does not. */
-  kinds: readonly number[] = [];
+  /** All drafts that a model made for the next pass, of which `drafts` are those that are worth a row. */
+  possible: PossibleDrafts | undefined;
   /** 1 if the draft after them was dropped because the sequence's constraint does not allow it; else 0. */
   refused = 0;
-  /** What made `drafts`, and the key under which their acceptance is counted. */
+  /** What made `drafts`. */
   kind: DraftKind = 'lookup';
-  source = '';
+  /** How often the model's drafts are right for this sequence. */
+  readonly acceptance = new Acceptance(STREAM_DECAY);
   /** Present while a model drafts for the sequence. */
   drafterStream: DrafterStream | undefined;
   /** Only requests with the same scope share computed prefixes: a page holds the drafter's cache only if its first user drafts. */
@@ -42,17 +42,14 @@ export class StreamSpeculation {
   readonly #lapsPerPass: number;
   readonly #lapsPerDraft: number;
   readonly #text: TextDrafter;
-  readonly #acceptance = new Map<string, Acceptance>();
-  readonly #prior: (source: string) => (depth: number) => number;
   #probeAfter = FIRST_PROBE;
   #passesWithout = 0;
   #lastDepth = 0;
 
-  constructor({ text, lapsPerPass, prior, drafter }: StreamOptions) {
+  constructor({ text, lapsPerPass, drafter }: StreamOptions) {
     this.#lapsPerPass = lapsPerPass;
     this.#lapsPerDraft = drafter?.lapsPerDraft ?? 0;
     this.#text = text;
-    this.#prior = prior;
     this.drafterStream = drafter?.begin();
     this.cacheScope = drafter?.kind ?? '';
   }
@@ -69,23 +66,16 @@ export class StreamSpeculation {
     this.usage.laps += this.#lapsPerDraft;
   }
 
-  /** The sequence's own acceptance of drafts from `source`. */
-  acceptance(source: string): Acceptance {
-    let found = this.#acceptance.get(source);
-    if (!found) this.#acceptance.set(source, (found = new Acceptance(this.#prior(source), STREAM_DECAY)));
-    return found;
-  }
-
   /** At most `count` drafts from this and earlier texts; undefined if the text's end is new. To be asked after each pass. */
   findInText(count: number): TextDrafts | undefined {
     return this.#text.find(count);
   }
 
   /**
-   * The depth to try in the next pass where `depth` is expected to pay best: now and then one more (at most `most`), and soon
-   * while the price of a row is a guess (`isGuess`).
+   * The depth to try in the next pass where `depth` is expected to pay best: now and then one more (at most `most`), if there is time
+   * for that (`isAffordable`), and soon while the price of a row is a guess (`isGuess`).
    */
-  probed(depth: number, most: number, isGuess: boolean): number {
+  probed(depth: number, most: number, { isGuess, isAffordable }: { isGuess: boolean; isAffordable: boolean }): number {
     if (depth > this.#lastDepth) {
       this.#probeAfter = FIRST_PROBE;
       this.#passesWithout = 0;
@@ -93,7 +83,7 @@ export class StreamSpeculation {
     this.#lastDepth = depth;
     if (depth >= most) return depth;
     this.#passesWithout++;
-    if (this.#passesWithout < (isGuess ? GUESS_PROBE : this.#probeAfter)) return depth;
+    if (this.#passesWithout < (isGuess ? GUESS_PROBE : this.#probeAfter) || !(isGuess || isAffordable)) return depth;
     this.#passesWithout = 0;
     if (!isGuess) this.#probeAfter = Math.min(LAST_PROBE, this.#probeAfter * 2);
     return depth + 1;

@@ -151,6 +151,8 @@ export class HashEngine implements ForwardEngine {
   /** Right drafts whose row was not the next one after the last right one's. */
   moved = 0;
   beforeMtp: () => Promise<void> | void = () => {};
+  /** What is said of every row of the MTP module in place of an answer. */
+  mtpFault: Error | undefined;
   /** Called before a draft model computes. */
   beforeDraft: () => Promise<void> | void = () => {};
   readonly #options: Required<HashEngineOptions>;
@@ -225,7 +227,9 @@ export class HashEngine implements ForwardEngine {
       await this.beforeMtp();
       await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
-      return resultOf(rows, states, await masks);
+      const result = resultOf(rows, states, await masks);
+      const { mtpFault } = this;
+      return mtpFault ? { ...result, answers: result.answers.map((answer) => answer && mtpFault) } : result;
     });
   }
 
