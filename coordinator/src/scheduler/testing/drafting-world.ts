@@ -135,6 +135,9 @@ export class DraftingWorld {
       mtpSequenceOn: (_, length) => new WorldCache(length),
       expertNormGain: () => new Float32Array(HIDDEN),
       newSequence: () => new WorldCache(0),
+      openAdapter: () => {
+        throw new Error('there are no adapters here');
+      },
       newMtpSequence: () => new WorldCache(0),
       forward: (rows, experts, observe) => this.#pass(rows, experts, observe),
       forwardMtp: (rows) => this.#module(rows),
