@@ -6,23 +6,18 @@ import type { Confidence } from './confidence.ts';
 import { slotsOf } from './draft-tree.ts';
 import type { DraftEngine, Drafter, DraftRequest, DraftResult, DraftRow, DraftsWithin } from './drafter.ts';
 import type { DrafterKind, DrafterStream } from './drafter-stream.ts';
+import { failed, giveUp, isPaused, isResting } from './pauses.ts';
 import type { PossibleDrafts } from './shape.ts';
 
 /** Pending rows without a wanted draft are computed once there are this many: a drafter attends to all positions. */
 const MAX_PENDING_ROWS = 64;
 /** Pending rows of a finished sequence that are still worth computing, for requests that begin alike: one page. */
 const MIN_LAST_ROWS = 16;
-/** So many tokens after drafts were last wanted, what would be missing in the cache is not worth computing. */
-const REST_TOKENS = 32;
 /** Pending rows of long texts are computed for so long in a pass at most, since all its sequences wait: this, or a share of the pass. */
 const MIN_READ_MS = 50;
 const READ_SHARE = 0.25;
 /** Some of them are computed however many short ones there are. */
 const MIN_LONG_ROWS = 8;
-/** After this many failed calls in a row, a sequence's drafts come from texts for so many tokens; twice as many each further time. */
-const MAX_FAILURES = 3;
-const FIRST_PAUSE = 16;
-const LAST_PAUSE = 512;
 
 /** Alternatives to a draft that are considered. */
 const ALTERNATIVES = 4;
@@ -319,28 +314,6 @@ export class StepwiseDrafter implements Drafter {
 function isWorth({ nodes, worth, leastDepth }: Drafting, node: number, isLikeliest: boolean): boolean {
   const { chance, depth } = nodes[node]!;
   return chance >= Math.max(worth, LEAST_CHANCE) || (isLikeliest && depth < leastDepth);
-}
-
-/** Has the sequence go on without the engine for good. */
-function giveUp(stream: DrafterStream): void {
-  stream.isGivenUp = true;
-  stream.pending = [];
-}
-
-/** Counts a call that gave a sequence nothing. After some, it goes on without for a while: what holds the experts may come back. */
-function failed({ ids }: Sequence, stream: DrafterStream): void {
-  stream.failures++;
-  if (stream.failures < MAX_FAILURES) return;
-  stream.pausedUntil = ids.length + Math.min(LAST_PAUSE, FIRST_PAUSE * 2 ** (stream.failures - MAX_FAILURES));
-}
-
-function isPaused({ ids }: Sequence, { pausedUntil }: DrafterStream): boolean {
-  return ids.length < pausedUntil;
-}
-
-/** Whether so long no drafts have been wanted that there is little to be expected of keeping the cache complete. */
-function isResting({ state, ids, request }: Sequence, { wantedAt, isIdle }: DrafterStream): boolean {
-  return isIdle || (state === 'decode' && ids.length - Math.max(wantedAt, request.promptIds.length) > REST_TOKENS);
 }
 
 function wantsMore({ sequence, frontier, depth }: Drafting, next: number): boolean {
