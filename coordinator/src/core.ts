@@ -1,5 +1,5 @@
 import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
-import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom, withEncoderLimit } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
 import {
@@ -25,6 +25,7 @@ import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layer
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
+import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { requireTokenizer } from './text/require-tokenizer.ts';
@@ -42,6 +43,8 @@ export interface Core {
   config: ModelConfig;
   forward: ForwardEngine;
   scheduler: Scheduler;
+  /** Of an encoder, which makes embeddings and no text. */
+  encoder: EncoderScheduler | undefined;
   dispatcher: Dispatcher;
   swarm: Swarm;
   trust: Trust;
@@ -134,6 +137,7 @@ async function assemble(
   const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
+  const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
   // The KV cache of kept prefixes may contain wrong results.
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
@@ -147,6 +151,7 @@ async function assemble(
   const core = {
     forward,
     scheduler,
+    encoder,
     dispatcher,
     swarm,
     trust,
@@ -225,7 +230,8 @@ function refuseOther(flag: string, wanted: string | undefined, packed: string, d
 async function openDense(config: Config, packed: PackedModel) {
   const opened = await openPackedModel(packed);
   try {
-    const { config: model, reader, dense } = opened;
+    const { reader, dense } = opened;
+    const model = opened.config.encoder ? await withEncoderLimit(packed.dir, opened.config) : opened.config;
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
     const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes });
@@ -339,10 +345,27 @@ function newScheduler(loaded: Loaded, experts: Dispatcher, eosTokenIds: readonly
     timeline,
     limits: { maxBatch, maxQueue, promptLaps, deviceLimit, microBatches: MICRO_BATCHES[halfBatches] },
     onRequest: (kind, request, error) => {
-      if (kind !== 'failed') return;
-      events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
+      if (kind === 'failed') events.add(failedRequest(request.id, error));
     },
   });
+}
+
+function newEncoder({ config, forward, events, timeline }: Loaded, experts: Dispatcher, scheduler: Scheduler) {
+  const { maxQueue, halfBatches } = config;
+  return new EncoderScheduler({
+    forward,
+    experts,
+    occupancy: scheduler.occupancy,
+    timeline,
+    limits: { maxQueue, maxPasses: halfBatches === 'off' ? 1 : 2 },
+    onRequest: (kind, id, error) => {
+      if (kind === 'failed') events.add(failedRequest(id, error));
+    },
+  });
+}
+
+function failedRequest(id: string, error: Error | undefined): Parameters<EventLog['add']>[0] {
+  return { level: 'error', kind: 'request', text: `Request ${id} failed: ${error?.message}` };
 }
 
 function speculationOptions({ config, localLayers, events }: Loaded) {

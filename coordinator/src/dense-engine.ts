@@ -1,7 +1,9 @@
 import { openWasmEngine } from '@shoal/kernels/node';
 import {
+  createReferenceEncoder,
   createReferenceEngine,
   loadDenseWeights,
+  loadEncoderWeights,
   type ForwardEngine,
   type ModelConfig,
   type TensorReader,
@@ -30,6 +32,7 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
   const { config, reader, packed, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
+    if (config.encoder) return createReferenceEncoder({ config, weights: await loadEncoderWeights(config, reader) });
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
   }
   return openWasmEngine({

@@ -109,7 +109,8 @@ export async function openFamily(name: string): Promise<Family> {
   }
 }
 
-function readTensors(path: string): (name: string) => Float32Array {
+/** Reads a file of a few tensors. */
+export function readTensors(path: string): (name: string) => Float32Array {
   const file = readFileSync(path);
   const headerBytes = readHeaderLength(file.subarray(0, PREFIX_BYTES), file.byteLength, path);
   const table = parseHeader(file.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes), file.byteLength, path);

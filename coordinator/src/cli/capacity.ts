@@ -1,12 +1,4 @@
-import {
-  denseTensors,
-  expertLayers,
-  keptPositions,
-  kvWidth,
-  listTensorSpecs,
-  type ModelConfig,
-  moeLayers,
-} from '@shoal/model';
+import { expertLayers, keptPositions, kvWidth, listDenseTensors, type ModelConfig, moeLayers } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, expertShape, type Quant, shardBytes } from '@shoal/weights';
@@ -134,7 +126,7 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
 }
 
 function countParameters(config: ModelConfig): number {
-  return listTensorSpecs(denseTensors(config)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return listDenseTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
 function planTabs(experts: number, expertBytes: number, tabBytes: number, replicas: number) {

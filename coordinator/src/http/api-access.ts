@@ -6,7 +6,6 @@ import type { AccessPolicy, ApiKey } from '../access/access-file.ts';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
-import type { ParsedRequest } from './requests/parsed-request.ts';
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
 const KEY_SCOPE = 'key ';
@@ -77,12 +76,11 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
 /** Takes a place for a request's answers, to be released when they end. Throws an ApiError where the key has none left. */
 export function holdAnswers(
   request: FastifyRequest,
-  parsed: ParsedRequest,
+  { answers, promptTokens }: { answers: number; promptTokens: number },
 ): { hold: AnswerHold; headers: Record<string, string> } {
   const use = uses.get(request);
   if (!use) return { hold: FREE, headers: {} };
-  const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-  const hold = limited(() => use.startAnswers(parsed.prompts.length * parsed.bestOf, promptTokens));
+  const hold = limited(() => use.startAnswers(answers, promptTokens));
   return { hold, headers: use.headers() };
 }
 

@@ -6,6 +6,7 @@ import type { Registry } from 'prom-client';
 import type { ApiKeys } from '../access/api-keys.ts';
 import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
+import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
 
@@ -84,6 +85,8 @@ export interface HttpAccess {
 
 export interface HttpDeps {
   generation: GenerationService;
+  /** Of an encoder, which makes embeddings and no text; undefined for other models. */
+  embeddings?: EmbeddingService | undefined;
   codec: TextCodec;
   grammars: Pick<Grammars, 'compile'>;
   /** How the model writes tool calls and reasoning. */

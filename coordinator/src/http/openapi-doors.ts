@@ -1,3 +1,4 @@
+import { embeddingsRequestSchema, embeddingsSchema } from './embeddings.ts';
 import { messageSchema, messagesErrorSchema, tokenCountSchema } from './messages/documents.ts';
 import { countTokensRequestSchema, messagesRequestSchema } from './messages/schema.ts';
 import {
@@ -65,7 +66,32 @@ function post({ tag, summary, request, response, examples, isStreamed = false, f
 }
 
 export function doorPaths(model: string) {
-  return { ...messagesPaths(model), ...responsesPaths(model), ...storedPaths(), ...tokenPaths(model) };
+  return {
+    ...embeddingsPaths(model),
+    ...messagesPaths(model),
+    ...responsesPaths(model),
+    ...storedPaths(),
+    ...tokenPaths(model),
+  };
+}
+
+function embeddingsPaths(model: string) {
+  return {
+    '/v1/embeddings': post({
+      tag: OPENAI,
+      summary: 'Embed texts, where the model is an encoder',
+      request: 'EmbeddingsRequest',
+      response: 'Embeddings',
+      examples: {
+        query: { model, input: 'search_query: Who lost the grapes?' },
+        documents: {
+          model,
+          input: ['search_document: A fox saw some grapes.', 'search_document: A hare ran.'],
+          dimensions: 256,
+        },
+      },
+    }),
+  };
 }
 
 function messagesPaths(model: string) {
@@ -183,6 +209,8 @@ function tokenPaths(model: string) {
 
 export function doorSchemas() {
   return {
+    EmbeddingsRequest: jsonSchema(embeddingsRequestSchema, 'input'),
+    Embeddings: jsonSchema(embeddingsSchema, 'output'),
     MessagesRequest: jsonSchema(messagesRequestSchema, 'input'),
     Message: jsonSchema(messageSchema, 'output'),
     CountTokensRequest: jsonSchema(countTokensRequestSchema, 'input'),

@@ -1,4 +1,5 @@
 import type { ExpertDispatch } from './dispatch.ts';
+import { encode, type EncoderModel, type EncodeResult } from './encoder.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
@@ -91,6 +92,12 @@ export interface ForwardEngine {
   forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
   /** As `forwardMtp`, errors included. */
   forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
+  /** As `encode`, errors included. Only the engine of an encoder has it, and that has no sequences and no `forward`. */
+  encode?(
+    sequences: readonly (readonly number[])[],
+    experts: ExpertDispatch,
+    observe?: ForwardObserver,
+  ): Promise<EncodeResult>;
   /** Ends the engine's threads. Not to be used afterwards. */
   close(): Promise<void>;
 }
@@ -125,6 +132,30 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     },
     forward: async (rows, experts, observe) => forward(model, own(rows), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
+    close: async () => {},
+  };
+}
+
+const noText = (): never => {
+  throw new TypeError('an encoder makes no text: call encode()');
+};
+
+/** The reference engine of an encoder. */
+export function createReferenceEncoder(model: EncoderModel): ForwardEngine {
+  return {
+    name: 'reference',
+    config: model.config,
+    kvBytesPerToken: 0,
+    mtpKvBytesPerToken: 0,
+    lendPages: () => undefined,
+    sequenceOn: noText,
+    mtpSequenceOn: noText,
+    expertNormGain: (layer) => model.weights.layers[layer]!.attentionNorm.weight,
+    newSequence: noText,
+    newMtpSequence: noText,
+    forward: async () => noText(),
+    forwardMtp: async () => noText(),
+    encode: async (sequences, experts, observe) => encode(model, sequences, experts, observe),
     close: async () => {},
   };
 }

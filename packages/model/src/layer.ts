@@ -1,7 +1,7 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gate } from './gate.ts';
+import { gate, type GateWeights } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -172,18 +172,30 @@ function attention({ attention: config }: ModelConfig, weights: AttentionWeights
 
 /** Takes and returns [numRows, hiddenSize]. The shared expert is computed while the lap is in flight. */
 async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32Array): Promise<Float32Array> {
-  const { config, experts } = batch;
+  const { config } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer));
-  batch.observe.gate?.(layer, topkIdx, topkWeights);
+  return withRoutedExperts(batch, weights.gate, layer, x, () => sharedExpert(config, weights, x, numRows));
+}
+
+/** The routed experts' sums for x [numRows, hiddenSize], added to what `meanwhile` returns, which is computed while the lap is in flight. */
+export async function withRoutedExperts(
+  { config, experts, observe, faults }: Pick<Batch, 'config' | 'experts' | 'observe' | 'faults'>,
+  weights: GateWeights,
+  layer: number,
+  x: Float32Array,
+  meanwhile: () => Float32Array,
+): Promise<Float32Array> {
+  const numRows = x.length / config.hiddenSize;
+  const { topkIdx, topkWeights } = gate(config, weights, x, numRows, chooserOf(experts, layer));
+  observe.gate?.(layer, topkIdx, topkWeights);
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
-  const y = sharedExpert(config, weights, x, numRows);
-  batch.observe.waits?.(layer);
-  const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
+  const y = meanwhile();
+  observe.waits?.(layer);
+  const routed = await handle.combine().finally(() => observe.resumes?.(layer));
   checkCombined(routed, call);
-  batch.faults.checkExperts(call, routed);
+  faults.checkExperts(call, routed);
   addInPlace(y, routed);
   return y;
 }

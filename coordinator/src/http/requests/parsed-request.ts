@@ -59,5 +59,5 @@ export interface ParsedRequest {
 
 export type ParseDeps = Pick<
   HttpDeps,
-  'generation' | 'codec' | 'defaults' | 'grammars' | 'convention' | 'templateTraits' | 'aliases'
+  'generation' | 'embeddings' | 'codec' | 'defaults' | 'grammars' | 'convention' | 'templateTraits' | 'aliases'
 > & { limits: HttpLimits };

@@ -2,6 +2,7 @@ import {
   addBias,
   checkCombined,
   chooserOf,
+  type EncodeResult,
   type ExpertDispatch,
   type ForwardObserver,
   type ForwardResult,
@@ -15,6 +16,7 @@ import {
 } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import type { DenseMemory } from './dense-memory.ts';
+import type { EncoderProgram } from './encoder-program.ts';
 import type { LayerProgram, LayerStep } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
@@ -149,7 +151,26 @@ export class ForwardPass {
     if (computed === 'shared') this.#pending = ['shared'];
     if (computed !== 'gate') return;
     await this.#run('gate');
-    await this.#routedExperts(step);
+    await this.#routedExperts(step, 'h');
+  }
+
+  /** The same of an encoder's layer. */
+  async encoderLayer(encoder: EncoderProgram, layer: number): Promise<void> {
+    this.#layer = layer;
+    const step = { program: this.#program, tables: this.tables, prefix: `layers.${layer}`, layer };
+    if (encoder.layerOrGate(step) !== 'gate') return;
+    await this.#run('gate');
+    await this.#routedExperts(step, 'x');
+    this.#pending = [];
+    encoder.afterExperts(step);
+  }
+
+  /** An encoder's result, x. */
+  async finishEncoder(): Promise<EncodeResult> {
+    await this.#run('head');
+    const hidden = this.#readRows(this.tables.workspace.x, this.#options.memory.config.hiddenSize);
+    this.#faults.check(hidden, () => 'the hidden state after the last layer');
+    return { hidden, faults: this.#faults.into({ answers: [] }).faults };
   }
 
   /**
@@ -254,8 +275,8 @@ export class ForwardPass {
     return asked;
   }
 
-  /** Chooses experts and dispatches the lap. The shared expert is computed while the lap is in flight. */
-  async #routedExperts(step: LayerStep): Promise<void> {
+  /** Chooses experts for `input` and dispatches the lap. The shared expert is computed while the lap is in flight. */
+  async #routedExperts(step: LayerStep, input: 'x' | 'h'): Promise<void> {
     const { prefix, layer } = step;
     const { memory, layers, experts, observe } = this.#options;
     const { config } = memory;
@@ -266,7 +287,7 @@ export class ForwardPass {
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
     observe.gate?.(layer, topkIdx, topkWeights);
-    const x = this.#readRows(workspace.h, config.hiddenSize);
+    const x = this.#readRows(workspace[input], config.hiddenSize);
     const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
     this.#faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
     const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });

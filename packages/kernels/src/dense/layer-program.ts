@@ -30,7 +30,7 @@ export class LayerProgram {
     const { attention } = this.#config;
     if (attention.kind === 'mla') this.#mla(step, add, attention);
     else this.#gqa(step, add, attention);
-    return this.#project(step, this.#memory.matrix(`${step.prefix}.attention.oProj`));
+    return this.project(step);
   }
 
   /**
@@ -180,12 +180,17 @@ export class LayerProgram {
   }
 
   #gqa(step: LayerStep, add: readonly Rows[], config: GqaConfig): void {
+    const h = this.#inputNorm(step, add, this.#memory.matrix(`${step.prefix}.attention.qProj`));
+    this.groupedQuery(step, config, h);
+  }
+
+  /** `workspace.mixed` = grouped-query attention of the prepared rows h, but for its last projection. */
+  groupedQuery(step: LayerStep, config: GqaConfig, h: PreparedRows): void {
     const { program, tables } = step;
     const { workspace, numRows } = tables;
     const memory = this.#memory;
     const at = `${step.prefix}.attention`;
     const qProj = memory.matrix(`${at}.qProj`);
-    const h = this.#inputNorm(step, add, qProj);
     const { query, key, value } = workspace;
     program.gemm(qProj, h, numRows, query);
     program.gemm(memory.matrix(`${at}.kProj`), h, numRows, key);
@@ -247,8 +252,9 @@ export class LayerProgram {
   }
 
   /** x += W_o mixed, but for the rows that are returned, as in `attention`. */
-  #project({ program, tables, prefix }: LayerStep, oProj: Matrix): Rows[] {
+  project({ program, tables, prefix }: LayerStep): Rows[] {
     const { workspace, numRows } = tables;
+    const oProj = this.#memory.matrix(`${prefix}.attention.oProj`);
     const prepared = workspace.prepared(oProj.format, oProj.inDim);
     program.norm({ x: workspace.mixed, dim: oProj.inDim, numRows, prepared: [prepared] });
     program.barrier();

@@ -9,6 +9,8 @@ export interface PassRow {
   position: number;
   cache: PassCache;
   slots?: RowSlots;
+  /** The last position that the row attends to, where that is not its own: in encoders. */
+  last?: number;
 }
 
 /** Consecutive rows of one sequence. */
@@ -79,11 +81,11 @@ export function writeTables(
   const numTables = rows[0]?.cache.tables.length ?? 0;
   const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
   for (const [t, rowTable] of rowTables.entries()) {
-    for (const [r, { position, cache, slots = [] }] of rows.entries()) {
+    for (const [r, { position, cache, slots = [], last = position }] of rows.entries()) {
       const table = placed.get(cache)![t]!;
       const [cos, sin] = [anglesAt.cos + r * angleBytes, anglesAt.sin + r * angleBytes];
-      const inPlace = position + 1 - slots.length;
-      const entry = [position, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
+      const inPlace = last + 1 - slots.length;
+      const entry = [last, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }

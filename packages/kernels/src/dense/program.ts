@@ -16,6 +16,7 @@ const OPERATIONS = {
   groupedAttention: 8,
   query: 9,
   scale: 10,
+  gelu: 11,
 } as const;
 
 const OP_WORDS = 32;
@@ -53,6 +54,8 @@ export interface NormArgs {
   numRows: number;
   /** Address of the weight; without one rows are only prepared. */
   weight?: number;
+  /** Address of the bias; with one, the norm is LayerNorm. */
+  bias?: number;
   eps?: number;
   out?: Rows;
   prepared?: readonly PreparedRows[];
@@ -110,6 +113,7 @@ export class ProgramWriter {
     dim,
     numRows,
     weight = 0,
+    bias = 0,
     eps = 0,
     out,
     prepared = [],
@@ -132,6 +136,7 @@ export class ProgramWriter {
       ...rows(add[1]),
       rowNumbers,
       bitsOf(factor),
+      bias,
     ]);
   }
 
@@ -159,6 +164,12 @@ export class ProgramWriter {
   silu(gate: Rows, up: number, width: number, numRows: number, out: PreparedRows): void {
     const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
     this.push('silu', numRows, [gate.address, up, gate.strideBytes, width, ...prepared]);
+  }
+
+  /** x = gelu(x + bias) in place, and prepared; `bias` is an address, 0 without one. */
+  gelu(x: Rows, width: number, bias: number, numRows: number, out: PreparedRows): void {
+    const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
+    this.push('gelu', numRows, [x.address, x.strideBytes, width, bias, ...prepared]);
   }
 
   /** Multiplies rows by a factor, and by the sigmoid of a logit per row, if given. */

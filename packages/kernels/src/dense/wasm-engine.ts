@@ -1,7 +1,9 @@
 import {
   checkQueries,
+  checkSequences,
   checkTokens,
   claimPositions,
+  type EncodeResult,
   type EngineMtpRow,
   type EngineRow,
   type ExpertDispatch,
@@ -18,6 +20,7 @@ import {
   settleMasks,
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
+import { EncoderProgram } from './encoder-program.ts';
 import { ForwardPass, headChunks } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
@@ -25,6 +28,10 @@ import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
 import type { Runner } from './runner.ts';
 import { listWordsOf } from './token-queries.ts';
 import type { Workspace, WorkspaceRoom } from './workspace.ts';
+
+/** Rows of an encoder's pass. Each may take a page, if sequences have one token; there is room for two passes. */
+export const MAX_ENCODE_ROWS = 2048;
+export const ENCODER_PAGES = 2 * MAX_ENCODE_ROWS;
 
 interface PassRequest {
   rows: readonly PassRow[];
@@ -57,6 +64,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   get kvBytesPerToken(): number {
+    if (this.config.encoder) return 0;
     return this.config.numHiddenLayers * positionBytes(kvWidth(this.config.attention));
   }
 
@@ -64,7 +72,9 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.mtpPool ? positionBytes(kvWidth(this.config.attention)) : 0;
   }
 
-  lendPages(): KvPageBudget {
+  lendPages(): KvPageBudget | undefined {
+    // An encoder's pages last as long as a pass.
+    if (this.config.encoder) return undefined;
     const { numPages, bytesPerPage, bytesInUse } = this.memory.pool;
     if (bytesInUse > 0)
       throw new Error('pages of the KV cache are already in use: lend them before the first sequence');
@@ -84,7 +94,9 @@ export class WasmEngine implements ForwardEngine {
 
   expertNormGain(layer: number): Float32Array {
     const prefix = layer === this.config.numHiddenLayers ? 'mtp.layer' : `layers.${layer}`;
-    return this.memory.vectorValues(`${prefix}.postAttentionLayernorm`);
+    return this.memory.vectorValues(
+      this.config.encoder ? `${prefix}.attentionNorm.weight` : `${prefix}.postAttentionLayernorm`,
+    );
   }
 
   newSequence(): PagedCache {
@@ -114,6 +126,39 @@ export class WasmEngine implements ForwardEngine {
       await pass.enter('head');
       return pass.finish('norm', rows, masks);
     });
+  }
+
+  /** As `ForwardEngine` says, for up to `MAX_ENCODE_ROWS` rows. */
+  async encode(
+    sequences: readonly (readonly number[])[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<EncodeResult> {
+    checkSequences(sequences, this.config);
+    const ids = sequences.flat();
+    if (ids.length > MAX_ENCODE_ROWS) {
+      throw new RangeError(`${ids.length} rows; an encoder's pass has up to ${MAX_ENCODE_ROWS}: send fewer sequences`);
+    }
+    const caches = sequences.map(() => new PagedCache(this.memory.pool));
+    const rows = sequences.flatMap(({ length }, i) =>
+      Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
+    );
+    const tableWords = sequences.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
+    const room = { rows: rows.length, tableWords, listWords: 0 };
+    const program = new EncoderProgram(this.memory, this.#layers);
+    try {
+      return await this.#pass({ rows, room, experts, observe, mtp: false }, async (pass) => {
+        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+        program.embedding(pass.program, pass.tables);
+        for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+          await pass.enter(`layers.${layer}`);
+          await pass.encoderLayer(program, layer);
+        }
+        return pass.finishEncoder();
+      });
+    } finally {
+      for (const cache of caches) cache.free();
+    }
   }
 
   async forwardMtp(
@@ -148,7 +193,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   /** Runs `compute` with the rows' positions claimed, which are released if it fails, and with its own workspaces. */
-  async #pass(asked: PassRequest, compute: (pass: ForwardPass) => Promise<ForwardResult>): Promise<ForwardResult> {
+  async #pass<Result>(asked: PassRequest, compute: (pass: ForwardPass) => Promise<Result>): Promise<Result> {
     const claim = claimPositions(this.config, asked.rows);
     try {
       const result = await this.#withWorkspaces(asked.room, (workspaces) => {

@@ -13,6 +13,7 @@ import { kimiK2, kimiK25 } from './kimi.ts';
 import { llama4, llama4Text } from './llama4.ts';
 import { minimaxM2 } from './minimax-m2.ts';
 import { mixtral } from './mixtral.ts';
+import { nomicBert } from './nomic-bert.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
@@ -33,6 +34,7 @@ const all = [
   llama4Text,
   minimaxM2,
   mixtral,
+  nomicBert,
   olmoe,
   qwen2Moe,
   qwen3Moe,

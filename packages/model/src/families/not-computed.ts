@@ -42,7 +42,7 @@ export const notComputed: ReadonlyMap<string, string> = new Map([
   ...['bert', 'roberta', 'xlm-roberta', 'distilbert', 'albert', 'electra', 'deberta', 'deberta-v2', 'mpnet'].map(
     (type) => [type, EMBEDDER] as const,
   ),
-  ...['modernbert', 'nomic_bert', 'new', 'eurobert', 'clip', 'siglip', 'vit'].map((type) => [type, EMBEDDER] as const),
+  ...['modernbert', 'new', 'eurobert', 'clip', 'siglip', 'vit'].map((type) => [type, EMBEDDER] as const),
   ...['switch_transformers', 'nllb-moe', 't5'].map((type) => [type, ENCODER] as const),
   ...['gemma4', 'gemma4_text', 'grok-1', 'muse_spark'].map((type) => [type, SOFTCAP] as const),
   ['phimoe', 'has a gate (SparseMixer) and a RoPE scaling (longrope) that this version does not compute'],

@@ -5,6 +5,7 @@ import { awaitChange } from '../await-change';
 import { groupedAttentionTask, keyValueTask } from './grouped-query';
 import {
   embedTask,
+  geluTask,
   gemmTask,
   latentAttentionTask,
   latentTask,
@@ -26,6 +27,7 @@ const enum Op {
   GROUPED_ATTENTION,
   QUERY,
   SCALE,
+  GELU,
 }
 
 const OP_BYTES: usize = 128;
@@ -67,6 +69,8 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return queryTask(op, task, scratch);
     case Op.SCALE:
       return scaleTask(op, task);
+    case Op.GELU:
+      return geluTask(op, task);
     case Op.EMBED:
       return embedTask(op, task);
     default:

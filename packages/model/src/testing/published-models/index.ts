@@ -12,6 +12,7 @@ import {
   hunyuanA13b,
   llama4,
   mixtral8x22b,
+  nomicEmbed,
   qwen2Moe,
   qwen3Coder480b,
 } from './more-configs.ts';
@@ -105,6 +106,7 @@ export const publishedModels: readonly PublishedModel[] = [
   text('baidu/ERNIE-4.5-300B-A47B-PT', ernie45Large, 299_484_163_264, 'transformers'),
   text('tencent/Hunyuan-A13B-Instruct', hunyuanA13b, 80_393_183_232, 'transformers'),
   text('rednote-hilab/dots.llm1.inst', dotsLlm1, 142_774_381_696, 'transformers'),
+  text('nomic-ai/nomic-embed-text-v2-moe', nomicEmbed, 475_292_928, 'hub'),
 ];
 
 /** A model's config, parsed. */
