@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI, { APIError } from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accessFixture, entry } from '../../coordinator/src/access/testing/fixtures.ts';
 import { type Coordinator, defaultConfig, startCoordinator } from '../../coordinator/src/index.ts';
 import { type Encoder, ENCODER_DIR, openEncoder } from '../golden/encoders.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
@@ -18,9 +19,11 @@ const donors: VirtualDonor[] = [];
 beforeAll(async () => {
   encoder = await openEncoder();
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-embeddings-'));
-  const options = { model: ENCODER_DIR, quant: 'f16', denseQuant: 'f16', cacheDir, replicas: 1, port: 0 } as const;
+  const { path: accessFile, write } = accessFixture();
+  write({ apiKeys: [entry('ann', 'key-of-ann'), entry('dora', 'key-of-dora', { tokensPerMinute: 40 })] });
+  const options = { model: ENCODER_DIR, cacheDir, replicas: 1, port: 0, accessFile, logLevel: 'silent' } as const;
   coordinator = await startCoordinator(defaultConfig(options));
-  client = new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey: 'any', maxRetries: 0 });
+  client = clientWith('key-of-ann');
   donors.push(...(await Promise.all([VirtualDonor.join(coordinator), VirtualDonor.join(coordinator)])));
   await until('all experts to be served', () => covered(coordinator));
 });
@@ -30,6 +33,8 @@ afterAll(async () => {
   await encoder.checkpoint.close();
   await rm(cacheDir, { recursive: true });
 });
+
+const clientWith = (apiKey: string) => new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey, maxRetries: 0 });
 
 /** [texts, size] of the reference, of one text. */
 const referenceOf = (i: number, size = encoder.config.hiddenSize): Float32Array =>
@@ -88,7 +93,7 @@ describe('an encoder, packed and served by peers', () => {
     expect(Math.min(...cosines(single.data))).toBeGreaterThanOrEqual(0.9999);
     const tokenized = await fetch(`${coordinator.url}/v1/tokenize`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', authorization: 'Bearer key-of-ann' },
       body: JSON.stringify({ prompt: encoder.texts[0] }),
     });
     expect(await tokenized.json()).toMatchObject({ tokens: encoder.sequences[0], max_model_len: MAX_TOKENS });
@@ -144,5 +149,25 @@ describe('an encoder, packed and served by peers', () => {
     const snapshot = coordinator.snapshots.build();
     expect(snapshot).toMatchObject({ requests: [], queuedRequests: 0 });
     expect(snapshot.flow.tokensTotal).toBe(coordinator.encoder!.counts.tokens);
+  });
+
+  it('counts tokens against the API key, and keeps to its limits', async () => {
+    expect((await failure(clientWith('nobody').embeddings.create({ model, input: 'a' }))).status).toBe(401);
+    const dora = clientWith('key-of-dora');
+    const input = encoder.texts[0]!;
+    await dora.embeddings.create({ model, input });
+    const limited = await failure(dora.embeddings.create({ model, input }));
+    expect(limited).toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
+    const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
+    const counted = /^shoal_api_tokens_total\{key="dora",kind="prompt"\} (\d+)$/m.exec(metrics)?.[1];
+    expect(Number(counted)).toBe(encoder.sequences[0]!.length);
+  });
+
+  it('goes on by itself when the tabs have gone', async () => {
+    await Promise.all(donors.splice(0).map((donor) => donor.close()));
+    const before = coordinator.dispatcher.figures.fallbackAssignments;
+    const { data } = await client.embeddings.create({ model, input: [...encoder.texts] });
+    expect(Math.min(...cosines(data))).toBeGreaterThanOrEqual(0.9999);
+    expect(coordinator.dispatcher.figures.fallbackAssignments).toBeGreaterThan(before);
   });
 });

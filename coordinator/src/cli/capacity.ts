@@ -66,7 +66,8 @@ export function planServing(input: PlanInput) {
 }
 
 function planCoordinator({ config, denseQuant, contextTokens }: PlanInput, allExpertsBytes: number) {
-  const positionKvBytes = positionBytes(kvWidth(config.attention));
+  // An encoder keeps nothing.
+  const positionKvBytes = config.encoder ? 0 : positionBytes(kvWidth(config.attention));
   const weightsBytes = denseLayout(config, denseQuant).totalBytes;
   const kvBytesAtContext = keptPositions(config, contextTokens) * positionKvBytes;
   const processBytes = PROCESS_BYTES + config.vocabSize * VOCABULARY_BYTES;

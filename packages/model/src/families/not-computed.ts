@@ -2,8 +2,9 @@ const DENSE = 'is a dense model: it has no routed experts that tabs could hold';
 const LINEAR = 'has layers of linear attention, whose state this version does not keep';
 const STATE_SPACE = 'has state-space or convolution layers, whose state this version does not keep';
 const INDEXER = 'has attention over positions that an indexer chooses, which this version does not compute';
-const ENCODER = 'has an encoder; this version computes decoders only';
-const EMBEDDER = 'is an encoder: it makes embeddings or labels and no text, so give a language model';
+const ENCODER = 'has an encoder and a decoder that attends to it; this version computes either alone';
+const EMBEDDER =
+  'is an encoder without routed experts that tabs could hold: give a language model, or nomic-embed-text-v2-moe for embeddings';
 const SOFTCAP = 'caps its logits or attention scores, which this version does not compute';
 
 /** Why a published architecture is not served, by `model_type`: what a message can say beyond a list of what is. */

@@ -104,6 +104,9 @@ def main(out):
     save_file(weights, os.path.join(folder, "model.safetensors"))
     json.dump(CONFIG, open(os.path.join(folder, "config.json"), "w"), indent=1)
     json.dump({"max_seq_length": MAX_TOKENS, "do_lower_case": False}, open(os.path.join(folder, "sentence_bert_config.json"), "w"))
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    listed = [{"idx": i, "name": str(i), "path": p, "type": f"sentence_transformers.models.{t}"} for i, (p, t) in enumerate(modules)]
+    json.dump(listed, open(os.path.join(folder, "modules.json"), "w"), indent=1)
     exact = {name: value.to(torch.float64) for name, value in weights.items()}
     sequences = [tokenizer.encode(text).ids for text in TEXTS]
     hidden = [encode(torch.tensor(ids), exact, CONFIG) for ids in sequences]
