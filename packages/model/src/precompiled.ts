@@ -7,6 +7,9 @@ const MAX_TABLE_CHARS = 16 << 20;
 /** Graphemes of fewer bytes are looked up whole, as Hugging Face's `tokenizers` does (its crate spm_precompiled). */
 const WHOLE_GRAPHEME_BYTES = 6;
 
+/** Graphemes whose replacements are kept. */
+const MAX_KNOWN = 10_000;
+
 const graphemes = new Intl.Segmenter('und', { granularity: 'grapheme' });
 const utf8 = new TextEncoder();
 /** Printable characters, each of which is a grapheme if another follows it. */
@@ -25,6 +28,8 @@ const WINDOW_CHARS = 256;
 export class Charsmap {
   readonly #trie: Uint32Array;
   readonly #replacements: Uint8Array;
+  /** What short graphemes were replaced by. */
+  readonly #known = new Map<string, string>();
   /** Whether printable ASCII stays as it is, as it does in published tables. */
   readonly #keepsAscii: boolean;
 
@@ -49,6 +54,17 @@ export class Charsmap {
   }
 
   #replaced(grapheme: string): string {
+    // Long ones would fill the memory.
+    if (grapheme.length > WHOLE_GRAPHEME_BYTES) return this.#lookUp(grapheme);
+    const known = this.#known.get(grapheme);
+    if (known !== undefined) return known;
+    const replaced = this.#lookUp(grapheme);
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    this.#known.set(grapheme, replaced);
+    return replaced;
+  }
+
+  #lookUp(grapheme: string): string {
     // A character of n UTF-16 units has at least n bytes.
     if (grapheme.length < WHOLE_GRAPHEME_BYTES) {
       const bytes = utf8.encode(grapheme);

@@ -106,9 +106,9 @@ export class Tokenizer {
     const bytesOf = vocabularyOf(spec);
     this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip') || someDecoder(spec.decoder, 'Metaspace');
     const { model } = spec;
+    const json = model.type === 'BPE' ? (tokenizerJson as object) : withoutPieces(tokenizerJson as object, model);
     try {
-      const json = withPythonSteps(tokenizerJson as object);
-      this.#hf = new HfTokenizer(model.type === 'BPE' ? json : withoutPieces(json, model), configJson as object);
+      this.#hf = new HfTokenizer(withPythonSteps(json), configJson as object);
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }

@@ -101,13 +101,8 @@ interface LibraryModel {
   encode(words: string[]): string[];
 }
 
-/** A tokenizer.json whose Unigram model is left out, since the library would make a trie of 200 MB of it; `installUnigram` adds it. */
+/** A tokenizer.json whose Unigram model is left out, since the library would make a trie of 200 MB of it; `installUnigram` adds it. Throws a ModelError. */
 export function withoutPieces(json: object, spec: UnigramSpec): object {
-  return { ...json, model: { ...spec, vocab: [spec.vocab[spec.unk_id]], unk_id: 0 } };
-}
-
-/** Has a library's tokenizer that was made of `withoutPieces` cut words as the model says. Throws a ModelError. */
-export function installUnigram(hf: HfTokenizer, spec: UnigramSpec): void {
   if (spec.byte_fallback) {
     const problem = 'byte_fallback is true; this version reads Unigram models without it';
     throw new ModelError('unsupported', 'model', `tokenizer.json: model.${problem}`);
@@ -115,6 +110,12 @@ export function installUnigram(hf: HfTokenizer, spec: UnigramSpec): void {
   const unknown = spec.vocab[spec.unk_id];
   if (!unknown)
     throw new ModelError('bad-tokenizer', 'model', 'tokenizer.json: model.unk_id is outside the vocabulary');
+  return { ...json, model: { ...spec, vocab: [unknown], unk_id: 0 } };
+}
+
+/** Has a library's tokenizer that was made of `withoutPieces` cut words as the model says. */
+export function installUnigram(hf: HfTokenizer, spec: UnigramSpec): void {
+  const unknown = spec.vocab[spec.unk_id]!;
   const unigram = new Unigram(spec);
   const model = hf.model as unknown as LibraryModel;
   const added = [...model.tokens_to_ids].filter(([token]) => token !== unknown[0]);
