@@ -21,7 +21,7 @@ const ROOT = join(import.meta.dirname, '..');
 /** Pages by the paths at which the coordinator serves them (coordinator/src/http/pages.ts). */
 const PAGES: readonly (readonly [path: RegExp, app: string])[] = [
   [/^\/(index\.html)?$/, 'donor'],
-  [/^\/(console|playground)(\/|$)/, 'console'],
+  [/^\/(console|playground|lab)(\/|$)/, 'console'],
 ];
 /** Proxied to the coordinator; Vite serves the rest. */
 const NOT_VITE = '^/(?!@|apps/|packages/|node_modules/)';
@@ -55,6 +55,7 @@ async function main(argv: readonly string[]): Promise<void> {
   process.stdout.write(`
   lend a GPU    ${url}/
   playground    ${url}/playground
+  lab           ${url}/lab
   console       ${url}/console${signedIn}
   API           ${url}/v1
 

@@ -2,7 +2,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT_DIR } from '../coordinator/src/config.ts';
-import { planServing } from '../coordinator/src/cli/capacity.ts';
+import { planDraftModel, planServing } from '../coordinator/src/cli/capacity.ts';
+import { formatBytes } from '../coordinator/src/cli/progress.ts';
 import {
   type AttentionConfig,
   type GateConfig,
@@ -11,7 +12,13 @@ import {
 } from '../packages/model/src/index.ts';
 import { families } from '../packages/model/src/families/index.ts';
 import { chooseFormats } from '../packages/weights/src/index.ts';
-import { configOf, publishedModels, refusedModels } from '../packages/model/src/testing/published-models/index.ts';
+import {
+  configOf,
+  draftModels,
+  type PublishedModel,
+  publishedModels,
+  refusedModels,
+} from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
 const FIXTURES = ['families', 'encoders'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
@@ -40,6 +47,13 @@ export function modelsMarkdown(): string {
     '',
     ...table(['model', 'family', 'attention', 'gate', 'laps a token', 'tabs of 1 GiB'], served),
     '',
+    '## Published dense models, which draft',
+    '',
+    'A dense model has nothing for tabs to hold, so it is not served: `--draft-model` has it draft for one that is and has the same',
+    'tokenizer. The coordinator holds all of it, as q8.',
+    '',
+    ...table(['model', 'family', 'attention', 'weights as q8', 'KV cache a token'], draftModels.map(draftRow)),
+    '',
     '## What each family is checked with',
     '',
     'Small random checkpoints, saved and computed by transformers 5.24 (`test/golden/make/families`): logits at every position',
@@ -65,6 +79,19 @@ function row({ name, config }: Entry): string[] {
   const { lapsPerToken, tabs } = plan;
   const type = `\`${config.modelType}\``;
   return [name, type, attentionText(config), gateText(config), String(lapsPerToken), String(tabs.count)];
+}
+
+function draftRow(model: PublishedModel): string[] {
+  const config = configOf(model);
+  const { weightsBytes, kvBytesPerToken } = planDraftModel(config, { contextTokens: 1 });
+  const size = formatBytes(weightsBytes);
+  return [
+    model.name,
+    `\`${config.modelType}\``,
+    attentionText(config),
+    size,
+    `${Math.round(kvBytesPerToken / 1024)} KiB`,
+  ];
 }
 
 function attentionText({ attention, layerAttention, rope }: ModelConfig): string {

@@ -34,6 +34,14 @@ async function open(path: string): Promise<Page> {
   return page;
 }
 
+/** The model's own gate and the one below it. */
+async function studiesClip(page: Page): Promise<{ x: number; y: number; width: number; height: number }> {
+  const boxes = await Promise.all((await page.locator('.study').all()).map((card) => card.boundingBox()));
+  const top = boxes[0]!.y - 16;
+  const last = boxes.at(-1)!;
+  return { x: 0, y: top, width: SIZE.width, height: last.y + last.height + 16 - top };
+}
+
 /** Donor page with the most rows per second: some replicas get hardly any. */
 async function busiest(pages: readonly Page[]): Promise<Page> {
   const rates = await Promise.all(pages.map((page) => page.locator('.chart strong').first().innerText()));
@@ -55,6 +63,14 @@ try {
   await donor.setViewportSize(SIZE);
   await donor.screenshot({ path: join(OUT_DIR, 'donor.png') });
   await running;
+
+  const lab = await open('/lab');
+  await lab
+    .getByLabel('Text')
+    .fill('Many years ago, when the towns were young, there was a playful bear named Clover.');
+  await lab.getByRole('button', { name: 'Look' }).click();
+  await lab.getByText('looks done').waitFor();
+  await lab.screenshot({ path: join(OUT_DIR, 'lab.png'), clip: await studiesClip(lab), fullPage: true });
 
   const consent = await open('/');
   await consent.screenshot({ path: join(OUT_DIR, 'donor-consent.png') });

@@ -207,6 +207,29 @@ const SECTIONS = {
         'tokens before, in the request or in recent answers to the same API key or address ' +
         '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
+    drafter: option('drafter', MODEL, {
+      defaultText: 'none',
+      help: "a head that drafts from the model's hidden states, in place of the MTP module: ORG/NAME[@REVISION] or a directory",
+      more:
+        'An EAGLE-3 or DFlash head that was trained for the model, as its authors or the `speculators` package publish it. It makes no lap and ' +
+        "lies in the coordinator's memory, in the format of `--dense-quant`. See [speculation](speculation.md#a-head).",
+    }),
+    draftModel: option('draft-model', MODEL, {
+      defaultText: 'none',
+      help: 'a small dense model with the same tokenizer, which drafts in place of the MTP module: ORG/NAME[@REVISION] or a directory',
+      more:
+        'The coordinator holds all of it, packed in `--cache`, and computes it on the threads of its own engine. ' +
+        'See [speculation](speculation.md#a-draft-model).',
+    }),
+    draftQuant: option('draft-quant', choice(...DENSE_FORMATS), {
+      defaultText: "a packed directory's own; else q8",
+      help: "format of the draft model's weights; as q4 a draft takes half as long as with q8",
+    }),
+    draftKvBytes: option('draft-kv-memory', SIZE, {
+      default: '256MiB',
+      help: 'memory for the KV cache of the draft model',
+      more: 'An answer for which no room is left is drafted from texts.',
+    }),
     // Repeated text is right for long, and trees are wide; more are seldom worth their rows.
     maxDrafts: option('max-drafts', integer(1, 64), {
       default: '32',

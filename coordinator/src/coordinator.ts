@@ -101,6 +101,11 @@ function withProgress(hooks: Omit<CoreHooks, 'onLap'>, note: (progress: StartPro
       );
       hooks.onPackProgress?.(progress);
     },
+    onDraftPackProgress: (progress) => {
+      const { doneBytes, totalBytes } = progress;
+      note({ doing: 'packing the draft model', doneBytes, totalBytes });
+      hooks.onDraftPackProgress?.(progress);
+    },
     onLoadProgress: (progress) => {
       const { doneBytes, totalBytes } = progress;
       note({ doing: 'loading local experts', doneBytes, totalBytes });
@@ -166,6 +171,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   return buildHttpServer({
     generation: scheduler,
     embeddings: core.encoder,
+    lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,
     convention: core.convention,

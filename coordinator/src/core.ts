@@ -2,33 +2,31 @@ import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Token
 import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom, withEncoderLimit } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
-import {
-  type Damage,
-  ensurePacked,
-  isPackedDir,
-  openPacked,
-  openPackedModel,
-  openSource,
-  type PackedModel,
-  type PackProgress,
-} from '@shoal/weights/node';
+import { type Damage, openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
+import { openDraftHead } from './draft-head.ts';
+import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
 import type { RedispatchEvent } from './laps/lap.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
+import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
+import { packedModel, type PackHooks } from './packed-model.ts';
+import { openLab } from './open-lab.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
+import type { DraftEngine } from './scheduler/speculation/drafter.ts';
+import { headDrafter } from './scheduler/speculation/head-drafter.ts';
+import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
 import { Swarm } from './swarm/swarm.ts';
-import { requireTokenizer } from './text/require-tokenizer.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
@@ -42,6 +40,10 @@ export interface Core {
   /** Of the model. */
   config: ModelConfig;
   forward: ForwardEngine;
+  /** The head that drafts for it (`--drafter`). */
+  head: { name: string } | undefined;
+  /** What drafts beside it (`--draft-model`), and what its KV cache takes. */
+  draftModel: (DraftModel & { kvBytes: () => DraftModelEngine['kvBytes'] }) | undefined;
   scheduler: Scheduler;
   /** Of an encoder, which makes embeddings and no text. */
   encoder: EncoderScheduler | undefined;
@@ -63,21 +65,20 @@ export interface Core {
   grammars: Grammars;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
+  /** Where texts and gates are looked at. */
+  lab: Lab | undefined;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
   close(): Promise<void>;
 }
 
-export interface CoreHooks {
-  onPackProgress?: (progress: PackProgress) => void;
-  /** Called with a sentence about the model on disk: what is waited for, was packed again, or lies beside it. */
-  onNotice?: (text: string) => void;
+export interface CoreHooks extends PackHooks {
+  /** Called while the draft model is packed. */
+  onDraftPackProgress?: (progress: PackProgress) => void;
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
-  /** Ends the packing of a model. */
-  signal?: AbortSignal;
 }
 
 /** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
@@ -103,10 +104,11 @@ interface Closable {
 }
 
 async function assemble(
-  config: Config,
+  given: Config,
   hooks: CoreHooks,
   closeLater: <Part extends Closable>(part: Part) => Part,
 ): Promise<Omit<Core, 'close'>> {
+  const config = withOneDrafter(given);
   const events = new EventLog();
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
@@ -121,15 +123,22 @@ async function assemble(
   const texts = closeLater(new TextEncoding(tokenizer, { files }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
-  const { model, forward, localLayers } = await openDense(config, packed);
+  const { model, forward, localLayers, head } = await openDense(config, packed, hubName, hooks);
   closeLater(forward);
+  const served = { modelId: packed.manifest.modelId, config: model, tokenizer, forward };
+  const onPackProgress = hooks.onDraftPackProgress;
+  const draftHooks = { ...hooks, onPackProgress: (progress: PackProgress) => onPackProgress?.(progress) };
+  const draftModel = await openDraftModel(config, served, draftHooks);
+  if (draftModel) closeLater(draftModel.engine);
+  const modelDrafter = draftModel && new DraftModelEngine({ engine: draftModel.engine });
+  const drafter = modelDrafter ?? (forward.head && headDrafter(forward.head));
   const norms = new NormLimits();
   const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
-  const loaded = { config, packed, health, model, forward, localLayers, localExperts, events, timeline };
+  const loaded = { config, packed, health, model, forward, drafter, localLayers, localExperts, events, timeline };
   const quarantine = new Quarantine();
   const warn = warnings(events, hooks);
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
@@ -142,6 +151,8 @@ async function assemble(
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
   const { work } = localExperts;
+  const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
+  const lab = model.encoder ? undefined : openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),
@@ -150,6 +161,8 @@ async function assemble(
   const grammars = closeLater(new Grammars({ vocabulary: vocabularyOf(tokenizer, model.vocabSize, endIds) }));
   const core = {
     forward,
+    head,
+    draftModel: draftModel && modelDrafter && { ...draftModel, kvBytes: () => modelDrafter.kvBytes },
     scheduler,
     encoder,
     dispatcher,
@@ -164,6 +177,7 @@ async function assemble(
     convention,
     grammars,
     work,
+    lab,
     localLayers,
   };
   return { config: model, ...core };
@@ -186,56 +200,22 @@ function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: 
   };
 }
 
-/**
- * The model to serve, packed: its directory itself where it is a packed one, else its copy in the cache, packed first
- * where it is absent or out of date. Throws a UsageError for a format that a packed directory does not have.
- */
-async function packedModel(
-  config: Config,
-  { onPackProgress, onNotice, signal }: CoreHooks,
-  onDamage: (damage: Damage) => void,
-): Promise<{ packed: PackedModel; hubName: string | undefined }> {
-  const { cacheDir, quant, denseQuant, offline } = config;
-  const source = await openSource(config.model, { offline, signal, onNotice });
-  const dir = source.dir;
-  if (dir === undefined || !(await isPackedDir(dir))) {
-    const packed = await ensurePacked({
-      source,
-      cacheDir,
-      quant,
-      denseQuant,
-      beforePacking: requireTokenizer,
-      ...(onPackProgress && { onProgress: onPackProgress }),
-      ...(onNotice && { onNotice }),
-      ...(signal && { signal }),
-      onDamage,
-    });
-    return { packed, hubName: source.alias };
-  }
-  const packed = await openPacked(dir, { onDamage });
-  const { shape, dense } = packed.manifest;
-  refuseOther('--quant', quant, shape.quant, dir);
-  refuseOther('--dense-quant', denseQuant, dense.format, dir);
-  return { packed, hubName: undefined };
-}
-
-function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
-  if (wanted === undefined || wanted === 'auto' || wanted === packed) return;
-  throw new UsageError(
-    `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give --model the checkpoint that it was packed from`,
-  );
-}
-
 /** The dense engine, and the layers to hold locally, which are decided before anything large is loaded. */
-async function openDense(config: Config, packed: PackedModel) {
+async function openDense(config: Config, packed: PackedModel, hubName: string | undefined, hooks: CoreHooks) {
   const opened = await openPackedModel(packed);
   try {
     const { reader, dense } = opened;
     const model = opened.config.encoder ? await withEncoderLimit(packed.dir, opened.config) : opened.config;
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
-    const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes });
-    return { model, forward, localLayers };
+    const target = { modelId: packed.manifest.modelId, hubName, config: model };
+    const head = await openDraftHead(config, target, hooks);
+    try {
+      const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes, head });
+      return { model, forward, localLayers, head: head && { name: head.name } };
+    } finally {
+      await head?.close();
+    }
   } finally {
     await opened.close();
   }
@@ -253,6 +233,7 @@ interface Loaded {
   health: WeightsHealth;
   model: ModelConfig;
   forward: ForwardEngine;
+  drafter: DraftEngine | undefined;
   localLayers: LocalLayerChoice;
   localExperts: LocalExpertThreads;
   events: EventLog;
@@ -368,10 +349,11 @@ function failedRequest(id: string, error: Error | undefined): Parameters<EventLo
   return { level: 'error', kind: 'request', text: `Request ${id} failed: ${error?.message}` };
 }
 
-function speculationOptions({ config, localLayers, events }: Loaded) {
+function speculationOptions({ config, drafter, localLayers, events }: Loaded) {
   return {
     mode: config.speculate,
     maxDrafts: config.maxDrafts,
+    engine: drafter,
     hasMtpExperts: localLayers.mtp !== 'off',
     lapsPerDraft: localLayers.mtp === 'tabs' ? 1 : 0,
     onFailure: (error: unknown) =>

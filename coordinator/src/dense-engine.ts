@@ -1,9 +1,12 @@
-import { openWasmEngine } from '@shoal/kernels/node';
+import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
 import {
   createReferenceEncoder,
   createReferenceEngine,
+  type DraftVocabulary,
+  type HeadConfig,
   loadDenseWeights,
   loadEncoderWeights,
+  loadHeadWeights,
   type ForwardEngine,
   type ModelConfig,
   type TensorReader,
@@ -23,6 +26,10 @@ export interface OpenDenseEngineOptions {
   threads?: number | undefined;
   /** For the KV cache; wasm only. */
   kvBytes?: number | undefined;
+  /** A wasm engine to share the threads of. */
+  beside?: WasmEngine | undefined;
+  /** A head that is to draft; the wasm engine packs it into its memory in the format of the model's weights. */
+  head?: { config: HeadConfig; vocabulary: DraftVocabulary; reader: TensorReader } | undefined;
 }
 
 /** For a checkpoint in the wasm engine's memory: nearly exact, since checkpoints are bf16 or f16. */
@@ -30,15 +37,18 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 
 /** Opens the dense engine of that name with its weights loaded. */
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
-  const { config, reader, packed, format = CHECKPOINT_FORMAT } = options;
+  const { config, reader, packed, head, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
     if (config.encoder) return createReferenceEncoder({ config, weights: await loadEncoderWeights(config, reader) });
-    return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
+    const own = head && { ...head, weights: await loadHeadWeights(head.config, head.reader) };
+    return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) }, own);
   }
   return openWasmEngine({
     config,
     weights: packed ?? { reader, format },
     threads: options.threads,
     kvBytes: options.kvBytes,
+    beside: options.beside,
+    head: head && { ...head, format: packed?.layout.format ?? format },
   });
 }

@@ -1,3 +1,5 @@
+import { benchDraftHeads } from './draft-heads.ts';
+import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchGrammar } from './grammar.ts';
 import { benchSchemaAnswers } from './schema-answers.ts';
@@ -30,13 +32,15 @@ const HELP = `npm run bench -- [suite] [options]
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
+  draft-model      a draft model of Qwen3-0.6B's dimensions: ms a call by rows, and from which round trip on it pays
+  draft-heads      EAGLE-3 and DFlash heads of Qwen3-30B-A3B's dimensions: ms a call by rows and blocks
   head             drawing tokens from a vocabulary of 151,936: ms a pass, and the event loop under 64 streams
   grammar          what masks cost at a vocabulary of 151,936, 64 answers under grammars at once, and hostile schemas
   schemas          the default model's answers to 300 schemas, in eight ways, validated (20 minutes)
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
   kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
-  --quant Q        engine: q8 or q4 alone
+  --quant Q        engine: q8 or q4 alone; draft-model: q8 (default) or q4
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
@@ -50,6 +54,8 @@ const SUITES = [
   'stripes',
   'swarm',
   'repetition',
+  'draft-model',
+  'draft-heads',
   'quants',
   'wasm',
   'head',
@@ -102,6 +108,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('repetition')) await benchRepetition({ json });
+  if (suites.includes('draft-model')) await benchDraftModel({ repeats, json, quant });
+  if (suites.includes('draft-heads')) await benchDraftHeads({ repeats, json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });
   if (suites.includes('grammar')) await benchGrammar({ json });

@@ -9,10 +9,12 @@ import {
   type ConsoleEvent,
   type ConsoleRole,
   type ConsoleSnapshot,
+  type LabRequest,
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { storyTokens } from './console-fake-data.ts';
+import { fakeLabFacts, fakeStudy } from './console-fake-lab.ts';
 
 /** The strictest policy that a proxy may set; a page that breaks it logs an error, which fails the test. */
 const policy = "default-src 'self'; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
@@ -22,7 +24,7 @@ export type Story = 'whole' | 'error-inside' | 'endless' | 'queue-full' | 'hang-
 /** The console's pages, which `npm test` builds where their sources have changed. */
 export const PAGES = join(import.meta.dirname, '../../apps/console/dist');
 
-/** Stands in for the coordinator as the two pages see it: documents, socket.io `/console`, models and completions. */
+/** Stands in for the coordinator as the pages see it: documents, socket.io `/console`, models and completions. */
 export class FakeCoordinator {
   readonly token = 'right-token';
   readonly commands: Command[] = [];
@@ -41,6 +43,10 @@ export class FakeCoordinator {
   /** An answer continues after its third token once this is settled. */
   afterThird: Promise<void> = Promise.resolve();
   onCommand: (command: Command) => CommandReply = () => ({ ok: true });
+  labFacts = fakeLabFacts();
+  /** Why a text is not looked at in the lab. */
+  onStudy: (request: LabRequest) => { status: number; message: string; param: string | null } | undefined = () =>
+    undefined;
   /** Sent to consoles that sign in, if set. */
   role: ConsoleRole | undefined;
   /** Required by the API, if set. */
@@ -116,13 +122,14 @@ export class FakeCoordinator {
         error: { message: 'This coordinator asks for an API key.', code: 'invalid_api_key' },
       });
     }
-    if (path === '/console' || path === '/playground') this.#file(response, 'index.html', 'text/html');
+    if (['/console', '/playground', '/lab'].includes(path)) this.#file(response, 'index.html', 'text/html');
     else if (path.startsWith('/console-assets/')) {
       this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');
     } else if (path === '/v1/models') {
       json(response, 200, { object: 'list', data: [modelEntry(this.facts)] });
     } else if (path === '/v1/completions') await this.#complete(request, response);
     else if (path === '/v1/chat/completions') await this.#chat(request, response);
+    else if (path === '/v1/gates') await this.#lab(request, response);
     else json(response, 404, { error: { message: `Nothing is served at ${path}.` } });
   }
 
@@ -153,6 +160,14 @@ export class FakeCoordinator {
     if (this.ignored !== undefined) response.setHeader('x-shoal-ignored-parameters', this.ignored);
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
     await answerChat(response, body, script, this.layers);
+  }
+
+  async #lab(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method === 'GET') return json(response, 200, this.labFacts);
+    const body = (await this.#body(request)) as unknown as LabRequest;
+    const refusal = this.onStudy(body);
+    if (refusal) return json(response, refusal.status, { error: { type: 'invalid_request_error', ...refusal } });
+    json(response, 200, fakeStudy(body));
   }
 
   async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -5,7 +5,7 @@ import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
 import { axeViolations, shoot, waitForPhase } from './donor-page.ts';
-import { Network, type NetworkOptions } from './network.ts';
+import { expectTabsServed, Network, type NetworkOptions } from './network.ts';
 
 let server: BrowserServer;
 let network: Network;
@@ -33,8 +33,7 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
     const { ids } = await answer(coordinator, golden.prompt_ids);
     // The golden ids are those of f32 weights; a coarser format may give others.
     if (quant === 'f16') expect(ids).toEqual(golden.greedy_ids);
-    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
-    expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
+    expectTabsServed(coordinator);
     await until('audits', () => peer!.trust.auditedRows > 100);
     expect(peer!.trust.failures).toBe(0);
     const shown = coordinator.snapshots.build().peers[0]!.adapter;

@@ -3,7 +3,7 @@ import { afterEach, expect, it } from 'vitest';
 import { answer } from '../integration/answers.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { GOLDEN } from '../integration/golden.ts';
-import { Network } from './network.ts';
+import { expectTabsServed, Network } from './network.ts';
 
 /**
  * Put before the worker's own code: keeps the devices, so that the test can destroy one. When no more are given, timers
@@ -55,7 +55,7 @@ it('PeerHost: a q4 tab whose GPU device is lost gets another, loads again from i
   const { coordinator } = network;
   const prompt = GOLDEN[3]!.prompt_ids;
   const before = await answer(coordinator, prompt, { maxTokens: 24 });
-  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+  expectTabsServed(coordinator);
   const downloaded = shardRequests();
   expect(downloaded).toBeGreaterThan(0);
 
@@ -65,10 +65,10 @@ it('PeerHost: a q4 tab whose GPU device is lost gets another, loads again from i
   expect(await worker.evaluate('devices.length')).toBeGreaterThan(1);
   expect(shardRequests()).toBe(downloaded);
 
-  const local = coordinator.dispatcher.figures.fallbackAssignments;
+  const { tabAssignments, fallbackAssignments } = coordinator.dispatcher.figures;
   const after = await answer(coordinator, prompt, { maxTokens: 24 });
   expect(after.ids).toEqual(before.ids);
-  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(local);
+  expectTabsServed(coordinator, { tabAssignments, fallbackAssignments });
 });
 
 it('PeerHost: a tab that gets no other device leaves, says why, and answers go on without it', async () => {

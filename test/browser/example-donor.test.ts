@@ -10,6 +10,7 @@ import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
+import { expectTabsServed } from './network.ts';
 
 const configFile = join(import.meta.dirname, '../../examples/donor-page/vite.config.ts');
 const JOIN_TIMEOUT_MS = 120_000;
@@ -46,8 +47,7 @@ it('examples/donor-page lends a tab that serves every expert', async () => {
   const golden = GOLDEN[6]!;
   const { ids } = await answer(coordinator, golden.prompt_ids);
   expect(ids).toEqual(golden.greedy_ids);
-  expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
-  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+  expectTabsServed(coordinator);
   await page.getByText(/working: \d+ experts, \d{2,} rows/).waitFor();
   expect(errors).toEqual([]);
 });

@@ -9,7 +9,7 @@ import { type FamilyReference, fixtureDir } from '../golden/families.ts';
 import { answer } from '../integration/answers.ts';
 import { MIN_MARGIN } from '../integration/golden.ts';
 import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
-import { Network } from './network.ts';
+import { expectTabsServed, Network } from './network.ts';
 
 // Small random checkpoints, served as downloaded: packed, their experts in two real tabs, one on WebGPU and one on WebAssembly, their
 // own attention and gate in the coordinator.
@@ -129,8 +129,7 @@ async function expectAnswers({ coordinator }: Network, greedy: Greedy): Promise<
     const said = await answer(coordinator, prompt, { maxTokens: ids.length });
     expect(said.ids).toEqual(ids);
   }
-  // Nothing was left to the coordinator.
-  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+  expectTabsServed(coordinator);
 }
 
 /** The peers by device, with the rows that they have answered. */

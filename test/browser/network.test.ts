@@ -5,7 +5,7 @@ import { heldOutPerplexity, heldOutText } from '../golden/tiny-stories.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN, MIN_MARGIN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
-import { ADMIN_TOKEN, Network } from './network.ts';
+import { ADMIN_TOKEN, expectTabsServed, Network } from './network.ts';
 
 /** The model's next token at each position of prompt and text, by teacher forcing. */
 async function choices(core: Core, ids: readonly number[]): Promise<{ best: number; logprob: number }[]> {
@@ -55,7 +55,7 @@ describe('four tabs, f16', () => {
         if (margins[i]! >= MIN_MARGIN) expect({ i, id: said[prompt.length - 1 + i]!.best }).toEqual({ i, id });
       }
     }
-    expect(network.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+    expectTabsServed(network.coordinator);
   });
 
   it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
@@ -145,9 +145,9 @@ describe('one tab, q8', () => {
     const sum = (of: (document: { tokens: number; nll: number }) => number): number =>
       expected.reduce((total, document) => total + of(document), 0);
     expect(tokens).toBe(sum((document) => document.tokens));
-    // New tabs are given no more rows of long prompts than their audits keep up with; the coordinator computes the rest.
-    const { tabAssignments, fallbackAssignments } = network.coordinator.dispatcher.figures;
-    expect(tabAssignments).toBeGreaterThan(fallbackAssignments / 4);
+    // New tabs are given no more rows of long prompts than their audits keep up with; the coordinator computes the rest. How
+    // fast audits are is the machine's matter, but a tab may always be 256 rows ahead.
+    expect(network.coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(500);
     expect(Math.abs(Math.exp((nll - sum((document) => document.nll)) / tokens) - 1)).toBeLessThan(0.01);
   });
 
@@ -169,9 +169,9 @@ describe('one tab, q8', () => {
       60_000,
     );
     expect(await metric(coordinator.url, 'shoal_shard_downloads_total')).toBe(downloads);
-    const { fallbackAssignments } = coordinator.dispatcher.figures;
+    const { tabAssignments, fallbackAssignments } = coordinator.dispatcher.figures;
     expect((await answer(coordinator, prompt)).ids).toEqual(before);
-    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(fallbackAssignments);
+    expectTabsServed(coordinator, { tabAssignments, fallbackAssignments });
   });
 
   it('stays paused when it reloads, and serves again when resumed', async () => {

@@ -1,4 +1,5 @@
 import type { Quant } from '@shoal/weights';
+import { expect } from 'vitest';
 import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
@@ -20,6 +21,19 @@ export interface NetworkOptions {
   cpuDonors?: boolean;
   /** Endpoint of another browser than the one with WebGPU that all tests share. */
   chromium?: string;
+}
+
+type Work = Pick<Coordinator['dispatcher']['figures'], 'tabAssignments' | 'fallbackAssignments'>;
+
+/**
+ * Most of the work was the tabs', since `before`. Not all of it: on a busy machine a tab may be late, or its audits are, and the
+ * coordinator then stands in. That it leaves to tabs whatever they answer in time is the integration tests' to check.
+ */
+export function expectTabsServed({ dispatcher }: Coordinator, before?: Work): void {
+  const { tabAssignments, fallbackAssignments } = dispatcher.figures;
+  const byTabs = tabAssignments - (before?.tabAssignments ?? 0);
+  expect(byTabs).toBeGreaterThan(0);
+  expect(byTabs).toBeGreaterThan(fallbackAssignments - (before?.fallbackAssignments ?? 0));
 }
 
 /** A real coordinator on a free port, and real tabs in a real Chromium. */

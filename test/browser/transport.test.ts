@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Browser, Page } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
-import { MAX_FRAME_BYTES, type Signal } from '@shoal/protocol';
+import { HEARTBEAT_MS, MAX_FRAME_BYTES, type Signal } from '@shoal/protocol';
 import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
 import { launchChromium } from '../../tools/browser/chromium.ts';
@@ -127,12 +127,12 @@ describe('transport: a tab with four connections', () => {
   let network: SlowNetwork;
   const lost = vi.fn();
 
-  const connect = async () => {
+  const connect = async (heartbeatMs: number) => {
     lost.mockReset();
     page = await relayed.newPage();
     network = new SlowNetwork(0);
     await page.exposeFunction('linkClosed', () => {});
-    peer = await acceptThrough(network, page, { lapConnections: 4, heartbeatMs: 500, onFurtherLost: lost });
+    peer = await acceptThrough(network, page, { lapConnections: 4, heartbeatMs, onFurtherLost: lost });
     await page.goto(server.resolvedUrls!.local[0]!);
     await page.waitForFunction(() => 'connect' in window);
     await page.evaluate(() => window.connect(4));
@@ -161,7 +161,7 @@ describe('transport: a tab with four connections', () => {
   };
 
   describe('that stay open, then are closed one by one', () => {
-    beforeAll(connect);
+    beforeAll(() => connect(HEARTBEAT_MS));
     afterAll(disconnect);
 
     it.each([4096, 14 * 1024, 256 * 1024, MAX_FRAME_BYTES])('echoes a frame of %i B', async (sizeBytes) => {
@@ -208,7 +208,7 @@ describe('transport: a tab with four connections', () => {
   });
 
   describe('that are cut', () => {
-    beforeAll(connect);
+    beforeAll(() => connect(500));
     afterAll(disconnect);
 
     it('goes on when one falls silent under way: what was on it is lost, and it is given up at both ends', async () => {

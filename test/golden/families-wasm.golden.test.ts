@@ -3,6 +3,7 @@ import { openWasmEngine } from '@shoal/kernels/node';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  denseFixtures,
   familyFixtures,
   fixtureDir,
   inChunks,
@@ -33,7 +34,7 @@ describe.each(familyFixtures)('%s on the wasm engine', (name) => {
     const [one, two] = engines;
     const whole = await runFamily(family, inChunks(family, 128), one);
     expect(nmse(whole.logits, family.logits)).toBeLessThanOrEqual(1e-5);
-    expect(nmse(whole.weights, family.weights)).toBeLessThanOrEqual(1e-5);
+    if (!denseFixtures.includes(name)) expect(nmse(whole.weights, family.weights)).toBeLessThanOrEqual(1e-5);
     // No choice in the fixture is so close that f16 could decide otherwise.
     expect(whole.chosen.findIndex((expert, i) => expert !== family.chosen[i])).toBe(-1);
     // The ragged one ends with passes of one row.

@@ -2,6 +2,7 @@ import { argmax, scorePerplexity, TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
+  denseFixtures,
   familyFixtures,
   fixtureDir,
   inChunks,
@@ -42,10 +43,11 @@ describe.each(familyFixtures)('%s', (name) => {
     }
   });
 
-  it('chooses the reference’s experts in every layer, with its weights', () => {
-    expect(firstDifference(prefilled.chosen, family.chosen)).toBe(-1);
-    expect(nmse(prefilled.weights, family.weights)).toBeLessThanOrEqual(1e-9);
-  });
+  if (!denseFixtures.includes(name))
+    it('chooses the reference’s experts in every layer, with its weights', () => {
+      expect(firstDifference(prefilled.chosen, family.chosen)).toBe(-1);
+      expect(nmse(prefilled.weights, family.weights)).toBeLessThanOrEqual(1e-9);
+    });
 
   it.each<[string, (family: Family) => ReturnType<typeof inChunks>]>([
     ['decoded one by one', (family) => inChunks(family, 1)],
@@ -95,7 +97,7 @@ describe.each(mtpFixtures)('the MTP module of %s', (name) => {
 
 describe('the fixtures', () => {
   it('hold what they are for', async () => {
-    expect(familyFixtures).toHaveLength(26);
+    expect(familyFixtures).toHaveLength(29);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
     const bias = await v3.read(

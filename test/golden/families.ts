@@ -39,6 +39,9 @@ export const tabFixtures: readonly string[] = [
   'qwen3-moe',
 ];
 
+/** Those without experts. */
+export const denseFixtures: readonly string[] = ['llama', 'llama-linear', 'qwen3'];
+
 /** Those with an MTP module. */
 export const mtpFixtures: readonly string[] = ['glm4-moe', 'glm4-moe-lite'];
 
@@ -65,7 +68,7 @@ export interface Family {
   reference: FamilyReference;
   /** [all sequences' tokens, vocabSize] */
   logits: Float32Array;
-  /** [moeLayers, all sequences' tokens, numExpertsPerTok], ascending. */
+  /** [moeLayers, all sequences' tokens, numExpertsPerTok], ascending; empty without experts. */
   chosen: Float32Array;
   /** [moeLayers, all sequences' tokens, numExpertsPerTok], in the order of `chosen`. */
   weights: Float32Array;
@@ -92,6 +95,7 @@ export async function openFamily(name: string): Promise<Family> {
     const load = (layer: number, expert: number) => all.get(`${layer}/${expert}`)!;
     const experts = new LocalExperts(config, load, { maxBytes: EXPERT_BYTES });
     const read = readTensors(join(dir, 'reference.safetensors'));
+    const readChoice = (key: string) => (denseFixtures.includes(name) ? new Float32Array() : read(key));
     return {
       name,
       config,
@@ -100,8 +104,8 @@ export async function openFamily(name: string): Promise<Family> {
       tokenizer: await loadTokenizer(dir),
       reference: JSON.parse(readFileSync(join(dir, 'reference.json'), 'utf8')) as FamilyReference,
       logits: read('logits'),
-      chosen: read('experts'),
-      weights: read('weights'),
+      chosen: readChoice('experts'),
+      weights: readChoice('weights'),
       mtpLogits: mtpFixtures.includes(name) ? read('mtp_logits') : undefined,
     };
   } finally {

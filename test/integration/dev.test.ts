@@ -24,6 +24,7 @@ it('npm run dev serves pages and API at one address, restarts the coordinator, a
       ['/', '/apps/donor/src/main.tsx'],
       ['/console', '/apps/console/src/main.tsx'],
       ['/playground', '/apps/console/src/main.tsx'],
+      ['/lab', '/apps/console/src/main.tsx'],
     ] as const) {
       const page = await fetch(url + path);
       expect(Object.fromEntries(page.headers)).toMatchObject(SECURITY_HEADERS);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Core, createCore } from '../../coordinator/src/index.ts';
+import type { LabFacts, LabStudy } from '@shoal/protocol';
+import { type Coordinator, type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
 import { GOLDEN, promisedLength } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
@@ -62,6 +63,44 @@ describe('deviceLimit, a limit on the tabs of a token and layer,', () => {
   });
 });
 
+/** What the lab says of a text is what serving it does: its experts on as many tabs, and its tokens as likely. */
+async function expectLab({ url, dispatcher }: Coordinator, ask: (shoal: object, more: object) => Promise<object>) {
+  const text = 'The old boat was on the lake. Tom and his dog went there to play.';
+  const study = async (body: object): Promise<{ status: number; body: LabStudy }> => {
+    const headers = { 'content-type': 'application/json' };
+    const answered = await fetch(`${url}/v1/gates`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ text, ...body }),
+    });
+    return { status: answered.status, body: (await answered.json()) as LabStudy };
+  };
+  const meanTabs = ({ layers }: LabStudy): number =>
+    layers.reduce((sum, { figures }) => sum + figures.tabsPerToken, 0) / layers.length;
+  const { tabRows, tabRowParts } = dispatcher.figures;
+  const echo = { prompt: text, max_tokens: 0, echo: true, logprobs: 0 };
+  // Beside each other: the lab's pass is no part of the batch.
+  const [served, { body: own }] = await Promise.all([ask({ device_limit: 0 }, echo), study({})]);
+  const { figures } = dispatcher;
+  const { logprobs } = (served as { choices: { logprobs: { token_logprobs: (number | null)[] } }[] }).choices[0]!;
+  const known = logprobs.token_logprobs.filter((value) => value !== null);
+  expect(known.length).toBe(own.tokens.length - 1);
+  // Sums of two tabs are rounded twice.
+  expect(own.nll).toBeCloseTo(-known.reduce((a, b) => a + b) / known.length, 2);
+  expect([own.tabs, own.isOwn]).toEqual([10, true]);
+  expect(meanTabs(own)).toBeCloseTo((figures.tabRowParts - tabRowParts) / (figures.tabRows - tabRows), 1);
+  expect(meanTabs(own)).toBeGreaterThan(1.2);
+
+  const { body: limited } = await study({ gate: 'device-limited', settings: { maxPeers: 1 } });
+  expect([meanTabs(limited), limited.isOwn]).toEqual([1, false]);
+  expect(limited.nll).not.toBe(own.nll);
+  expect((await study({ gate: 'device-limited', settings: { maxPeers: 4 } })).body.nll).toBe(own.nll);
+  expect((await study({ gate: 'none' })).status).toBe(400);
+  expect((await study({ text: 'a '.repeat(300) })).status).toBe(400);
+  const facts = (await (await fetch(`${url}/v1/gates`)).json()) as LabFacts;
+  expect([facts.tabs, facts.layers, facts.experts]).toEqual([10, [1, 2, 3, 4, 5], 32]);
+}
+
 it('device_limit over HTTP: a client asks for a limit, and is told what it did', async () => {
   const coordinator = await startTinyCoordinator({
     replicas: 1,
@@ -86,6 +125,7 @@ it('device_limit over HTTP: a client asks for a limit, and is told what it did',
     expect((await ask({})).usage.shoal).toMatchObject({ device_limit: 2, token_layers: tokenLayers });
     expect((await ask({ device_limit: 0 })).usage.shoal).not.toHaveProperty('device_limit');
     expect((await ask({ device_limit: -1 })).error?.param).toContain('device_limit');
+    await expectLab(coordinator, ask);
     // An answer that ends at a stop string counts its work.
     expect((await ask({ device_limit: 1 }, { stop: 'e' })).usage.shoal).toMatchObject({ device_limit: 1 });
   } finally {

@@ -24,10 +24,10 @@ describe('pages', () => {
     return { donor: join(root, 'donor'), console: join(root, 'console') };
   }
 
-  it('serves the donor page, and the console under both of its names', async () => {
+  it('serves the donor page, and the console under all of its names', async () => {
     const get = await start({ staticRoots: builtPages() });
     expect(await (await get('/')).text()).toBe('<p>donor</p>');
-    for (const path of ['/console', '/console/peers/3', '/playground']) {
+    for (const path of ['/console', '/console/peers/3', '/playground', '/lab']) {
       const page = await get(path);
       expect(await page.text(), path).toBe('<p>console</p>');
       expect(page.headers.get('cache-control')).toBe('no-cache');
@@ -142,6 +142,7 @@ describe('health and documents', () => {
       '/v1/responses/{response_id}/input_items': ['get'],
       '/v1/tokenize': ['post'],
       '/v1/detokenize': ['post'],
+      '/v1/gates': ['get', 'post'],
       '/v1/models': ['get'],
       '/v1/models/{model}': ['get'],
       '/v1/completions': ['post'],

@@ -35,10 +35,11 @@ export const COORDINATOR_FLOORS: FloorTable = {
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'laps'],
+  lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
-  http: ['base', 'access', 'scheduler', 'text', 'grammar', 'conventions'],
+  http: ['base', 'access', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
   console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 

@@ -4,6 +4,7 @@ import { useEffect } from 'preact/hooks';
 const pages = [
   { href: '/console', name: 'Console' },
   { href: '/playground', name: 'Playground' },
+  { href: '/lab', name: 'Lab' },
   { href: '/docs', name: 'API' },
   { href: '/', name: 'Lend a GPU' },
 ];

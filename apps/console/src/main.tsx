@@ -4,15 +4,19 @@ import './styles/base.css';
 import './styles/tables.css';
 import './styles/board.css';
 import './styles/playground.css';
+import './styles/lab.css';
 import './styles/narrow.css';
 
-// Both pages share this document; each loads only its own code.
+// The pages share this document; each loads only its own code.
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no element #root');
 
 if (location.pathname.startsWith('/playground')) {
   const { PlaygroundPage } = await import('./playground/PlaygroundPage.tsx');
   render(<PlaygroundPage />, root);
+} else if (location.pathname.startsWith('/lab')) {
+  const { LabPage } = await import('./lab/LabPage.tsx');
+  render(<LabPage />, root);
 } else {
   const { ConsolePage } = await import('./console/ConsolePage.tsx');
   render(<ConsolePage />, root);

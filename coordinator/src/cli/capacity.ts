@@ -1,8 +1,19 @@
-import { expertLayers, keptPositions, kvWidth, listDenseTensors, type ModelConfig, moeLayers } from '@shoal/model';
+import {
+  expertLayers,
+  type HeadConfig,
+  headTensors,
+  keptPositions,
+  kvWidth,
+  listDenseTensors,
+  listTensorSpecs,
+  type ModelConfig,
+  moeLayers,
+} from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
-import { denseLayout, type DenseFormat, expertShape, type Quant, shardBytes } from '@shoal/weights';
+import { denseLayout, type DenseFormat, expertShape, headLayout, type Quant, shardBytes } from '@shoal/weights';
 import { defaultConfig } from '../config.ts';
+import { DRAFT_FORMAT } from '../draft-model.ts';
 import { chooseLocalLayers, lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 
 export interface PlanInput {
@@ -18,6 +29,11 @@ export interface PlanInput {
   contextTokens: number;
   /** How fast the coordinator reads from its memory. */
   bandwidthBytesPerS: number;
+  /** A model that drafts, and the format of its weights. */
+  draftModel?: ModelConfig | undefined;
+  draftQuant?: DenseFormat | undefined;
+  /** A head that drafts. */
+  head?: HeadConfig | undefined;
 }
 
 /** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
@@ -52,6 +68,9 @@ export function planServing(input: PlanInput) {
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
+    /** Undefined without one. */
+    draftModel: input.draftModel && planDraftModel(input.draftModel, input),
+    head: input.head && planHead(input.head, input),
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
@@ -65,25 +84,59 @@ export function planServing(input: PlanInput) {
   };
 }
 
-function planCoordinator({ config, denseQuant, contextTokens }: PlanInput, allExpertsBytes: number) {
+/** What a draft model needs on the coordinator. */
+export function planDraftModel(
+  config: ModelConfig,
+  { contextTokens, draftQuant: format = DRAFT_FORMAT }: Pick<PlanInput, 'contextTokens' | 'draftQuant'>,
+) {
+  const needs = denseNeeds(config, format, Math.min(contextTokens, config.maxPositionEmbeddings));
+  return { ...needs, format, memoryBytes: needs.weightsBytes + needs.kvBytesAtContext };
+}
+
+/** What a head needs on the coordinator: its KV cache is of the model's positions. */
+function planHead(config: HeadConfig, { contextTokens, denseQuant }: Pick<PlanInput, 'contextTokens' | 'denseQuant'>) {
+  const { attention, numHiddenLayers } = config.transformer;
+  const weightsBytes = headLayout(config, denseQuant).totalBytes;
+  const kvBytesPerToken = numHiddenLayers * positionBytes(kvWidth(attention));
+  const kvBytesAtContext = contextTokens * kvBytesPerToken;
+  return {
+    kind: config.head.kind,
+    parameters: parametersOf(headTensors(config)),
+    weightsBytes,
+    kvBytesPerToken,
+    kvBytesAtContext,
+    contextTokens,
+    memoryBytes: weightsBytes + kvBytesAtContext,
+  };
+}
+
+/** What a model takes in the dense engine, with one sequence. */
+function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: number) {
   // An encoder keeps nothing.
   const positionKvBytes = config.encoder ? 0 : positionBytes(kvWidth(config.attention));
-  const weightsBytes = denseLayout(config, denseQuant).totalBytes;
-  const kvBytesAtContext = keptPositions(config, contextTokens) * positionKvBytes;
+  return {
+    parameters: countParameters(config),
+    weightsBytes: denseLayout(config, format).totalBytes,
+    kvBytesPerToken: config.numHiddenLayers * positionKvBytes,
+    /** Of one sequence of `contextTokens`. */
+    kvBytesAtContext: keptPositions(config, contextTokens) * positionKvBytes,
+    contextTokens,
+  };
+}
+
+function planCoordinator(input: PlanInput, allExpertsBytes: number) {
+  const { config, denseQuant, contextTokens, draftModel, head } = input;
+  const needs = denseNeeds(config, denseQuant, contextTokens);
+  const draftBytes = (draftModel ? planDraftModel(draftModel, input) : head && planHead(head, input))?.memoryBytes ?? 0;
   const processBytes = PROCESS_BYTES + config.vocabSize * VOCABULARY_BYTES;
   const loadedExpertBytes = Math.min(allExpertsBytes, defaultConfig().expertMemoryBytes);
   return {
-    parameters: countParameters(config),
-    weightsBytes,
-    kvBytesPerToken: config.numHiddenLayers * positionKvBytes,
-    /** Of one sequence of `contextTokens`. */
-    kvBytesAtContext,
-    contextTokens,
+    ...needs,
     /** Experts for audits and for what no tab serves: `--expert-memory` at its default. */
     loadedExpertBytes,
     processBytes,
-    /** All of these together, with one sequence. */
-    memoryBytes: weightsBytes + kvBytesAtContext + loadedExpertBytes + processBytes,
+    /** All of these together, with one sequence, and a draft model or a head. */
+    memoryBytes: needs.weightsBytes + needs.kvBytesAtContext + loadedExpertBytes + processBytes + draftBytes,
   };
 }
 
@@ -127,7 +180,12 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
 }
 
 function countParameters(config: ModelConfig): number {
-  return listDenseTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return parametersOf(listDenseTensors(config));
+}
+
+/** Of a structure of tensor specs. */
+function parametersOf(specs: unknown): number {
+  return listTensorSpecs(specs).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
 function planTabs(experts: number, expertBytes: number, tabBytes: number, replicas: number) {

@@ -1,5 +1,4 @@
-import type { ExpertDispatch, ModelConfig } from '@shoal/model';
-import { limitDevices } from '@shoal/placement';
+import { type ExpertDispatch, limitDevices, type ModelConfig } from '@shoal/model';
 import { z } from 'zod';
 import { UsageError } from '../base/usage-error.ts';
 import { readText } from './in-process-options.ts';

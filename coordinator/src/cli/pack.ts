@@ -76,9 +76,12 @@ function report(options: PackOptions & { out: string }, manifest: Manifest, seco
     io.stdout.write(`${JSON.stringify({ ...model, ...own, ...counts, nmse, verified, seconds }, null, 2)}\n`);
     return;
   }
+  const experts =
+    hashes.length === 0
+      ? 'a dense model, which can draft (--draft-model)'
+      : `${hashes.length} experts in ${distinct} shards of ${formatBytes(shardBytes)} (${shape.quant})`;
   io.stdout.write(
-    `${modelId}: ${hashes.length} experts in ${distinct} shards of ${formatBytes(shardBytes)} (${shape.quant}), ` +
-      `${formatBytes(dense.bytes)} of the coordinator's own weights (${dense.format}), ` +
+    `${modelId}: ${experts}, ${formatBytes(dense.bytes)} of the coordinator's own weights (${dense.format}), ` +
       `${formatBytes(distinct * shardBytes + dense.bytes)} in ${out}${verified ? ', every hash checked' : ''}\n`,
   );
   if (!options.report || !nmse) return;

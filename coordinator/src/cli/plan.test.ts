@@ -2,6 +2,7 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FORMAT_VERSION, type Manifest, shardBytes } from '@shoal/weights';
+import { packModel } from '@shoal/weights/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ROOT_DIR } from '../config.ts';
 import { runPlan } from './plan.ts';
@@ -133,7 +134,7 @@ describe('the model of shoal plan', () => {
 
   it('has the formats, and the module, that it was packed with', async () => {
     const dir = join(folder, 'packed');
-    await mkdir(dir);
+    await mkdir(join(dir, 'shards'), { recursive: true });
     await writeFile(join(dir, 'config.json'), await readFile(join(TINY, 'config.json')));
     const shape = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'q8' } as const;
     const hash = 'a'.repeat(64);
@@ -160,6 +161,57 @@ describe('the model of shoal plan', () => {
     // It was packed without the MTP module of its config.
     expect([packed.mtpExperts, source.mtpExperts]).toEqual([undefined, 'local']);
     expect(packed.coordinator.weightsBytes).toBeLessThan(source.coordinator.weightsBytes);
+  });
+});
+
+describe('a head in shoal plan', () => {
+  it('is counted with the coordinator’s memory, and refused where it does not fit', async () => {
+    const model = (name: string): string[] => ['--model', join(ROOT_DIR, 'test/golden/fixtures/families', name)];
+    const more = ['--tab-memory', '1MiB', '--bandwidth', '10GB', '--drafter'];
+    const head = join(ROOT_DIR, 'test/golden/fixtures/heads/eagle3');
+    const [none, one] = await Promise.all([
+      plan(...model('qwen3-moe'), ...more.slice(0, -1)),
+      plan(...model('qwen3-moe'), ...more, head),
+    ]);
+    // fc; queries, keys, values and output; the FFN; the output of 60 tokens; four norms.
+    const parameters = 48 * 144 + 96 * (48 + 24 + 24) + 48 * 48 + 3 * 40 * 48 + 60 * 48 + 4 * 48;
+    expect(one.head).toMatchObject({ kind: 'eagle3', parameters, kvBytesPerToken: 2 * 24 * 2 + 2 });
+    expect(one.coordinator.memoryBytes - none.coordinator.memoryBytes).toBe(one.head!.memoryBytes);
+    expect((await run(...model('qwen3-moe'), ...more, head)).stdout).toMatch(/^Head +EAGLE-3: [\d.]+ KiB of weights/m);
+    expect((await run(...model('granitemoe'), ...more, head)).stderr).toMatch(/--drafter .*but the model's is/);
+  });
+});
+
+describe('a draft model in shoal plan', () => {
+  const FIXTURES = join(ROOT_DIR, 'test/golden/fixtures/families');
+  const SERVED = ['--model', join(FIXTURES, 'granitemoe'), '--tab-memory', '1MiB', '--bandwidth', '10GB'];
+
+  it('is counted with the coordinator’s memory, packed or not', async () => {
+    const packed = join(folder, 'packed-llama');
+    await packModel({ modelDir: join(FIXTURES, 'llama'), outDir: packed, quant: 'f16', denseQuant: 'q8' });
+    const [none, one, other] = await Promise.all([
+      plan(...SERVED),
+      plan(...SERVED, '--draft-model', join(FIXTURES, 'llama')),
+      plan(...SERVED, '--draft-model', packed),
+    ]);
+    const { weightsBytes, kvBytesAtContext, memoryBytes } = one.draftModel!;
+    expect(memoryBytes).toBe(weightsBytes + kvBytesAtContext);
+    expect(one.coordinator.memoryBytes - none.coordinator.memoryBytes).toBe(memoryBytes);
+    expect([none.draftModel, other.draftModel]).toEqual([undefined, one.draftModel]);
+    const smaller = await plan(...SERVED, '--draft-model', join(FIXTURES, 'llama'), '--draft-quant', 'q4');
+    expect(smaller.draftModel!.weightsBytes).toBeLessThan(weightsBytes);
+    expect((await run(...SERVED, '--draft-model', packed)).stdout).toMatch(
+      /^Draft model +[\d.]+ KiB of weights as q8/m,
+    );
+  });
+
+  it('has no experts and the same vocabulary, and the other has experts', async () => {
+    const withExperts = await run(...SERVED, '--draft-model', join(FIXTURES, 'dots1'));
+    expect(withExperts.stderr).toContain('has routed experts (dots1)');
+    const larger = await run(...ENOUGH, '--draft-model', join(FIXTURES, 'llama'));
+    expect([larger.code, larger.stderr]).toEqual([2, expect.stringContaining('a vocabulary of 48 tokens')]);
+    const dense = await run('--model', join(FIXTURES, 'llama'));
+    expect([dense.code, dense.stderr]).toEqual([2, expect.stringContaining('is a dense model (llama)')]);
   });
 });
 

@@ -1,12 +1,19 @@
-import { expertLayers } from '@shoal/model';
+import { expertLayers, type ModelConfig } from '@shoal/model';
 import { PLEDGE_FILL } from '@shoal/placement';
 import { chooseFormats, type Formats, type Quant, type WantedFormats } from '@shoal/weights';
 import { integer, SIZE, SWITCH, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { CONFIG_OPTIONS, MODEL } from '../config.ts';
 import { measureBandwidth, type PlanInput, planServing, type ServingPlan } from './capacity.ts';
-import { command } from './command.ts';
-import { type HubWeights, type PlannedModel, readPlannedModel } from './planned-model.ts';
+import { command, type CommandIo } from './command.ts';
+import { refuseDense } from '../packed-model.ts';
+import {
+  type HubWeights,
+  type PlannedModel,
+  readDraftModel,
+  readPlannedHead,
+  readPlannedModel,
+} from './planned-model.ts';
 import { formatBytes } from './progress.ts';
 
 const DEFAULT_CONTEXT = 4096;
@@ -33,6 +40,9 @@ const OPTIONS = {
     defaultText: 'measured here, one thread',
     help: 'bytes that the coordinator reads from its memory per second, as 20GB',
   }),
+  drafter: CONFIG_OPTIONS.drafter,
+  draftModel: CONFIG_OPTIONS.draftModel,
+  draftQuant: CONFIG_OPTIONS.draftQuant,
   json: option('json', SWITCH, { help: 'print one JSON document' }),
 };
 
@@ -48,6 +58,10 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
   run: async (options, io) => {
     const model = await readPlannedModel(options, io);
     const { config } = model;
+    refuseDense(config, options.model);
+    const draft = await draftModelOf(options, config, io);
+    const { drafter, offline } = options;
+    const head = drafter === undefined ? undefined : await readPlannedHead({ drafter, offline }, config, io);
     const { tabBytes, replicas, rttMs } = options;
     const input = {
       config,
@@ -57,6 +71,9 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
       rttMs,
       contextTokens: options.context ?? Math.min(DEFAULT_CONTEXT, config.maxPositionEmbeddings),
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
+      draftModel: draft?.config,
+      draftQuant: options.draftQuant ?? draft?.own?.denseQuant,
+      head,
     };
     const { weights: hub, tokenizerProblem } = model;
     const plan = { ...planServing(input), packedBytes: packedBytes(input), hub, tokenizerProblem };
@@ -64,6 +81,14 @@ and what bounds the speed. Reads (and fetches) only the config, the index and th
     else io.stdout.write(`${describe(plan, options).join('\n')}\n`);
   },
 });
+
+async function draftModelOf(
+  { model: modelId, draftModel: model, offline }: PlanOptions,
+  config: ModelConfig,
+  io: CommandIo,
+): Promise<PlannedModel | undefined> {
+  return model === undefined ? undefined : readDraftModel({ model, offline }, { modelId, config }, io);
+}
 
 /** The formats that `shoal serve` would choose. */
 function formatsOf({ config, own }: PlannedModel, { quant, denseQuant }: WantedFormats): Formats {
@@ -117,7 +142,9 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
         ? 'and no KV cache, since it is an encoder'
         : `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`),
     `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
-    ...(plan.mtpExperts === undefined
+    ...describeDraftModel(plan),
+    ...describeHead(plan),
+    ...(plan.mtpExperts === undefined || plan.draftModel || plan.head
       ? []
       : [
           `Drafts        experts of the MTP module (${formatBytes(plan.localExperts.layerBytes)}) are ` +
@@ -136,6 +163,26 @@ function speed(plan: ShownPlan, options: PlanOptions): string[] {
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
     ...describeLocalExperts(plan),
+  ];
+}
+
+function describeDraftModel({ draftModel }: ShownPlan): string[] {
+  if (!draftModel) return [];
+  const { format, weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = draftModel;
+  return [
+    `Draft model   ${formatBytes(weightsBytes)} of weights as ${format} (${(parameters / 1e9).toPrecision(3)} B parameters), which each draft reads, ` +
+      `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
+  ];
+}
+
+const HEAD_NAMES = { eagle3: 'EAGLE-3', dflash: 'DFlash' } as const;
+
+function describeHead({ head }: ShownPlan): string[] {
+  if (!head) return [];
+  const { kind, weightsBytes, parameters, kvBytesPerToken, kvBytesAtContext, contextTokens } = head;
+  return [
+    `Head          ${HEAD_NAMES[kind]}: ${formatBytes(weightsBytes)} of weights (${(parameters / 1e9).toPrecision(3)} B parameters), ` +
+      `${kvBytesPerToken} B of KV cache per token: ${formatBytes(kvBytesAtContext)} for a sequence of ${contextTokens}`,
   ];
 }
 

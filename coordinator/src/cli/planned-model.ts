@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
-import { readModelConfig } from '@shoal/model/node';
+import { CheckpointError, type HeadConfig, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
+import { openHead, readHeadConfig, readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
 import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { UsageError } from '../base/usage-error.ts';
+import { misfitOfConfig } from '../draft-model.ts';
 import { requireTokenizer } from '../text/require-tokenizer.ts';
 import type { CommandIo } from './command.ts';
 import { openModelOption } from './model-option.ts';
@@ -31,8 +33,8 @@ export async function readPlannedModel(
   const { model } = options;
   if (model.endsWith('.json')) return { config: await readModelConfig(model) };
   const source = await openModelOption(options, io);
+  if (source.dir !== undefined && (await isPackedDir(source.dir))) return readPacked(source.dir);
   const dir = await source.metaDir();
-  if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
   const weights = source instanceof HubSource ? await source.weights() : undefined;
   const index = dir === undefined ? undefined : await readIndex(dir);
@@ -43,6 +45,39 @@ export async function readPlannedModel(
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
+}
+
+/** Reads what is known of a model that is to draft for another. Throws a UsageError where the configs show that it cannot. */
+export async function readDraftModel(
+  options: { model: string; offline: boolean },
+  served: { modelId: string; config: ModelConfig },
+  io: CommandIo,
+): Promise<PlannedModel> {
+  const model = await readPlannedModel(options, io);
+  const misfit = misfitOfConfig(model.config, served);
+  if (misfit !== undefined) throw new UsageError(`--draft-model ${options.model} ${misfit}`);
+  return model;
+}
+
+/**
+ * Reads the config of a head that is to draft for a model; of one that is here also which of its ends are stored. Fetches no weights.
+ * Throws a UsageError where it does not fit.
+ */
+export async function readPlannedHead(
+  { drafter, offline }: { drafter: string; offline: boolean },
+  config: ModelConfig,
+  io: CommandIo,
+): Promise<HeadConfig> {
+  const source = await openModelOption({ model: drafter, offline }, io);
+  try {
+    const dir = (await source.metaDir()) ?? (await source.weightsDir());
+    if (source instanceof HubSource) return (await readHeadConfig(dir, config)).config;
+    const head = await openHead(dir, config);
+    await head.close();
+    return head.config;
+  } catch (error) {
+    throw new UsageError(`--drafter ${drafter}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function problemOf(error: unknown): string {

@@ -58,8 +58,10 @@ async function start(config: Config, stop: StopSignals): Promise<Coordinator> {
   signal.addEventListener('abort', giveUp);
   try {
     return await withProgress(process, 'packing experts', (onPackProgress) =>
-      withProgress(process, 'loading local experts', (onLoadProgress) =>
-        startCoordinator(config, { onPackProgress, onLoadProgress, onNotice, signal }),
+      withProgress(process, 'packing the draft model', (onDraftPackProgress) =>
+        withProgress(process, 'loading local experts', (onLoadProgress) =>
+          startCoordinator(config, { onPackProgress, onDraftPackProgress, onLoadProgress, onNotice, signal }),
+        ),
       ),
     );
   } finally {
@@ -81,15 +83,16 @@ export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheD
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */
 export function addresses(
-  { url, adminToken, scheduler, localLayers, config }: Coordinator,
+  { url, adminToken, scheduler, localLayers, draftModel, head, config }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}
+Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draftModelText(draftModel)}${headText(head)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
+  lab           ${url}/lab
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
@@ -106,4 +109,12 @@ function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): st
   const module = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
 The coordinator holds the experts of ${layers.length} of ${layers.length + laps} layers (${formatBytes(bytes)}${module}): ${laps} laps per token.`;
+}
+
+function headText(head: Coordinator['head']): string {
+  return head ? `\n${head.name} drafts for it.` : '';
+}
+
+function draftModelText(draftModel: Coordinator['draftModel']): string {
+  return draftModel ? `\n${draftModel.modelId} drafts for it (${formatBytes(draftModel.bytes)}).` : '';
 }

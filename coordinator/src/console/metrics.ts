@@ -22,6 +22,8 @@ export interface MetricSources {
   trust: Trust;
   access: Access;
   health: WeightsHealth;
+  /** Its KV cache in bytes; undefined without one. */
+  draftModel: { kvBytes(): { inUse: number; kept: number } } | undefined;
 }
 
 /** Metrics of one source: name → help and value. By Prometheus's convention, names in `_total` are counters, others gauges. */
@@ -51,7 +53,7 @@ const SCHEDULER: Metrics<Scheduler> = {
   ],
   shoal_kv_bytes_per_token: ['KV cache per token of one answer.', (s) => s.kvBytesPerToken],
   shoal_kv_bytes_per_token_drafter: [
-    "The MTP module's KV cache per token of one answer, in addition; 0 if it drafts nothing.",
+    'KV cache of the MTP module or of a head per token of one answer, in addition; 0 if neither drafts.',
     (s) => s.speculation.kvBytesPerToken,
   ],
   shoal_prompt_positions_total: ['Positions of prompts that were started.', (s) => s.prefix.positions],
@@ -157,6 +159,15 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
     'Requests refused because the queue was full, by reason.',
     'reason',
     ({ scheduler, encoder }) => ({ ...(encoder ?? scheduler).refusals }),
+  ],
+  shoal_draft_model_kv_bytes: [
+    'KV cache of the draft model: of running requests, and kept of ended ones for those with the same prefix.',
+    'state',
+    ({ draftModel }) => {
+      if (!draftModel) return {};
+      const { inUse, kept } = draftModel.kvBytes();
+      return { used: inUse, kept };
+    },
   ],
   shoal_audits_total: [
     "Rows of tabs compared with the coordinator's own computation, on probation or in audits, by result.",

@@ -11,6 +11,7 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   // vLLM and llama.cpp have these two without /v1.
   ['/v1/tokenize', 'POST'],
   ['/v1/detokenize', 'POST'],
+  ['/v1/gates', 'GET, POST'],
   ['/v1/models', 'GET'],
   ['/v1/models/*', 'GET'],
   ['/shards/*', 'GET'],

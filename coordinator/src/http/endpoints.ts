@@ -24,9 +24,10 @@ import type { RequestScope } from './scope.ts';
 import { chatShape } from './shapes/chat-shape.ts';
 import { completionShape } from './shapes/completion-shape.ts';
 import type { AnswerShape } from './shapes/shape.ts';
+import { labStudy, registerLabFacts } from './lab.ts';
 import { detokenize, tokenize } from './tokenize.ts';
 
-export type EndpointDeps = GenerateDeps & ParseDeps & Pick<HttpDeps, 'strictParameters'>;
+export type EndpointDeps = GenerateDeps & ParseDeps & Pick<HttpDeps, 'strictParameters' | 'lab'>;
 
 const completions: Endpoint<z.infer<typeof completionRequestSchema>> = {
   url: '/v1/completions',
@@ -56,6 +57,9 @@ export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): voi
   registerStoredResponses(app, store, deps);
   registerPlainEndpoint(app, tokenize, deps);
   registerPlainEndpoint(app, detokenize, deps);
+  if (!deps.lab) return;
+  registerLabFacts(app, deps.lab);
+  registerPlainEndpoint(app, labStudy(deps.lab), deps);
 }
 
 function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, deps: EndpointDeps): void {

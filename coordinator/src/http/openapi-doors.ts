@@ -1,3 +1,4 @@
+import { labRequestSchema } from '@shoal/protocol';
 import { embeddingsRequestSchema, embeddingsSchema } from './embeddings.ts';
 import { messageSchema, messagesErrorSchema, tokenCountSchema } from './messages/documents.ts';
 import { countTokensRequestSchema, messagesRequestSchema } from './messages/schema.ts';
@@ -72,6 +73,7 @@ export function doorPaths(model: string) {
     ...responsesPaths(model),
     ...storedPaths(),
     ...tokenPaths(model),
+    ...labPaths(),
   };
 }
 
@@ -207,10 +209,37 @@ function tokenPaths(model: string) {
   };
 }
 
+function labPaths() {
+  const text = 'Once upon a time';
+  return {
+    '/v1/gates': {
+      ...get('Operation', 'The gates that a text can be looked at with in the lab, and their settings', {
+        '200': ok('The gates, and facts of the model.'),
+        '401': unauthorized,
+      }),
+      ...post({
+        tag: 'Operation',
+        summary: 'Run the model over a text with its gate, or another in its place: the choices, and figures of them',
+        request: 'LabRequest',
+        response: 'LabStudy',
+        examples: {
+          own: { text },
+          expertChoice: { text, gate: 'expert-choice', settings: { capacityFactor: 2 }, tabs: 4 },
+        },
+      }),
+    },
+  };
+}
+
 export function doorSchemas() {
   return {
     EmbeddingsRequest: jsonSchema(embeddingsRequestSchema, 'input'),
     Embeddings: jsonSchema(embeddingsSchema, 'output'),
+    LabRequest: jsonSchema(labRequestSchema, 'input'),
+    LabStudy: {
+      type: 'object',
+      description: 'Tokens, layers with their choices and figures: docs/API.md has the fields.',
+    },
     MessagesRequest: jsonSchema(messagesRequestSchema, 'input'),
     Message: jsonSchema(messageSchema, 'output'),
     CountTokensRequest: jsonSchema(countTokensRequestSchema, 'input'),

@@ -9,7 +9,7 @@ const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * Serves the donor page at `/` and the console at `/console` and `/playground`. Both builds refer to their files from `/`, in
+ * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds refer to their files from `/`, in
  * folders of different names, so files are looked for in both.
  */
 export async function registerPages(app: FastifyInstance, roots: HttpDeps['staticRoots']): Promise<void> {
@@ -33,6 +33,7 @@ export async function registerPages(app: FastifyInstance, roots: HttpDeps['stati
   const { donor, console: consoleRoot } = roots;
   if (donor !== undefined && built.includes(donor)) page('/', donor);
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/console/*', '/playground', '/playground/*']) page(url, consoleRoot);
+    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*'])
+      page(url, consoleRoot);
   }
 }

@@ -1,5 +1,5 @@
-import type { MoeCall, WorkItem } from '@shoal/model';
-import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
+import { type LimitedChoice, limitDevices, type MoeCall, type WorkItem } from '@shoal/model';
+import { coverRows } from '@shoal/placement';
 import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapClient } from './lap-client.ts';
 

@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
+import type { ExpertDispatch, ForwardEngine, SequenceCache } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
 import type { BatchOptions } from '../laps/dispatcher.ts';
 import type { Timeline } from '../timeline/timeline.ts';
@@ -48,7 +48,7 @@ export interface SchedulerOptions {
 
 export type SchedulerSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'engine' | 'onFailure'
 >;
 
 export interface SchedulerLimits {
@@ -192,6 +192,11 @@ export class Scheduler implements GenerationService {
   /** Lets no later request start from what has been computed so far, because it may be wrong. */
   forgetPrefixes(): void {
     this.#admission.forgetPrefixes();
+  }
+
+  /** As `Admission.openApart`, for a pass of the caller's own. */
+  openApart(positions: number): SequenceCache | undefined {
+    return this.#admission.openApart(positions);
   }
 
   /** As GenerationService says. The request takes its place in the queue at once, before the first event is read. */

@@ -7,6 +7,8 @@ export interface RowPlace {
   position: number;
   cache: KvCache;
   slots?: RowSlots;
+  /** The last position that it attends to, which lies in its own place; by default its own position. Grouped-query attention only. */
+  last?: number | undefined;
 }
 
 /** Where a row's own keys and values lie. */
@@ -15,7 +17,7 @@ export function slotOf({ position, slots }: Pick<RowPlace, 'position' | 'slots'>
 }
 
 export interface AttentionInput {
-  /** [numRows, hiddenSize], normalised. */
+  /** [numRows, hiddenSize], normalised; in the first layer of an EAGLE-3 head twice as wide. */
   x: Float32Array;
   hiddenSize: number;
   rows: readonly RowPlace[];

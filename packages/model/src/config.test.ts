@@ -120,7 +120,7 @@ describe('parseModelConfig', () => {
   });
 
   it.each<[ModelErrorReason, string, Record<string, unknown>]>([
-    ['unknown-architecture', 'model_type', { model_type: 'llama' }],
+    ['unknown-architecture', 'model_type', { model_type: 'mistral' }],
     ['unknown-architecture', 'model_type', { model_type: 'constructor' }],
     ['unknown-architecture', 'model_type', { model_type: 3 }],
     ['unknown-architecture', 'architectures', { architectures: ['DeepseekV2ForCausalLM'] }],
@@ -157,7 +157,7 @@ describe('parseModelConfig', () => {
     ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'longrope', factor: 40 } }],
     ['unsupported', 'rope_scaling', { rope_scaling: { ...longrope, long_factor: [2] } }],
     ['contradiction', 'rope_scaling', { rope_scaling: longrope }],
-    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'linear', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'su', factor: 40 } }],
     ['unsupported', 'rope_scaling', { rope_scaling: { ...yarn, short_factor: [1] } }],
     ['bad-value', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
     ['bad-value', 'rope_scaling', { rope_scaling: { ...yarn, factor: 0 } }],

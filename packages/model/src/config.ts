@@ -73,8 +73,16 @@ function textKeys(
   return { ...keys, ...Object.fromEntries(inherited.map((name) => [name, whole[name]])) };
 }
 
+function supportedTypes(): string {
+  const types = (isDense: boolean): string =>
+    [...families.values()]
+      .flatMap((family) => ((family.isDense ?? false) === isDense ? family.modelType : []))
+      .join(', ');
+  return `${types(false)}; to draft for one of these also ${types(true)}`;
+}
+
 function findFamily(json: Record<string, unknown>, where: string): Family {
-  const supported = [...families.keys()].join(', ');
+  const supported = supportedTypes();
   const modelType = json['model_type'];
   if (modelType === undefined) {
     throw new ModelError('missing-key', 'model_type', `${where}: model_type is missing; supported: ${supported}`);

@@ -1,4 +1,4 @@
-import type { ExpertChooser } from './gate.ts';
+import type { ExpertChooser } from './gates/top-k.ts';
 
 /** The routed experts' work for one MoE layer and one batch. The caller leaves the arrays unchanged until `combine` settles. */
 export interface MoeCall {

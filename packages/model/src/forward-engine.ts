@@ -1,27 +1,14 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { encode, type EncoderModel, type EncodeResult } from './encoder.ts';
+import type { DraftHead } from './heads/draft-head.ts';
+import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
+import type { SequenceCache, SequencePages } from './sequence-cache.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';
-
-/** The keys and values that attention keeps of one sequence. Belongs to the engine that made it. */
-export interface SequenceCache {
-  /** Positions held; the next one to be written. */
-  readonly length: number;
-  readonly allocatedBytes: number;
-  /** Forgets all positions from `length` on. */
-  truncate(length: number): void;
-  /**
-   * Keeps the first `length` positions and then those in `slots` (ascending), which become the next ones; forgets the rest. So
-   * of a tree of rows one path is kept.
-   */
-  keep(length: number, slots: readonly number[]): void;
-  /** Frees all memory. Not to be used afterwards. */
-  free(): void;
-}
 
 /** Size of a paged KV cache. */
 export interface KvPageBudget {
@@ -31,26 +18,6 @@ export interface KvPageBudget {
   bytesPerPage: number;
   /** Which layers a page holds; all of them by default. */
   paging?: KvPaging;
-}
-
-/** One page table of a sequence: the pages of its positions in order, but for those that its windows have passed. */
-export interface PageTable {
-  /** Index of the first page that is held: position p lies in `pages[⌊p / pagePositions⌋ − first]`. */
-  readonly first: number;
-  readonly pages: readonly number[];
-}
-
-/** The pages of a sequence, by number, as its lender gives them out. */
-export interface SequencePages {
-  /** As `KvPaging` numbers them. */
-  readonly tables: readonly PageTable[];
-  /** Positions held. */
-  readonly length: number;
-  append(count: number): void;
-  /** Takes pages of the full tables for `length` positions, without counting those as held. */
-  reach(length: number): void;
-  truncate(length: number): void;
-  close(): void;
 }
 
 /** One token of one sequence. */
@@ -98,6 +65,8 @@ export interface ForwardEngine {
     experts: ExpertDispatch,
     observe?: ForwardObserver,
   ): Promise<EncodeResult>;
+  /** The head that reads this model's hidden states, where the engine was opened with one. */
+  readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
   close(): Promise<void>;
 }
@@ -107,7 +76,8 @@ const noPages = (): never => {
 };
 
 /** This package's forward, in float32 with sums in float64, on the calling thread: the reference that other engines must match. */
-export function createReferenceEngine(model: Model): ForwardEngine {
+export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEngine {
+  const model = { ...plain, auxiliaryLayers: head?.config.auxiliaryLayers };
   const own = <Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] =>
     rows.map((row) => {
       if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
@@ -132,6 +102,7 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     },
     forward: async (rows, experts, observe) => forward(model, own(rows), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
+    ...(head && { head: createReferenceHead(head, model) }),
     close: async () => {},
   };
 }

@@ -16,6 +16,8 @@ import {
 export interface Model {
   config: ModelConfig;
   weights: DenseWeights;
+  /** Which hidden states `ForwardResult.auxiliary` has; none by default. */
+  auxiliaryLayers?: readonly number[] | undefined;
 }
 
 /** What a row's logits are needed for. */
@@ -42,6 +44,11 @@ export interface ForwardResult {
   faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;
+  /**
+   * [numRows, layers, hiddenSize], of each layer asked for the input, which is what the layer before it gives; of numHiddenLayers
+   * what the last one gives. Absent where none was asked for.
+   */
+  auxiliary?: Float32Array | undefined;
 }
 
 /**
@@ -63,8 +70,13 @@ export async function forward(
   const x = embed(model, ids);
   const batch = openBatch(config, rows, experts, observe);
   batch.faults.check(x, (row) => `the embedding of token ${ids[row]}`);
+  const auxiliary = new Auxiliary(model.auxiliaryLayers ?? [], rows.length, config.hiddenSize);
   try {
-    for (const [i, layer] of weights.layers.entries()) await decoderLayer(batch, layer, i, i, x);
+    for (const [i, layer] of weights.layers.entries()) {
+      auxiliary.take(i, x);
+      await decoderLayer(batch, layer, i, i, x);
+    }
+    auxiliary.take(config.numHiddenLayers, x);
   } catch (error) {
     batch.claim.rollback();
     throw error;
@@ -74,7 +86,39 @@ export async function forward(
   const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
   batch.faults.check(normed, () => 'the norm before the output head');
   const hidden = config.mtpHidden === 'after-norm' ? normed : x;
-  return batch.faults.into({ ...head(model, rows, normed, settled), hidden });
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, ...auxiliary.result });
+}
+
+/** Collects the hidden states of some layers while a pass runs. */
+export class Auxiliary {
+  readonly #layers: readonly number[];
+  readonly #hiddenSize: number;
+  readonly #values: Float32Array;
+
+  constructor(layers: readonly number[], numRows: number, hiddenSize: number) {
+    this.#layers = layers;
+    this.#hiddenSize = hiddenSize;
+    this.#values = new Float32Array(numRows * layers.length * hiddenSize);
+  }
+
+  has(layer: number): boolean {
+    return this.#layers.includes(layer);
+  }
+
+  /** Takes a layer's input x [numRows, hiddenSize], if it is asked for. */
+  take(layer: number, x: Float32Array): void {
+    const at = this.#layers.indexOf(layer);
+    if (at < 0) return;
+    const size = this.#hiddenSize;
+    for (let r = 0; r < x.length / size; r++) {
+      this.#values.set(x.subarray(r * size, (r + 1) * size), (r * this.#layers.length + at) * size);
+    }
+  }
+
+  /** For the result: nothing where no layer is asked for. */
+  get result(): { auxiliary?: Float32Array } {
+    return this.#layers.length > 0 ? { auxiliary: this.#values } : {};
+  }
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */

@@ -32,7 +32,8 @@ export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) =>
   const { numAttentionHeads: heads, headDim } = config;
   const { x, rows, hiddenSize, layer } = input;
   writeKeysAndValues(config, weights, input);
-  const q = addBias(linear(x, weights.qProj, rows.length, hiddenSize, heads * headDim), weights.biases.q);
+  const inputSize = x.length / rows.length;
+  const q = addBias(linear(x, weights.qProj, rows.length, inputSize, heads * headDim), weights.biases.q);
   const queries = positioned(config, q, weights.qkNorms?.q, input);
   const out = new Float32Array(rows.length * heads * headDim);
   for (const [r, row] of rows.entries()) {
@@ -72,13 +73,15 @@ function positioned(
   return normAfterRope ? normed(x) : x;
 }
 
-function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: AttentionInput): void {
-  const { x, rows, cacheLayer, hiddenSize } = input;
+/** Writes the rows' keys and values into their caches. */
+export function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: AttentionInput): void {
+  const { x, rows, cacheLayer } = input;
+  const inputSize = x.length / rows.length;
   const { numKeyValueHeads: kvHeads, headDim } = config;
   const width = kvHeads * headDim;
-  const k = addBias(linear(x, weights.kProj, rows.length, hiddenSize, width), weights.biases.k);
+  const k = addBias(linear(x, weights.kProj, rows.length, inputSize, width), weights.biases.k);
   const keys = positioned(config, k, weights.qkNorms?.k, input);
-  const v = addBias(linear(x, weights.vProj, rows.length, hiddenSize, width), weights.biases.v);
+  const v = addBias(linear(x, weights.vProj, rows.length, inputSize, width), weights.biases.v);
   const values = clip(config, v);
   const both = new Float32Array(2 * width);
   for (const [r, row] of rows.entries()) {
@@ -110,20 +113,20 @@ function attend(
   config: GqaConfig,
   { sinks }: GqaWeights,
   query: Float32Array,
-  { position, cache, slots }: RowPlace,
+  { position, cache, slots, last = position }: RowPlace,
   { cacheLayer, layer }: AttentionInput,
 ): Float32Array {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, softmaxScale } = config;
-  const segments = cache.segments(cacheLayer, position + 1, slots);
+  const segments = cache.segments(cacheLayer, last + 1, slots);
   const first = firstVisible(layer.span, position);
   const width = 2 * kvHeads * headDim;
   const mixed = new Float64Array(heads * headDim);
   // The last one is the sink's, and has no value.
-  const p = new Float64Array(position + 2);
+  const p = new Float64Array(last + 2);
   for (let h = 0; h < heads; h++) {
     const key = Math.floor(h / (heads / kvHeads)) * headDim;
     p.fill(Number.NEGATIVE_INFINITY);
-    p[position + 1] = sinks ? sinks[h]! : Number.NEGATIVE_INFINITY;
+    p[last + 1] = sinks ? sinks[h]! : Number.NEGATIVE_INFINITY;
     for (const { start, count, values } of segments) {
       for (let t = Math.max(0, first - start); t < count; t++) {
         p[start + t] = softmaxScale * dot(query, h * headDim, values, t * width + key, headDim);

@@ -33,16 +33,35 @@ export {
   type EngineRow,
   type ForwardEngine,
   type KvPageBudget,
-  type PageTable,
-  type SequenceCache,
-  type SequencePages,
 } from './forward-engine.ts';
-export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
+export type { PageTable, SequenceCache, SequencePages } from './sequence-cache.ts';
+export type { DraftHead, HeadResult } from './heads/draft-head.ts';
+export { DraftVocabulary } from './heads/draft-vocabulary.ts';
+export { blockRows } from './heads/dflash.ts';
+export { forwardEagle3 } from './heads/eagle3.ts';
+export type { HeadConfig } from './heads/head-config.ts';
+export type { EngineContextRow, EngineDraftBlock, EngineEagle3Row, HeadEngine } from './heads/head-engine.ts';
+export { headTensors, loadHeadWeights } from './heads/head-tensors.ts';
+export {
+  Auxiliary,
+  checkTokens,
+  forward,
+  type ForwardResult,
+  type HeadRow,
+  masksAfterLayers,
+  type Model,
+} from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { type LimitedChoice, limitDevices } from './gates/device-limited.ts';
+export { type Assignments, type GateKind, type GateLayer, type GateRows, type Slots } from './gates/gate-kind.ts';
+export { randomHashTable } from './gates/hash.ts';
+export { GATES, type GateName, openGate } from './gates/index.ts';
+export { mixIntoRows, mixIntoSlots } from './gates/soft.ts';
+export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
@@ -51,6 +70,7 @@ export {
   type EncoderConfig,
   type GateConfig,
   type GqaConfig,
+  isDenseModel,
   isMoeLayer,
   type MlaConfig,
   type ModelConfig,

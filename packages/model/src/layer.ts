@@ -1,7 +1,7 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gate, type GateWeights } from './gate.ts';
+import { gateLogits, type GateWeights, selectExperts } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -13,8 +13,8 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
 /** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
 export interface ForwardObserver {
-  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
-  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
+  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched, and what they were chosen by. */
+  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array, seen: GateSeen): void;
   /**
    * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
    * are there by then.
@@ -28,10 +28,16 @@ export interface ForwardObserver {
   segment?(segment: ForwardSegment): void;
 }
 
+/** What a gate has chosen by: logits [numRows, nRoutedExperts], and the bias that is added to scores, if there is one. */
+export interface GateSeen {
+  logits: Float32Array;
+  bias: Float32Array | null;
+}
+
 /** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
 export interface ForwardSegment {
   /** The operation that they end with. */
-  kind: 'gate' | 'shared-expert' | 'head' | 'move';
+  kind: 'gate' | 'shared-expert' | 'dense' | 'head' | 'move';
   /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
   layer: number;
   numRows: number;
@@ -146,10 +152,20 @@ export async function decoderLayer(
   cacheLayer: number,
   x: Float32Array,
 ): Promise<void> {
+  const { config, rows } = batch;
+  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, config.rmsNormEps);
+  await decoderLayerOn(batch, weights, { layer, cacheLayer, normed }, x);
+}
+
+/** The same, from what its attention reads, `normed`. */
+export async function decoderLayerOn(
+  batch: Batch,
+  weights: LayerWeights,
+  { layer, cacheLayer, normed }: { layer: number; cacheLayer: number; normed: Float32Array },
+  x: Float32Array,
+): Promise<void> {
   const { rows, angles } = batch;
-  const { hiddenSize, rmsNormEps } = batch.config;
-  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, rmsNormEps);
-  const { residualMultiplier, layerAttention } = batch.config;
+  const { hiddenSize, rmsNormEps, residualMultiplier, layerAttention } = batch.config;
   const place = layerAttention[layer]!;
   const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place };
   addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);
@@ -187,8 +203,10 @@ export async function withRoutedExperts(
   meanwhile: () => Float32Array,
 ): Promise<Float32Array> {
   const numRows = x.length / config.hiddenSize;
-  const { topkIdx, topkWeights } = gate(config, weights, x, numRows, chooserOf(experts, layer));
-  observe.gate?.(layer, topkIdx, topkWeights);
+  const logits = gateLogits(config, weights, x, numRows);
+  const choose = chooserOf(experts, layer);
+  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.bias, numRows, choose);
+  observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.bias });
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
   const y = meanwhile();

@@ -14,6 +14,7 @@ export type ModelType =
   | 'hunyuan_v1_moe'
   | 'kimi_k2'
   | 'kimi_k25'
+  | 'llama'
   | 'llama4'
   | 'llama4_text'
   | 'minimax_m2'
@@ -21,6 +22,7 @@ export type ModelType =
   | 'nomic_bert'
   | 'olmoe'
   | 'qwen2_moe'
+  | 'qwen3'
   | 'qwen3_moe';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
@@ -135,7 +137,7 @@ export interface ModelConfig {
   hiddenSize: number;
   /** Width of a dense layer's FFN. */
   intermediateSize: number;
-  /** Width of one routed expert. */
+  /** Width of one routed expert; 0 in a dense model. */
   moeIntermediateSize: number;
   /** Width of the shared expert's FFN (several shared experts are stored as one); 0 without one. */
   sharedIntermediateSize: number;
@@ -149,7 +151,9 @@ export interface ModelConfig {
   layerKinds: readonly LayerKind[];
   /** [numHiddenLayers + numNextnPredictLayers] */
   layerAttention: readonly LayerAttention[];
+  /** 0 in a dense model, which has no layers with experts. */
   nRoutedExperts: number;
+  /** 0 in a dense model. */
   numExpertsPerTok: number;
   attention: AttentionConfig;
   rope: RopeConfig;
@@ -181,6 +185,11 @@ export interface ModelConfig {
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
 export function isMoeLayer(config: Pick<ModelConfig, 'layerKinds'>, layer: number): boolean {
   return config.layerKinds[layer] === 'moe';
+}
+
+/** Whether no layer has routed experts, so that tabs have nothing to hold. */
+export function isDenseModel(config: Pick<ModelConfig, 'layerKinds'>): boolean {
+  return expertLayers(config).length === 0;
 }
 
 /** The main model's layers that have routed experts, ascending. Each takes one lap per pass. */

@@ -1,5 +1,6 @@
 export { type Checkpoint, openDirectory, type SafetensorsCheckpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
+export { openHead, type OpenHead, readHeadConfig } from './heads/open-head.ts';
 export { readJson } from './json-file.ts';
 export {
   loadGenerationConfig,

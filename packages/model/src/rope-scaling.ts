@@ -17,6 +17,8 @@ export interface Llama3Scaling {
 export type RopeScaling =
   | ({ type: 'yarn' } & Yarn)
   | ({ type: 'llama3' } & Llama3Scaling)
+  /** All frequencies are divided by the factor (position interpolation, Chen et al. 2023). */
+  | { type: 'linear'; factor: number }
   /** θ is multiplied by alpha^(dim / (dim − 2)) (Hunyuan's "dynamic NTK", which is static). */
   | { type: 'ntk-alpha'; alpha: number }
   /** Each frequency is divided by a factor of its own, [dim / 2] (transformers' "longrope"; llama.cpp's rope_freqs). */
@@ -31,6 +33,8 @@ export function inverseFrequencies(theta: number, dim: number, scaling?: RopeSca
       return yarnFrequencies(plainFrequencies(theta, dim), theta, scaling);
     case 'llama3':
       return plainFrequencies(theta, dim).map((frequency) => llama3Frequency(frequency, scaling));
+    case 'linear':
+      return plainFrequencies(theta, dim).map((frequency) => frequency / scaling.factor);
     case 'ntk-alpha':
       return plainFrequencies(theta * scaling.alpha ** (dim / (dim - 2)), dim);
     case 'factors':

@@ -153,9 +153,10 @@ async function loadMtp(config: ModelConfig, reader: TensorReader): Promise<MtpWe
 }
 
 /** A structure of tensor specs with each replaced by its tensor. */
-type Loaded<T> = T extends TensorSpec ? Float32Array : T extends object ? { [K in keyof T]: Loaded<T[K]> } : T;
+export type Loaded<T> = T extends TensorSpec ? Float32Array : T extends object ? { [K in keyof T]: Loaded<T[K]> } : T;
 
-async function readAll<T>(reader: TensorReader, specs: T): Promise<Loaded<T>> {
+/** Reads every tensor of a structure of specs. */
+export async function readAll<T>(reader: TensorReader, specs: T): Promise<Loaded<T>> {
   if (specs instanceof TensorSpec) return (await reader.read(specs)) as Loaded<T>;
   if (typeof specs !== 'object' || specs === null) return specs as Loaded<T>;
   const loaded: Record<string, unknown> = {};

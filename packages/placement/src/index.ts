@@ -1,6 +1,5 @@
 export type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan, PlacementResult } from './types.ts';
 export { coverRows } from './cover.ts';
-export { type LimitedChoice, limitDevices } from './device-limit.ts';
 export { capacityInExperts, peerCapacity, PLEDGE_FILL, pledgeFor } from './ledger.ts';
 export { LoadMeter } from './load.ts';
 export { MoveAllowance } from './move-allowance.ts';

@@ -23,6 +23,8 @@ export {
   MAX_KEPT_SHARDS,
   MAX_PLEDGE_BYTES,
 } from './limits.ts';
+export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
+export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
 export { isList, list } from './list.ts';
 export {
   MAX_CANDIDATES,

@@ -22,7 +22,7 @@ const LARGE_EXPERTS_BYTES = 2 ** 30;
 /**
  * "auto" is the format that the checkpoint's experts have, where shards can have it too, so that no bit of them changes; else q4.
  * The dense engine's weights are q8 with it. Without a choice, a large model's formats are those of "auto", and a small one's
- * f16, but for experts that have a format of their own.
+ * f16, but for experts that have a format of their own. A dense model has no experts, and `quant` means nothing.
  */
 export function chooseFormats(config: ModelConfig, { quant, denseQuant }: WantedFormats): Formats {
   const isAuto = quant === 'auto' || (quant === undefined && isLarge(config));

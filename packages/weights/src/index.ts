@@ -5,6 +5,8 @@ export {
   type DenseEntry,
   type DenseLayout,
   denseLayout,
+  HEAD_SEGMENT,
+  headLayout,
   type DenseSegment,
   type PackedDense,
 } from './dense/layout.ts';

@@ -100,9 +100,10 @@ export function matrixOf({ matrices }: ShardLayout, name: MatrixName): MatrixLay
 /**
  * The layout of one expert's shard: gate [F, D] (unless the kind has none), up [F, D], down [D, F], each its values then its
  * scales, and then the biases (D = hiddenSize, F = moeIntermediateSize). Little-endian; columns are zero-padded to whole blocks,
- * sections to 16 bytes. Throws WeightsError `bad-shape`.
+ * sections to 16 bytes. Nothing in a dense model. Throws WeightsError `bad-shape`.
  */
 export function shardLayout(shape: ExpertShape): ShardLayout {
+  if (hasNoExperts(shape)) return { matrices: [], biases: [], totalBytes: 0 };
   const D = checkDimension('hiddenSize', shape.hiddenSize);
   const F = checkDimension('moeIntermediateSize', shape.moeIntermediateSize);
   const { activation = 'swiglu', bias = false, quant } = shape;
@@ -130,7 +131,12 @@ export function shardLayout(shape: ExpertShape): ShardLayout {
   return { matrices, biases, totalBytes: end };
 }
 
-/** Bytes of one shard. */
+/** Whether this is the shape of a dense model's experts, of which there are none. */
+export function hasNoExperts({ moeIntermediateSize }: Pick<ExpertShape, 'moeIntermediateSize'>): boolean {
+  return moeIntermediateSize === 0;
+}
+
+/** Bytes of one shard; 0 where there are none. */
 export function shardBytes(shape: ExpertShape): number {
   return shardLayout(shape).totalBytes;
 }

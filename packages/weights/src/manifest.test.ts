@@ -13,7 +13,7 @@ const KINDS: ExpertShape[] = [
 /** `formatVersion` may be any number, as in a file. */
 function manifestOf(shape: ExpertShape, formatVersion = formatVersionOf(shape) as number) {
   return {
-    formatVersion: formatVersion as 3 | 4,
+    formatVersion: formatVersion as 3 | 4 | 5,
     packerVersion: 2,
     modelId: 'some-model',
     shape,
@@ -47,10 +47,26 @@ describe('parseManifest', () => {
   it('refuses a kind under the version of an earlier shoal, which would read it as SwiGLU, and a version to come', () => {
     for (const shape of KINDS) refusal(manifestOf(shape, 3), /formatVersion is not the 4 that shape implies/);
     refusal(manifestOf(PLAIN, 4), /formatVersion is not the 3 that shape implies/);
-    refusal(manifestOf(PLAIN, 2), /formatVersion is 2, but this version of shoal reads 3 and 4; pack the model again/);
-    refusal(manifestOf(PLAIN, 5), /formatVersion is 5/);
+    refusal(manifestOf(PLAIN, 2), /formatVersion is 2, but this version of shoal reads 3, 4, 5; pack the model again/);
+    refusal(manifestOf(PLAIN, 6), /formatVersion is 6/);
     const unknown = { ...PLAIN, activation: 'swish' } as unknown as ExpertShape;
     refusal({ ...manifestOf(PLAIN), shape: unknown }, /shape\.activation/);
+  });
+});
+
+describe('the manifest of a dense model', () => {
+  const NONE = { ...PLAIN, moeIntermediateSize: 0 };
+  const dense = { ...manifestOf(NONE), expertLayers: [], expertsPerLayer: 0, shards: {} };
+
+  it('has a version of its own, and no experts', () => {
+    expect(dense).toMatchObject({ formatVersion: 5, shardBytes: 0 });
+    expect(parseManifest(JSON.stringify(dense))).toEqual(dense);
+  });
+
+  it('is refused where its shape says otherwise than its lists', () => {
+    refusal(manifestOf(NONE), /expertLayers does not fit the experts that shape implies/);
+    refusal({ ...manifestOf(PLAIN), expertLayers: [], shards: {} }, /expertLayers does not fit/);
+    refusal({ ...dense, formatVersion: 3 }, /formatVersion is not the 5/);
   });
 });
 

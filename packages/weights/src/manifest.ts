@@ -2,7 +2,7 @@ import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
 import { WeightsError } from './errors.ts';
 import { DENSE_FORMATS } from './dense/panels.ts';
-import { MAX_DIMENSION, QUANTS, shardBytes, type ExpertShape } from './layout.ts';
+import { hasNoExperts, MAX_DIMENSION, QUANTS, shardBytes, type ExpertShape } from './layout.ts';
 
 /** To be raised when the meaning of the manifest or the contents of a packed model's folder change. */
 export const FORMAT_VERSION = 3;
@@ -11,9 +11,13 @@ export const FORMAT_VERSION = 3;
  * above, so that what was packed before is read, and an earlier version of shoal refuses only what it cannot compute.
  */
 const KINDS_FORMAT_VERSION = 4;
+/** The version of dense models, which have no experts. */
+const DENSE_FORMAT_VERSION = 5;
 
 /** The version of a packed model of these experts. */
-export function formatVersionOf({ quant, activation = 'swiglu', bias = false }: ExpertShape): 3 | 4 {
+export function formatVersionOf(shape: ExpertShape): 3 | 4 | 5 {
+  if (hasNoExperts(shape)) return DENSE_FORMAT_VERSION;
+  const { quant, activation = 'swiglu', bias = false } = shape;
   return activation === 'swiglu' && !bias && quant !== 'mxfp4' ? FORMAT_VERSION : KINDS_FORMAT_VERSION;
 }
 
@@ -35,23 +39,24 @@ const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 /** `manifest.json` of a packed model. If it is present, every file that it names is complete. */
 export const manifestSchema = z
   .object({
-    formatVersion: z.union([z.literal(FORMAT_VERSION), z.literal(KINDS_FORMAT_VERSION)]),
+    formatVersion: z.literal([FORMAT_VERSION, KINDS_FORMAT_VERSION, DENSE_FORMAT_VERSION]),
     packerVersion: z.number().int().positive(),
     modelId: z.string().min(1).max(200),
     shape: z.object({
       hiddenSize: z.number().int().min(1).max(MAX_DIMENSION),
-      moeIntermediateSize: z.number().int().min(1).max(MAX_DIMENSION),
+      /** 0 without experts. */
+      moeIntermediateSize: z.number().int().min(0).max(MAX_DIMENSION),
       quant: z.enum(QUANTS),
       /** Absent: swiglu. */
       activation: z.enum(EXPERT_ACTIVATIONS).optional(),
       /** Absent: false. */
       bias: z.boolean().optional(),
     }),
-    /** Bytes of one shard; all have the same size. */
-    shardBytes: z.number().int().positive(),
+    /** Bytes of one shard; all have the same size. 0 without experts. */
+    shardBytes: z.number().int().min(0),
     /** Layers with routed experts, ascending. The layer of a packed MTP module is the last. */
-    expertLayers: z.array(z.number().int().min(0).max(65_535)).min(1).max(MAX_LAYERS),
-    expertsPerLayer: z.number().int().min(1).max(MAX_EXPERTS_PER_LAYER),
+    expertLayers: z.array(z.number().int().min(0).max(65_535)).max(MAX_LAYERS),
+    expertsPerLayer: z.number().int().min(0).max(MAX_EXPERTS_PER_LAYER),
     /** By layer, then by expert: the shard's SHA-256. Identical experts share one shard. */
     shards: z.record(z.string().regex(/^\d{1,5}$/), z.array(sha256Schema)),
     /** The coordinator's own weights: the file DENSE_FILE, and the SHA-256 of each entry's bytes in it, by name. */
@@ -80,6 +85,10 @@ export const manifestSchema = z
     if (manifest.formatVersion !== version) refuse(['formatVersion'], `is not the ${version} that shape implies`);
     const expected = shardBytes(manifest.shape);
     if (manifest.shardBytes !== expected) refuse(['shardBytes'], `is not the ${expected} that shape implies`);
+    const isDense = hasNoExperts(manifest.shape);
+    if ((expertLayers.length === 0) !== isDense || (expertsPerLayer === 0) !== isDense) {
+      refuse(['expertLayers'], 'does not fit the experts that shape implies');
+    }
     if (Object.keys(shards).length !== expertLayers.length) {
       refuse(['shards'], 'does not list exactly the layers of expertLayers');
     }
@@ -111,10 +120,11 @@ export function parseManifest(text: string, source = 'manifest.json'): Manifest 
 /** Comes first, since in another version every key may have another meaning. */
 function refuseOtherVersion(json: unknown, source: string): void {
   const { formatVersion } = z.object({ formatVersion: z.number() }).partial().catch({}).parse(json);
-  if (formatVersion === undefined || formatVersion === FORMAT_VERSION || formatVersion === KINDS_FORMAT_VERSION) return;
+  const known: readonly number[] = [FORMAT_VERSION, KINDS_FORMAT_VERSION, DENSE_FORMAT_VERSION];
+  if (formatVersion === undefined || known.includes(formatVersion)) return;
   throw new WeightsError(
     'bad-manifest',
-    `${source}: formatVersion is ${formatVersion}, but this version of shoal reads ${FORMAT_VERSION} and ${KINDS_FORMAT_VERSION}; ` +
+    `${source}: formatVersion is ${formatVersion}, but this version of shoal reads ${known.join(', ')}; ` +
       'pack the model again from its checkpoint with: shoal pack',
   );
 }

@@ -2,8 +2,9 @@ import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatNumber } from '../format.ts';
 import { Shell } from '../Shell.tsx';
-import { apiKey, keyWanted, setApiKey } from './api-key.ts';
+import { keyWanted } from './api-key.ts';
 import { ChatMode } from './chat/ChatMode.tsx';
+import { KeyField } from './KeyField.tsx';
 import { loadModel, model, type ModelFacts } from './model.ts';
 import { TextMode } from './text/TextMode.tsx';
 
@@ -53,7 +54,7 @@ export function PlaygroundPage() {
           {modes.find(({ value }) => value === mode.value)?.what} {facts && <Facts facts={facts} mode={mode.value} />}
         </p>
       </div>
-      {keyWanted.value && <KeyField />}
+      {keyWanted.value && <KeyField onKey={() => void loadModel({ again: true })} />}
       {error && (
         <p class="trouble" role="alert">
           {error}
@@ -76,26 +77,4 @@ function Facts({ facts, mode }: { facts: ModelFacts; mode: Mode }) {
     isChat && (facts.reasons ? 'reasoning' : 'no reasoning'),
   ].filter((part) => part !== false);
   return parts.length > 0 ? <span class="facts">This model: {parts.join(' · ')}.</span> : null;
-}
-
-function KeyField() {
-  return (
-    <div class="card key">
-      <label for="field-key">API key</label>
-      <input
-        id="field-key"
-        type="password"
-        autocomplete="off"
-        value={apiKey.value}
-        aria-describedby="key-hint"
-        onChange={(event) => {
-          setApiKey(event.currentTarget.value);
-          void loadModel({ again: true });
-        }}
-      />
-      <span class="muted" id="key-hint">
-        This coordinator requires a key. It stays in this tab and is forgotten when you close it.
-      </span>
-    </div>
-  );
 }

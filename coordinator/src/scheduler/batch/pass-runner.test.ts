@@ -82,9 +82,8 @@ it("PassRunner ends a sequence for a fault in a draft's row only if the draft is
     sequence.speculation = new StreamSpeculation({
       text: new TextDrafter(sequence.ids, newTextExperience()),
       lapsPerPass: 1,
-      lapsPerDraft: 0,
       prior: () => () => 0.5,
-      mtp: undefined,
+      drafter: undefined,
     });
     sequence.speculation.drafts = chain([5]);
     return sequence;

@@ -22,6 +22,20 @@ describe('pages of the KV cache', () => {
     expect([pages.heldPages, pages.usedPages, pages.idlePages]).toEqual([0, 0, 0]);
   });
 
+  it('are reserved for more positions while there is room', () => {
+    const pages = new KvPages({ numPages: 4, pagePositions: 8 });
+    const [sequence, other] = [pages.open(ids(10), 10)!, pages.open(ids(10, 1), 8)!];
+    expect(pages.usedPages).toBe(3);
+    expect(sequence.extend(24)).toBe(true);
+    expect([sequence.extend(25), other.extend(9), pages.usedPages]).toEqual([false, false, 4]);
+    sequence.append(24);
+    expect(() => sequence.append(1)).toThrow(/opened for/);
+    sequence.close();
+    expect([other.extend(32), pages.usedPages]).toEqual([true, 4]);
+    other.close();
+    expect([pages.usedPages, pages.heldPages]).toEqual([0, 0]);
+  });
+
   it('with the same beginning are shared, while it is in use and afterwards', () => {
     const pages = new KvPages({ numPages: 8, pagePositions: 4 });
     const first = pages.open(ids(11), 12)!;

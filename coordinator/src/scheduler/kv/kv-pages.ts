@@ -25,8 +25,7 @@ export class KvPages implements SequencePool {
   readonly numPages: number;
   readonly sizes: Readonly<Record<TableKind, number>>;
   readonly windowBlocks: number;
-  /** The most blocks of a sequence that are on the tables of windows at a time. */
-  readonly #mostInWindows: number;
+  readonly mostInWindows: number;
   readonly #groups: PageGroups;
   readonly #tree = new PrefixTree();
   /** Nodes without users in order of last use; every node comes after its descendants. */
@@ -52,7 +51,7 @@ export class KvPages implements SequencePool {
     this.sizes = { full: fullTables, window: windowTables };
     this.windowBlocks = Math.ceil(reach / pagePositions);
     // Those of the window, and those that are not committed: part of a block, and one pass's rows.
-    this.#mostInWindows = this.windowBlocks + Math.ceil((pagePositions - 1 + maxRows) / pagePositions);
+    this.mostInWindows = this.windowBlocks + Math.ceil((pagePositions - 1 + maxRows) / pagePositions);
     this.#groups = new PageGroups(numPages);
   }
 
@@ -74,7 +73,7 @@ export class KvPages implements SequencePool {
   /** The most positions of one sequence. */
   get mostPositions(): number {
     const { full, window } = this.sizes;
-    const most = this.#mostInWindows;
+    const most = this.mostInWindows;
     const beyond = full === 0 ? Number.POSITIVE_INFINITY : Math.floor((this.numPages - window * most) / full);
     const within = Math.floor(this.numPages / (full + window));
     return this.pagePositions * (within >= most ? beyond : within);
@@ -93,7 +92,7 @@ export class KvPages implements SequencePool {
   open(ids: readonly number[], maxLength: number, scope = ''): PagedSequence | undefined {
     const known = this.#find(ids.slice(0, ids.length - 1), scope);
     const maxBlocks = Math.ceil(maxLength / this.pagePositions);
-    const inWindows = Math.min(maxBlocks, this.#mostInWindows);
+    const inWindows = Math.min(maxBlocks, this.mostInWindows);
     const { full, window } = this.sizes;
     const needed = full * (maxBlocks - known.length) + window * inWindows;
     const idleAfter = this.idlePages - full * known.filter(({ users }) => users === 0).length;
@@ -108,6 +107,13 @@ export class KvPages implements SequencePool {
       this.#joinWindow(node);
     }
     return new PagedSequence(this, { known, windowNodes, scope, maxBlocks, inWindows });
+  }
+
+  reserve({ full, window }: Readonly<Record<TableKind, number>>): boolean {
+    const needed = this.sizes.full * full + this.sizes.window * window;
+    if (needed > this.#groups.free + this.idlePages - this.#reserved) return false;
+    this.#reserved += needed;
+    return true;
   }
 
   take(kind: TableKind): number {

@@ -9,6 +9,10 @@ export interface SequencePool {
   readonly sizes: Readonly<Record<TableKind, number>>;
   /** Blocks before its own that a row may attend to in layers with windows. */
   readonly windowBlocks: number;
+  /** The most blocks of a sequence that are on the tables of windows at a time. */
+  readonly mostInWindows: number;
+  /** Reserves groups, by kind; false where there is no room for all. */
+  reserve(groups: Readonly<Record<TableKind, number>>): boolean;
   /** Takes a reserved group. */
   take(kind: TableKind): number;
   /** Returns a group that is not shared; `again` keeps it reserved for the sequence. */
@@ -52,8 +56,8 @@ export class PagedSequence implements SequencePages {
   readonly tables: readonly PageTable[];
   readonly #pool: SequencePool;
   readonly #scope: string;
-  readonly #maxBlocks: number;
-  readonly #inWindows: number;
+  #maxBlocks: number;
+  #inWindows: number;
   readonly #full: Tables;
   readonly #window: Tables;
   /** The last block of known tokens; all blocks before it are known too. */
@@ -98,6 +102,17 @@ export class PagedSequence implements SequencePages {
     this.#grow(this.#full, blocks);
     this.#grow(this.#window, blocks);
     this.#length += count;
+  }
+
+  /** Makes it one that grows to `maxLength` positions; returns false where there is no room to reserve for that. */
+  extend(maxLength: number): boolean {
+    const maxBlocks = Math.max(this.#maxBlocks, Math.ceil(maxLength / this.#pool.pagePositions));
+    const inWindows = Math.min(maxBlocks, this.#pool.mostInWindows);
+    const more = { full: maxBlocks - this.#maxBlocks, window: inWindows - this.#inWindows };
+    if (!this.#pool.reserve(more)) return false;
+    this.#maxBlocks = maxBlocks;
+    this.#inWindows = inWindows;
+    return true;
   }
 
   /** Takes pages of the full tables for `length` positions without counting them as held. Throws as `append` does. */

@@ -85,6 +85,16 @@ export class Admission {
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
+  /**
+   * The cache of a sequence outside the batch, of at most `positions`, which the caller frees; undefined while there is no room.
+   */
+  openApart(positions: number): SequenceCache | undefined {
+    const { forward } = this.#options;
+    if (!this.#pages) return forward.newSequence();
+    const pages = this.#pages.open([], positions);
+    return pages && forward.sequenceOn(pages);
+  }
+
   /** The most positions that the KV cache can hold for one sequence. */
   get mostPositions(): number {
     return this.#pages?.mostPositions ?? Number.POSITIVE_INFINITY;
@@ -179,7 +189,7 @@ export class Admission {
     const { request, deviceLimit } = sequence;
     // Under a device limit results depend on the peers of the moment, so no prefix is shared.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
-    // A page holds the MTP module's cache only if its first user drafts.
+    // A page holds the drafter's cache only if its first user drafts.
     const drafter = sequence.speculation?.cacheScope ?? '';
     // Prompt log-probabilities need every position computed.
     const known = request.promptLogprobs ? [] : request.promptIds;
@@ -189,7 +199,7 @@ export class Admission {
 }
 
 function allocatedBytes({ cache, speculation }: Sequence): number {
-  return (cache?.allocatedBytes ?? 0) + (speculation?.mtp?.cache?.allocatedBytes ?? 0);
+  return (cache?.allocatedBytes ?? 0) + (speculation?.drafterStream?.cache?.allocatedBytes ?? 0);
 }
 
 function clientOf({ request }: Sequence): string {

@@ -33,7 +33,7 @@ function run(
   const text = new TextDrafter([], newTextExperience());
   const states = Array.from(
     { length: streams },
-    () => new StreamSpeculation({ text, lapsPerPass: 5, lapsPerDraft: 0, prior, mtp: undefined }),
+    () => new StreamSpeculation({ text, lapsPerPass: 5, prior, drafter: undefined }),
   );
   for (let prompts = 0; prompts < streams; prompts++) {
     addPass(promptRows, promptRows, took(passMs + promptRows * rowMs) * (prompts === 0 ? cold : 1));

@@ -1,7 +1,4 @@
-import { type ExpertDispatch, type ForwardEngine, type ForwardResult, messageOf } from '@shoal/model';
-import type { BatchOptions } from '../../laps/dispatcher.ts';
-import { UsageError } from '../../base/usage-error.ts';
-import type { Config } from '../../config.ts';
+import { type ForwardResult, messageOf } from '@shoal/model';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
 import { GenerationError } from '../generation.ts';
@@ -10,27 +7,23 @@ import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { Confidence } from './confidence.ts';
 import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
+import { chooseEngine, type EngineChoice } from './choose-engine.ts';
 import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
-import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
+import type { Drafter, DraftRequest, DraftsWithin } from './drafter.ts';
+import { DRAFTER_KINDS, type DraftKind } from './drafter-stream.ts';
 import { RecentAnswers } from './recent-answers.ts';
 import { chooseNodes, leastChance, type ShapeCost } from './shape.ts';
-import { type DraftKind, StreamSpeculation } from './stream.ts';
+import { StepwiseDrafter } from './stepwise-drafter.ts';
+import { StreamSpeculation } from './stream.ts';
 import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
-export interface SpeculationOptions {
-  forward: ForwardEngine;
-  experts: { batch(options?: BatchOptions): ExpertDispatch };
+export interface SpeculationOptions extends EngineChoice {
   costs: PassCosts;
-  mode: Config['speculate'];
   /** Drafts of one sequence in a pass at most. */
   maxDrafts: number;
-  /** Whether the MTP module's experts are held anywhere. */
-  hasMtpExperts: boolean;
   maxContext: number;
   /** Laps of a pass. */
   lapsPerPass: number;
-  /** Laps of a call of the MTP module: 1 if tabs hold its experts, else 0. */
-  lapsPerDraft: number;
   /** Prompt rows that the next pass takes at most beside that many decoding rows. */
   promptRowsBeside: (decodeRows: number) => number;
   /** A clock in milliseconds. */
@@ -47,12 +40,10 @@ export interface DraftCounts {
 
 /** Half-life of the acceptance over all sequences: 350 drafts. */
 const ALL_STREAMS_DECAY = 0.998;
-/** DeepSeek-V3's own module is right in 85 to 90 % of first drafts (paper §5.4.3). */
-const MTP_FIRST_PRIOR = 0.85;
 /** Expected of all other drafts before there is experience: they are tried, and soon given up if they fail. */
 const PRIOR = 0.5;
 
-/** How far ahead the MTP module drafts while it is not known what a call of it costs. */
+/** How far ahead a model drafts while it is not known what a call of it costs. */
 const FIRST_DEPTH = 4;
 /** Where only drafts that are likelier than this are worth their rows, none is an alternative. */
 const LEAST_OF_CHAINS = 0.5;
@@ -72,7 +63,7 @@ interface Candidate extends DepthStream {
   limit: number;
   /** Tokens that may come yet, but for the last: its KV cache has room for so many drafts. */
   room: number;
-  /** Drafts found in the text; undefined if the MTP module is to make them. */
+  /** Drafts found in the text; undefined if the drafter is to make them. */
   found: readonly number[] | undefined;
 }
 
@@ -85,7 +76,7 @@ interface Chosen {
   leastDepth: number;
 }
 
-/** The next pass's drafts, and what it costs and gives without those that the MTP module is yet to make. */
+/** The next pass's drafts, and what it costs and gives without those that the drafter is yet to make. */
 interface Choice {
   bySequence: ReadonlyMap<Sequence, Chosen>;
   cost: ShapeCost;
@@ -97,14 +88,13 @@ interface Choice {
  * the answer the same.
  */
 export class Speculation {
-  readonly counts: Readonly<Record<DraftKind, DraftCounts>> = {
-    mtp: { drafted: [], accepted: [] },
-    lookup: { drafted: [], accepted: [] },
-  };
+  readonly counts = Object.fromEntries(
+    [...DRAFTER_KINDS, 'lookup'].map((kind): [string, DraftCounts] => [kind, { drafted: [], accepted: [] }]),
+  ) as Readonly<Record<DraftKind, DraftCounts>>;
   /** Drafting calls that failed. */
   failures = 0;
   readonly #options: SpeculationOptions;
-  readonly #mtp: MtpDrafter | undefined;
+  readonly #drafter: Drafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
   readonly #confidence = new Confidence();
   readonly #recent = new RecentAnswers();
@@ -112,23 +102,16 @@ export class Speculation {
 
   constructor(options: SpeculationOptions) {
     this.#options = options;
-    const { forward, mode, hasMtpExperts } = options;
-    if (mode !== 'auto' && mode !== 'mtp') return;
-    if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
-      this.#mtp = new MtpDrafter({
-        ...options,
-        confidence: this.#confidence,
-        onFailure: (error) => this.#failed(error),
-      });
-    } else if (mode === 'mtp') {
-      const lacks = hasMtpExperts ? 'the model has no MTP module' : '--mtp-experts off leaves it without experts';
-      throw new UsageError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
-    }
+    const engine = chooseEngine(options);
+    if (!engine) return;
+    const { costs, now } = options;
+    const onFailure = (error: unknown): void => this.#failed(error);
+    this.#drafter = new StepwiseDrafter({ engine, costs, now, confidence: this.#confidence, onFailure });
   }
 
   /** Bytes of the drafter's own KV cache for one more token of one sequence. */
   get kvBytesPerToken(): number {
-    return this.#mtp ? this.#options.forward.mtpKvBytesPerToken : 0;
+    return this.#drafter?.kvBytesPerToken ?? 0;
   }
 
   /** What is kept of ended answers, in bytes. */
@@ -139,20 +122,21 @@ export class Speculation {
   /** Drafts of every kind and depth since start, and the right ones among them. */
   get totals(): { drafted: number; accepted: number } {
     const sum = (which: 'drafted' | 'accepted'): number =>
-      [...this.counts.mtp[which], ...this.counts.lookup[which]].reduce((all, count) => all + count, 0);
+      Object.values(this.counts)
+        .flatMap((counts) => counts[which])
+        .reduce((all, count) => all + count, 0);
     return { drafted: sum('drafted'), accepted: sum('accepted') };
   }
 
   /** The speculation of a new sequence; undefined if nothing is to be drafted for it. */
   begin(sequence: Sequence): StreamSpeculation | undefined {
-    const { mode, lapsPerPass, lapsPerDraft } = this.#options;
+    const { mode, lapsPerPass } = this.#options;
     if (mode === 'off' || sequence.request.speculate === false) return undefined;
     return new StreamSpeculation({
       text: this.#textsFor(sequence),
       lapsPerPass,
-      lapsPerDraft,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
-      mtp: this.#mtp && { cache: undefined, pending: [], failures: 0 },
+      drafter: this.#drafter,
     });
   }
 
@@ -169,7 +153,7 @@ export class Speculation {
     // One of the drafts after each right one was right, up to the last: none of those after it was.
     const tried = accepted.length + Number(drafts.parents.includes(last));
     // Drafts from texts are judged by their drafter.
-    if (state.kind === 'mtp') {
+    if (state.kind !== 'lookup') {
       // Only for this sequence: others' drafts need not fit its constraint.
       state.acceptance(state.source).judge(tried + state.refused, accepted.length);
       this.#experienceOf(state.source).judge(tried, accepted.length);
@@ -200,12 +184,15 @@ export class Speculation {
   async #prepare(entries: readonly BatchEntry[], result: ForwardResult, within: DraftsWithin): Promise<void> {
     for (const entry of entries) {
       const { speculation: state } = entry.sequence;
-      if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
+      const stream = state?.drafterStream;
+      if (!stream) continue;
+      this.#drafter!.note(entry, result, stream);
+      if (this.#drafter!.hasGivenUp(stream)) state.drafterStream = undefined;
     }
     const sequences = entries.map(({ sequence }) => sequence);
     const choice = this.#choose(sequences);
     const worth = leastChance(choice.cost);
-    const requests: MtpRequest[] = [];
+    const requests: DraftRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
@@ -213,13 +200,14 @@ export class Speculation {
       state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
       state.kinds = [];
       state.refused = 0;
-      state.kind = candidate?.found ? 'lookup' : 'mtp';
+      state.kind = candidate && !candidate.found ? this.#drafter!.kind : 'lookup';
       state.source = candidate?.source ?? state.source;
-      const wanted = state.mtp && !candidate?.found ? depth : 0;
-      if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
+      const stream = state.drafterStream;
+      const wanted = stream && !candidate?.found ? depth : 0;
+      if (stream && (wanted > 0 || this.#drafter!.isDue(sequence, stream)))
         requests.push({
           sequence,
-          stream: state.mtp,
+          stream,
           depth: wanted,
           leastDepth,
           worth,
@@ -232,9 +220,9 @@ export class Speculation {
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
-  async #draft(requests: readonly MtpRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {
+  async #draft(requests: readonly DraftRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const possible = await this.#mtp!.draft(requests, within);
+    const possible = await this.#drafter!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
     const drafting = requests.filter(({ depth }) => depth > 0);
     const streams = drafting.map(({ sequence }) => {
@@ -247,7 +235,7 @@ export class Speculation {
       state.kinds = kinds;
     }
     for (const { sequence, stream } of requests) {
-      if (this.#mtp!.hasGivenUp(stream)) sequence.speculation!.mtp = undefined;
+      if (this.#drafter!.hasGivenUp(stream)) sequence.speculation!.drafterStream = undefined;
     }
   }
 
@@ -266,8 +254,8 @@ export class Speculation {
       room: Math.max(0, Math.max(FIRST_ROWS, GROWTH * costs.mostDecodeRows) - decodeRows),
     };
     const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
-    const usesMtp = candidates.some(({ found }) => !found);
-    const depths = chooseDepths(candidates, usesMtp ? cost : { ...cost, draftMs: () => 0 });
+    const usesDrafter = candidates.some(({ found }) => !found);
+    const depths = chooseDepths(candidates, usesDrafter ? cost : { ...cost, draftMs: () => 0 });
     const chosen = candidates.map((candidate, i): Chosen => {
       const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
       return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
@@ -278,7 +266,7 @@ export class Speculation {
     };
   }
 
-  /** What is to draft for a sequence: of the MTP module and the texts, that which promises more at this cost. */
+  /** What is to draft for a sequence: of the drafter and the texts, that which promises more at this cost. */
   #candidate(sequence: Sequence, cost: DepthCost): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
@@ -289,19 +277,20 @@ export class Speculation {
     const room = end - ids.length - 1;
     const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, room);
     if (most <= 0) return undefined;
-    const mtp: Candidate | undefined = state.mtp && {
+    const source = this.#drafter?.kind ?? '';
+    const drafted: Candidate | undefined = state.drafterStream && {
       sequence,
       state,
-      source: 'mtp',
+      source,
       limit: most,
       room,
       maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
-      reach: (depth) => state.acceptance('mtp').reach(depth),
+      reach: (depth) => state.acceptance(source).reach(depth),
       found: undefined,
     };
-    const text = mtp && mode === 'mtp' ? undefined : candidateFromText(sequence, state, most);
-    if (!mtp || !text) return mtp ?? text;
-    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(mtp, cost) ? text : mtp;
+    const text = drafted && mode === 'mtp' ? undefined : candidateFromText(sequence, state, most);
+    if (!drafted || !text) return drafted ?? text;
+    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(drafted, cost) ? text : drafted;
   }
 
   /** Where no answer is to be drafted from texts, none is kept for it. */
@@ -316,7 +305,8 @@ export class Speculation {
   #experienceOf(source: string): Acceptance {
     let found = this.#experience.get(source);
     if (!found) {
-      const prior = (depth: number): number => (source === 'mtp' && depth === 1 ? MTP_FIRST_PRIOR : PRIOR);
+      const first = source === this.#drafter?.kind ? this.#drafter.firstPrior : PRIOR;
+      const prior = (depth: number): number => (depth === 1 ? first : PRIOR);
       this.#experience.set(source, (found = new Acceptance(prior, ALL_STREAMS_DECAY)));
     }
     return found;
@@ -329,7 +319,7 @@ export class Speculation {
   }
 }
 
-/** What the next pass costs and gives without the drafts that the MTP module is to make, but with the time of making them. */
+/** What the next pass costs and gives without the drafts that the drafter is to make, but with the time of making them. */
 function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs, room = 0 }: DepthCost): ShapeCost {
   const cost = { passMs, msPerRow, tokens: chosen.length, room };
   let deepest = 0;

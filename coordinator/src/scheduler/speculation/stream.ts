@@ -1,24 +1,8 @@
-import type { EngineMtpRow } from '@shoal/model';
 import type { SpeculationUsage } from '../generation.ts';
 import { Acceptance } from './acceptance.ts';
 import { type DraftTree, NO_DRAFTS } from './draft-tree.ts';
+import type { DraftKind, DrafterStream, DrafterTraits } from './drafter-stream.ts';
 import type { TextDrafter, TextDrafts } from './text-drafter.ts';
-
-/** What drafts tokens: the model's own MTP module, or a place in this or an earlier text where the text's end occurs. */
-export type DraftKind = 'mtp' | 'lookup';
-
-/** A position whose hidden state and next token are known. */
-export type MtpPosition = Pick<EngineMtpRow, 'hidden' | 'nextTokenId' | 'position'>;
-
-/** What the MTP module holds for one sequence. */
-export interface MtpStream {
-  /** Its KV cache; absent before the first pass. */
-  cache: EngineMtpRow['cache'] | undefined;
-  /** Positions that the module has not computed yet. */
-  pending: MtpPosition[];
-  /** Calls that have failed in a row. */
-  failures: number;
-}
 
 /** Half-life of a sequence's own acceptance: 14 drafts, since texts change. */
 const STREAM_DECAY = 0.95;
@@ -31,12 +15,12 @@ const LAST_PROBE = 512;
 export interface StreamOptions {
   /** Drafts from texts. */
   text: TextDrafter;
-  /** Laps of a pass, and of one call of the MTP module. */
+  /** Laps of a pass. */
   lapsPerPass: number;
-  lapsPerDraft: number;
   /** Expected acceptance of a source of drafts, by depth. */
   prior: (source: string) => (depth: number) => number;
-  mtp: MtpStream | undefined;
+  /** The model that drafts, if one does. */
+  drafter: (Pick<DrafterTraits, 'kind' | 'lapsPerDraft'> & { begin(): DrafterStream }) | undefined;
 }
 
 /** One sequence's drafts, and how many of them were right. */
@@ -51,11 +35,12 @@ export class StreamSpeculation {
   /** What made `drafts`, and the key under which their acceptance is counted. */
   kind: DraftKind = 'lookup';
   source = '';
-  /** Present while the MTP module drafts for the sequence. */
-  mtp: MtpStream | undefined;
-  /** Only requests with the same scope share computed prefixes: a page holds the module's cache only if its first user drafts. */
+  /** Present while a model drafts for the sequence. */
+  drafterStream: DrafterStream | undefined;
+  /** Only requests with the same scope share computed prefixes: a page holds the drafter's cache only if its first user drafts. */
   readonly cacheScope: string;
-  readonly #laps: Pick<StreamOptions, 'lapsPerPass' | 'lapsPerDraft'>;
+  readonly #lapsPerPass: number;
+  readonly #lapsPerDraft: number;
   readonly #text: TextDrafter;
   readonly #acceptance = new Map<string, Acceptance>();
   readonly #prior: (source: string) => (depth: number) => number;
@@ -63,24 +48,25 @@ export class StreamSpeculation {
   #passesWithout = 0;
   #lastDepth = 0;
 
-  constructor({ text, lapsPerPass, lapsPerDraft, prior, mtp }: StreamOptions) {
-    this.#laps = { lapsPerPass, lapsPerDraft };
+  constructor({ text, lapsPerPass, prior, drafter }: StreamOptions) {
+    this.#lapsPerPass = lapsPerPass;
+    this.#lapsPerDraft = drafter?.lapsPerDraft ?? 0;
     this.#text = text;
     this.#prior = prior;
-    this.mtp = mtp;
-    this.cacheScope = mtp ? 'mtp' : '';
+    this.drafterStream = drafter?.begin();
+    this.cacheScope = drafter?.kind ?? '';
   }
 
   /** Counts a pass that gives the sequence tokens, with `drafts` drafts in it. */
   countPass(drafts: number): void {
     this.usage.passes++;
-    this.usage.laps += this.#laps.lapsPerPass;
+    this.usage.laps += this.#lapsPerPass;
     this.usage.drafted += drafts;
   }
 
-  /** Counts a call of the MTP module for a draft of this sequence. */
+  /** Counts a call of the drafter for a draft of this sequence. */
   countDraftCall(): void {
-    this.usage.laps += this.#laps.lapsPerDraft;
+    this.usage.laps += this.#lapsPerDraft;
   }
 
   /** The sequence's own acceptance of drafts from `source`. */

@@ -9,6 +9,7 @@ import {
   type ForwardObserver,
   type HeadRow,
   masksAfterLayers,
+  type ModelConfig,
   parseModelConfig,
   type SequenceCache,
   type SequencePages,
@@ -128,6 +129,9 @@ export interface HashEngineOptions {
   rightInTen?: number;
   /** Positions of a window, in two thirds of its layers; 0: none has a window. */
   window?: number;
+  /** Whether it is a draft model: dense, and like the other in `rightInTen` of ten positions. */
+  isDraft?: boolean;
+  maxContext?: number;
 }
 
 /**
@@ -136,7 +140,7 @@ export interface HashEngineOptions {
  */
 export class HashEngine implements ForwardEngine {
   readonly name = 'reference';
-  readonly config = config;
+  readonly config: ModelConfig;
   readonly kvBytesPerToken = 2;
   readonly mtpKvBytesPerToken = 1;
   /** Rows of each call since start. */
@@ -147,12 +151,23 @@ export class HashEngine implements ForwardEngine {
   /** Right drafts whose row was not the next one after the last right one's. */
   moved = 0;
   beforeMtp: () => Promise<void> | void = () => {};
+  /** Called before a draft model computes. */
+  beforeDraft: () => Promise<void> | void = () => {};
   readonly #options: Required<HashEngineOptions>;
   readonly #memory = new Map<number, number[]>();
   readonly #mtpMemory = new Map<number, number[]>();
 
-  constructor({ numPages = 64, rightInTen = 7, window = 0 }: HashEngineOptions = {}) {
-    this.#options = { numPages, rightInTen, window };
+  constructor(options: HashEngineOptions = {}) {
+    const { maxPositionEmbeddings } = config;
+    this.#options = {
+      numPages: 64,
+      rightInTen: 7,
+      window: 0,
+      isDraft: false,
+      maxContext: maxPositionEmbeddings,
+      ...options,
+    };
+    this.config = { ...config, maxPositionEmbeddings: this.#options.maxContext };
   }
 
   lendPages() {
@@ -191,8 +206,9 @@ export class HashEngine implements ForwardEngine {
     const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
       for (const row of rows) (row.cache as HashCache).write(slotAt(row, row.position), row.tokenId);
-      await lap(experts, 1, rows);
-      const states = rows.map((row) => this.#stateAt(row));
+      const { isDraft } = this.#options;
+      await (isDraft ? this.beforeDraft() : lap(experts, 1, rows));
+      const states = rows.map((row) => (isDraft ? this.#drafted(this.#stateAt(row)) : this.#stateAt(row)));
       return resultOf(rows, states, await masksAfterLayers(masks, 1, observe));
     });
   }
@@ -229,15 +245,21 @@ export class HashEngine implements ForwardEngine {
     const known = hash(row.hidden[0]!, row.nextTokenId);
     for (let i = 0; i < row.position; i++)
       if ((row.cache as HashCache).read(slotAt(row, i)) === undefined) this.staleReads++;
-    const isRight = hash(known, 5) % 10 < this.#options.rightInTen;
-    return isRight ? known : hash(known, 7);
+    return this.#drafted(known);
+  }
+
+  #drafted(known: number): number {
+    return hash(known, 5) % 10 < this.#options.rightInTen ? known : hash(known, 7);
   }
 
   async #claimed<Row extends { position: number; cache: SequenceCache }>(
     rows: readonly Row[],
     work: () => Promise<ForwardResult>,
   ): Promise<ForwardResult> {
-    const claim = claimPositions(config, rows as readonly { position: number; cache: HashCache }[] & readonly Row[]);
+    const claim = claimPositions(
+      this.config,
+      rows as readonly { position: number; cache: HashCache }[] & readonly Row[],
+    );
     try {
       const result = await work();
       claim.release();

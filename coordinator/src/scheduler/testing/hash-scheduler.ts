@@ -5,11 +5,12 @@ import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { GenerationEvent, GenerationRequest } from '../generation.ts';
 import type { GraceClock } from '../grace.ts';
 import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
+import { DraftModelEngine } from '../speculation/draft-model-engine.ts';
 import { HashEngine, type HashEngineOptions } from './hash-engine.ts';
 import { lapsOf, testLimits, testSpeculation } from './options.ts';
 
 /** Only laps take time, of a clock that the test has faked, so that the useful number of drafts is the same in every run. */
-const [LAP_MS, MTP_MS] = [20, 1];
+const [LAP_MS, MTP_MS, DRAFT_MS] = [20, 1, 1];
 export interface Setting extends HashEngineOptions {
   mode?: Config['speculate'];
   maxDrafts?: number;
@@ -18,6 +19,8 @@ export interface Setting extends HashEngineOptions {
   lap?: () => Promise<void> | void;
   eosTokenIds?: readonly number[];
   clock?: GraceClock;
+  /** Has another engine draft. */
+  draftModel?: HashEngineOptions;
 }
 
 /** A scheduler on a HashEngine. */
@@ -29,9 +32,13 @@ export function open({
   lap = () => {},
   eosTokenIds,
   clock,
+  draftModel,
   ...options
 }: Setting = {}) {
   const forward = new HashEngine(options);
+  const drafting = draftModel && new HashEngine({ ...draftModel, isDraft: true });
+  if (drafting) drafting.beforeDraft = () => void vi.advanceTimersByTime(DRAFT_MS);
+  const engine = drafting && new DraftModelEngine({ engine: drafting });
   const batch = ({ trace, maxPeers, onLimited }: BatchOptions = {}): ExpertDispatch => ({
     dispatch: ({ layer, x, numRows }) => ({
       combine: async () => {
@@ -56,9 +63,9 @@ export function open({
     experts: { batch },
     limits: testLimits(limits),
     lapsPerPass: lapsOf(forward),
-    speculation: testSpeculation({ mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) }),
+    speculation: testSpeculation({ mode, maxDrafts, lapsPerDraft, engine, onFailure: (error) => failures.push(error) }),
   });
-  return { scheduler, forward, failures };
+  return { scheduler, forward, failures, drafting, engine };
 }
 
 /** A greedy request, except for `more`. */

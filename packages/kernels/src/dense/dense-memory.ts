@@ -1,5 +1,14 @@
-import { type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
-import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
+import {
+  type DraftVocabulary,
+  type HeadConfig,
+  type KvPaging,
+  kvPaging,
+  kvWidth,
+  type ModelConfig,
+  onePageTable,
+  pageTablesOfLayers,
+} from '@shoal/model';
+import { type DenseEntry, type DenseLayout, type DenseSegment, HEAD_SEGMENT } from '@shoal/weights';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
@@ -13,7 +22,18 @@ export interface DenseMemoryOptions {
   /** Limit of one bank, which tests lower. */
   bankBytes?: number | undefined;
   shared: boolean;
+  /** A head that reads the model's hidden states, and where its weights lie. */
+  head?: HeadLayout | undefined;
 }
+
+export interface HeadLayout {
+  config: HeadConfig;
+  vocabulary: DraftVocabulary;
+  layout: DenseLayout;
+}
+
+/** Whose KV cache: the main model's, its MTP module's, or a head's. The last two are on the pages of the first. */
+export type KvKind = 'main' | 'mtp' | 'head';
 
 /** A bank keeps at least this share of its limit for workspaces of large passes, and of several at a time. */
 const SPARE_SHARE = 0.1;
@@ -36,6 +56,7 @@ export class DenseMemory {
   readonly pool: PagePool;
   /** Pages of the MTP module's one layer. */
   readonly mtpPool: PagePool | undefined;
+  readonly head: (HeadLayout & { pool: PagePool }) | undefined;
   readonly segments: readonly DenseSegment[];
   readonly #segmentPlace = new Map<string, Place>();
   readonly #entries = new Map<string, { entry: DenseEntry; place: Place }>();
@@ -44,6 +65,7 @@ export class DenseMemory {
   readonly #pageTables: readonly number[];
   readonly #layerOffset = new Map<number, number>();
   #mtpBase = 0;
+  #headBase = 0;
   /** By bank. */
   readonly #workspaces: WorkspacePool[] = [];
   readonly #threads: number;
@@ -53,18 +75,24 @@ export class DenseMemory {
     this.segments = layout.segments;
     this.#threads = options.threads;
     const width = kvWidth(config.attention);
-    this.paging = kvPaging(config);
+    // A head's positions lie on the pages of a full table, as the MTP module's.
+    this.paging = kvPaging(options.head ? { ...config, numNextnPredictLayers: 1 } : config);
     this.#pageTables = pageTablesOfLayers(config, this.paging);
-    this.pool = new PagePool({ paging: this.paging, width }, options.kvBytes, this.#copier(false));
+    this.pool = new PagePool({ paging: this.paging, width }, options.kvBytes, this.#copier('main'));
     if (config.numNextnPredictLayers > 0) {
       const bytes = this.pool.numPages * pageBytes(1, width);
-      this.mtpPool = new PagePool({ paging: onePageTable(1), width }, bytes, this.#copier(true));
+      this.mtpPool = new PagePool({ paging: onePageTable(1), width }, bytes, this.#copier('mtp'));
     }
+    this.head = options.head && { ...options.head, pool: this.#headPool(options.head.config) };
     this.#place(options);
   }
 
   get weightBytes(): number {
-    return this.segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    return this.#allSegments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  get #allSegments(): readonly DenseSegment[] {
+    return [...this.segments, ...(this.head?.layout.segments ?? [])];
   }
 
   bankOf(segment: string): number {
@@ -105,8 +133,9 @@ export class DenseMemory {
     return this.banks[place.bank]!.views.f32.slice(place.address / 4, place.address / 4 + entry.cols);
   }
 
-  pageAddress(bank: number, page: number, mtp: boolean): number {
-    if (mtp) return this.#mtpBase + page * this.mtpPool!.bytesPerPage;
+  pageAddress(bank: number, page: number, kv: KvKind): number {
+    if (kv === 'mtp') return this.#mtpBase + page * this.mtpPool!.bytesPerPage;
+    if (kv === 'head') return this.#headBase + page * this.head!.pool.bytesPerPage;
     const { base, pageBytes: bytes } = this.#kv[bank]!;
     return base + page * bytes;
   }
@@ -155,7 +184,7 @@ export class DenseMemory {
    */
   #place({ bankBytes = MAX_BANK_BYTES, shared }: DenseMemoryOptions): void {
     const ends = this.segments.filter(({ name }) => name === 'embed' || name === 'head');
-    const others = this.segments.filter((segment) => !ends.includes(segment)).map((segment) => [segment]);
+    const others = this.#allSegments.filter((segment) => !ends.includes(segment)).map((segment) => [segment]);
     const units = this.config.tieWordEmbeddings ? [ends, ...others] : [...ends.map((end) => [end]), ...others];
     const capacity = bankBytes * (1 - SPARE_SHARE);
     const groups: DenseSegment[][] = [[]];
@@ -185,6 +214,7 @@ export class DenseMemory {
         this.#entries.set(entry.name, { entry, place });
       }
       if (segment.name === 'mtp') this.#mtpBase = bank.reserve(this.mtpPool!.budgetBytes);
+      if (segment.name === HEAD_SEGMENT) this.#headBase = bank.reserve(this.head!.pool.budgetBytes);
     }
     const width = kvWidth(this.config.attention);
     for (const layers of this.#layersByTable(segments)) {
@@ -194,7 +224,7 @@ export class DenseMemory {
     }
     const bytes = this.#pageBytesOf(segments);
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
-    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, this.paging));
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, this.paging, this.head?.config));
   }
 
   /** The main layers among a bank's segments, by page table. */
@@ -217,18 +247,26 @@ export class DenseMemory {
   #bytesWithKvOf(segments: readonly DenseSegment[]): number {
     const weights = segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
-    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp;
+    const head = segments.some(({ name }) => name === HEAD_SEGMENT) ? this.head!.pool.budgetBytes : 0;
+    return weights + this.pool.numPages * this.#pageBytesOf(segments) + mtp + head;
   }
 
-  /** Copies within the pages of the main model, or of the MTP module. */
-  #copier(mtp: boolean): PageCopier {
-    const width = kvWidth(this.config.attention);
+  #headPool({ transformer }: HeadConfig): PagePool {
+    const width = kvWidth(transformer.attention);
+    const layers = transformer.numHiddenLayers;
+    const bytes = this.pool.numPages * pageBytes(layers, width);
+    return new PagePool({ paging: onePageTable(layers), width }, bytes, this.#copier('head', width));
+  }
+
+  /** Copies within the pages of the main model, or of what has its own memory for them. */
+  #copier(kv: KvKind, width = kvWidth(this.config.attention)): PageCopier {
     const layerBytes = pageBytes(1, width);
     const valueBytes = width * BYTES_PER_VALUE;
     const inBanks = (copy: (u8: Uint8Array, addressOf: (page: number) => number, bytes: number) => void): void => {
       for (const [bank, { pageBytes: bytes }] of this.#kv.entries()) {
-        if (mtp && bank !== this.bankOf('mtp')) continue;
-        copy(this.banks[bank]!.views.u8, (page) => this.pageAddress(bank, page, mtp), mtp ? layerBytes : bytes);
+        if (kv !== 'main' && bank !== this.bankOf(kv === 'mtp' ? 'mtp' : HEAD_SEGMENT)) continue;
+        const own = kv === 'main' ? bytes : kv === 'mtp' ? layerBytes : this.head!.pool.bytesPerPage;
+        copy(this.banks[bank]!.views.u8, (page) => this.pageAddress(bank, page, kv), own);
       }
     };
     return {

@@ -11,7 +11,12 @@ export interface LayerStep {
   prefix: string;
   /** The layer's index for the experts. */
   layer: number;
+  /** What the attention's projections read, prepared for them; by default the norm of x. */
+  input?: PreparedRows | undefined;
 }
+
+/** Where layers have their positions in a page, and which page table. */
+export type LayerPlaces = Pick<DenseMemory, 'layerOffset' | 'pageTableOf'>;
 
 const addressOf = ({ address, strideBytes }: Rows): [number, number] => [address, strideBytes];
 
@@ -19,10 +24,13 @@ const addressOf = ({ address, strideBytes }: Rows): [number, number] => [address
 export class LayerProgram {
   readonly #memory: DenseMemory;
   readonly #config: ModelConfig;
+  readonly #places: LayerPlaces;
 
-  constructor(memory: DenseMemory) {
+  /** Of the main model's layers and the MTP module's, or of others. */
+  constructor(memory: DenseMemory, config = memory.config, places: LayerPlaces = memory) {
     this.#memory = memory;
-    this.#config = memory.config;
+    this.#config = config;
+    this.#places = places;
   }
 
   /** x += add; x += attention(norm(x)), but for the rows that are returned: the next norm must add those. */
@@ -132,7 +140,7 @@ export class LayerProgram {
     else program.gemm(memory.matrix(`${at}.q.aProj`), h, numRows, workspace.latent);
     program.barrier();
     const interleaved = Number(this.#config.rope.pairs === 'interleaved');
-    const offset = memory.layerOffset(step.layer);
+    const offset = this.#places.layerOffset(step.layer);
     program.push('latent', numRows, [
       this.#rowTable(step),
       ...addressOf(workspace.key),
@@ -180,7 +188,8 @@ export class LayerProgram {
   }
 
   #gqa(step: LayerStep, add: readonly Rows[], config: GqaConfig): void {
-    const h = this.#inputNorm(step, add, this.#memory.matrix(`${step.prefix}.attention.qProj`));
+    const qProj = this.#memory.matrix(`${step.prefix}.attention.qProj`);
+    const h = step.input ?? this.#inputNorm(step, add, qProj);
     this.groupedQuery(step, config, h);
   }
 
@@ -207,12 +216,27 @@ export class LayerProgram {
       config.numKeyValueHeads,
       config.numAttentionHeads / config.numKeyValueHeads,
       bitsOf(config.softmaxScale),
-      memory.layerOffset(step.layer),
+      this.#places.layerOffset(step.layer),
       ...addressOf(workspace.mixed),
       this.#optional(`${at}.sinks`),
       span.kind === 'window' ? span.positions : 0,
       span.kind === 'chunk' ? span.positions : 0,
     ]);
+    program.barrier();
+  }
+
+  /** Writes the keys and values of `step.input` into the caches, and computes nothing else of the layer. */
+  keysAndValues(step: LayerStep): void {
+    const { attention } = this.#config;
+    const { program, tables, prefix, input } = step;
+    if (attention.kind !== 'gqa' || !input)
+      throw new TypeError('keys and values of prepared rows, for grouped queries');
+    const at = `${prefix}.attention`;
+    program.gemm(this.#memory.matrix(`${at}.kProj`), input, tables.numRows, tables.workspace.key);
+    program.gemm(this.#memory.matrix(`${at}.vProj`), input, tables.numRows, tables.workspace.value);
+    program.barrier();
+    // The queries, which are none, are not read.
+    this.#keyValue(step, attention, at);
     program.barrier();
   }
 
@@ -234,7 +258,7 @@ export class LayerProgram {
       bitsOf(config.clipQkv ?? 0),
       hasRope ? rope.dim : 0,
       Number(rope.pairs === 'interleaved'),
-      this.#memory.layerOffset(layer),
+      this.#places.layerOffset(layer),
       Number(config.normAfterRope),
       ...['q', 'k', 'v'].map((part) => this.#optional(`${at}.biases.${part}`)),
       config.temperature && !hasRope ? workspace.temperatures : 0,
@@ -243,7 +267,7 @@ export class LayerProgram {
 
   /** The table of the rows with the page table of the step's layer. */
   #rowTable({ tables, layer }: LayerStep): number {
-    return tables.rowTables[this.#memory.pageTableOf(layer)]!;
+    return tables.rowTables[this.#places.pageTableOf(layer)]!;
   }
 
   /** The address of a vector that not every model has; 0 without it. */

@@ -1,7 +1,23 @@
-import { type ModelConfig, queryTemperature, ropeAngles, type RowSlots } from '@shoal/model';
-import type { DenseMemory } from './dense-memory.ts';
-import type { LentCache, PagedCache } from './kv-pages.ts';
-import { groupSize, ROW_ENTRY_BYTES, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
+import {
+  type HeadRow,
+  type ModelConfig,
+  queryTemperature,
+  ropeAngles,
+  type RowSlots,
+  type SequenceCache,
+} from '@shoal/model';
+import type { Bank } from './bank.ts';
+import type { DenseMemory, KvKind } from './dense-memory.ts';
+import { LentCache, PagedCache, type PagePool } from './kv-pages.ts';
+import { headChunks, listWordsOf } from './token-queries.ts';
+import {
+  groupSize,
+  ROW_ENTRY_BYTES,
+  TILE_QUERIES,
+  TILE_ROWS,
+  type Workspace,
+  type WorkspaceRoom,
+} from './workspace.ts';
 
 export type PassCache = PagedCache | LentCache;
 
@@ -9,8 +25,8 @@ export interface PassRow {
   position: number;
   cache: PassCache;
   slots?: RowSlots;
-  /** The last position that the row attends to, where that is not its own: in encoders. */
-  last?: number;
+  /** As in `RowPlace`. */
+  last?: number | undefined;
 }
 
 /** Consecutive rows of one sequence. */
@@ -52,7 +68,7 @@ export function writeTables(
   bank: number,
   workspace: Workspace,
   rows: readonly PassRow[],
-  { mtp, threads }: { mtp: boolean; threads: number },
+  { kv, config, threads }: { kv: KvKind; config: ModelConfig; threads: number },
 ): PassTables {
   const runs = runsOf(rows);
   const { i32 } = memory.banks[bank]!.views;
@@ -64,7 +80,7 @@ export function writeTables(
     for (const { first, pages } of cache.tables) {
       // Where the table would begin if it had the pages that its windows have passed, which no row reads.
       starts.push(at - first * 4);
-      for (const [i, page] of pages.entries()) i32[at / 4 + i] = memory.pageAddress(bank, page, mtp);
+      for (const [i, page] of pages.entries()) i32[at / 4 + i] = memory.pageAddress(bank, page, kv);
       at += pages.length * 4;
     }
     placed.set(cache, starts);
@@ -75,9 +91,10 @@ export function writeTables(
     at += slots.length * 4;
     return from;
   });
-  const anglesAt = writeAngles(memory, bank, workspace, rows);
-  writeTemperatures(memory, bank, workspace, rows);
-  const angleBytes = (memory.config.rope.dim / 2) * 4;
+  const { views } = memory.banks[bank]!;
+  const anglesAt = writeAngles(views, config, workspace, rows);
+  writeTemperatures(views, config, workspace, rows);
+  const angleBytes = (config.rope.dim / 2) * 4;
   const numTables = rows[0]?.cache.tables.length ?? 0;
   const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
   for (const [t, rowTable] of rowTables.entries()) {
@@ -89,31 +106,34 @@ export function writeTables(
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
-  const tasks = attentionTasks(memory.config, runs, threads);
+  const tasks = attentionTasks(config, runs, threads);
   for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
   return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables };
 }
 
 function writeAngles(
-  memory: DenseMemory,
-  bank: number,
+  { f32 }: Bank['views'],
+  { rope }: ModelConfig,
   workspace: Workspace,
   rows: readonly PassRow[],
 ): { cos: number; sin: number } {
   const positions = rows.map(({ position }) => position);
-  const { cos, sin } = ropeAngles(positions, memory.config.rope);
-  const { f32 } = memory.banks[bank]!.views;
+  const { cos, sin } = ropeAngles(positions, rope);
   f32.set(cos, workspace.angles / 4);
   f32.set(sin, workspace.angles / 4 + cos.length);
   return { cos: workspace.angles, sin: workspace.angles + cos.length * 4 };
 }
 
-function writeTemperatures(memory: DenseMemory, bank: number, workspace: Workspace, rows: readonly PassRow[]): void {
-  const { attention } = memory.config;
+function writeTemperatures(
+  { f32 }: Bank['views'],
+  { attention }: ModelConfig,
+  workspace: Workspace,
+  rows: readonly PassRow[],
+): void {
   if (attention.kind === 'mla' || !attention.temperature) return;
   const { temperature } = attention;
   const factors = rows.map(({ position }) => queryTemperature(temperature, position));
-  memory.banks[bank]!.views.f32.set(factors, workspace.temperatures / 4);
+  f32.set(factors, workspace.temperatures / 4);
 }
 
 type Task = [firstRow: number, numRows: number, firstHead: number, numHeads: number];
@@ -140,4 +160,16 @@ function attentionTasks(config: ModelConfig, runs: readonly Run[], threads: numb
       return [first, count, firstHead, Math.min(headsPerTask, heads - firstHead)];
     });
   });
+}
+
+/** What a pass needs room for. */
+export function roomOf(rows: readonly PassRow[], wanted: readonly HeadRow[]): WorkspaceRoom {
+  const listWords = Math.max(0, ...headChunks(wanted).map((chunk) => listWordsOf(chunk.map((r) => wanted[r]!))));
+  return { rows: rows.length, tableWords: tableWordsOf(rows), listWords };
+}
+
+/** Throws a TypeError for a sequence of another engine. */
+export function ownCache(cache: SequenceCache, pool: PagePool): PassCache {
+  if ((cache instanceof PagedCache || cache instanceof LentCache) && cache.pool === pool) return cache;
+  throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }

@@ -20,7 +20,7 @@ const OPERATIONS = {
 } as const;
 
 const OP_WORDS = 32;
-/** Far above the longest program: V3 has three dense layers of about 15 operations each before its first lap. */
+/** V3 has three dense layers of about 15 operations each before its first lap. A dense model is run some layers at a time. */
 const MAX_OPS = 512;
 export const PROGRAM_BYTES = (MAX_OPS + 1) * OP_WORDS * 4;
 /** Tasks of one product: enough that threads end together, but few enough that memory is read in long runs. */
@@ -85,6 +85,11 @@ export class ProgramWriter {
     this.#bank = bank;
     this.#address = address;
     this.#threads = threads;
+  }
+
+  /** Whether half of the room for operations is taken. */
+  get isLong(): boolean {
+    return this.#ops > MAX_OPS / 2;
   }
 
   get isEmpty(): boolean {

@@ -21,6 +21,8 @@ export interface Runner {
   readonly threads: number;
   /** Runs one job at a time, in the order of the calls. Rejects if a thread has died, as do all later calls. */
   run(job: Job): Promise<RunTimes>;
+  /** A runner on the same threads for the banks of another engine, which takes turns with this one and ends with it. */
+  beside(memories: readonly WebAssembly.Memory[]): Runner;
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export function createInlineRunner(module: WebAssembly.Module, memories: readonl
       instances[bank]!.runProgram(program, control, 1, scratch);
       return { startedMs, endedMs: performance.now() };
     },
+    beside: (others) => createInlineRunner(module, others),
     close: async () => {},
   };
 }

@@ -1,4 +1,5 @@
 import {
+  type HeadRow,
   leastGap,
   logitsError,
   MAX_TOP_LOGPROBS,
@@ -56,6 +57,17 @@ const BUCKET_BYTES = 16;
  */
 export function queryScratchBytes(vocabSize: number): number {
   return 2 * BUCKETS * BUCKET_BYTES + alignUp(vocabSize * 4) * 2;
+}
+
+/** Rows whose logits are computed at a time, which bounds the memory that a large vocabulary takes. */
+export const HEAD_ROWS = 16;
+
+/** The rows whose logits are needed, in parts that the head computes at a time. */
+export function headChunks(wanted: readonly HeadRow[]): number[][] {
+  const numbers = wanted.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
+  return Array.from({ length: Math.ceil(numbers.length / HEAD_ROWS) }, (_, i) =>
+    numbers.slice(i * HEAD_ROWS, (i + 1) * HEAD_ROWS),
+  );
 }
 
 /** Words of the lists of tokens of some rows' queries: two for each biased or seen token. */

@@ -10,24 +10,23 @@ import {
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
-  type HeadRow,
   type KvPageBudget,
   kvWidth,
   type ModelConfig,
   NO_MTP,
-  type SequenceCache,
   type SequencePages,
   settleMasks,
 } from '@shoal/model';
-import type { DenseMemory } from './dense-memory.ts';
+import type { DenseMemory, KvKind } from './dense-memory.ts';
 import { EncoderProgram } from './encoder-program.ts';
-import { ForwardPass, headChunks } from './forward-pass.ts';
+import { ForwardPass } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
-import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
+import { ownCache, type PassRow, roomOf } from './pass.ts';
 import type { Runner } from './runner.ts';
-import { listWordsOf } from './token-queries.ts';
-import type { Workspace, WorkspaceRoom } from './workspace.ts';
+import { WasmHead } from './wasm-head.ts';
+import type { WorkspaceRoom } from './workspace.ts';
+import { WorkspaceTurns } from './workspace-turns.ts';
 
 /** Rows of an encoder's pass. Each may take a page, if sequences have one token; there is room for two passes. */
 export const MAX_ENCODE_ROWS = 2048;
@@ -38,7 +37,7 @@ interface PassRequest {
   room: WorkspaceRoom;
   experts: ExpertDispatch;
   observe: ForwardObserver;
-  mtp: boolean;
+  kv: KvKind;
 }
 
 /** The dense engine in WebAssembly, on threads of its own: the calling thread neither computes nor blocks. */
@@ -46,21 +45,25 @@ export class WasmEngine implements ForwardEngine {
   readonly name = 'wasm';
   readonly config: ModelConfig;
   readonly memory: DenseMemory;
-  readonly #runner: Runner;
+  readonly runner: Runner;
+  readonly head: WasmHead | undefined;
   readonly #layers: LayerProgram;
   #pagesLent = false;
-  /** Passes in progress. */
-  readonly #passes = new Set<Promise<unknown>>();
+  readonly #turns: WorkspaceTurns;
 
   constructor(memory: DenseMemory, runner: Runner) {
     this.config = memory.config;
     this.memory = memory;
-    this.#runner = runner;
+    this.runner = runner;
     this.#layers = new LayerProgram(memory);
+    this.#turns = new WorkspaceTurns(memory);
+    const turns = this.#turns;
+    this.head =
+      memory.head && new WasmHead({ memory, head: memory.head, runner, turns, isLent: () => this.#pagesLent });
   }
 
   get threads(): number {
-    return this.#runner.threads;
+    return this.runner.threads;
   }
 
   get kvBytesPerToken(): number {
@@ -117,13 +120,13 @@ export class WasmEngine implements ForwardEngine {
     const ids = rows.map(({ tokenId }) => tokenId);
     const own = this.#checkRows(rows, ids, this.memory.pool);
     const masks = settleMasks(rows, this.config.vocabSize);
-    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, mtp: false }, async (pass) => {
-      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, kv: 'main' }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x, this.config.embeddingMultiplier);
       for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
-        await pass.enter(`layers.${layer}`);
+        await pass.enterLayers(`layers.${layer}`);
         await pass.decoderLayer(`layers.${layer}`, layer);
       }
-      await pass.enter('head');
+      await pass.enterLayers('head');
       return pass.finish('norm', rows, masks);
     });
   }
@@ -147,11 +150,11 @@ export class WasmEngine implements ForwardEngine {
     const room = { rows: rows.length, tableWords, listWords: 0 };
     const program = new EncoderProgram(this.memory, this.#layers);
     try {
-      return await this.#pass({ rows, room, experts, observe, mtp: false }, async (pass) => {
+      return await this.#pass({ rows, room, experts, observe, kv: 'main' }, async (pass) => {
         pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
         program.embedding(pass.program, pass.tables);
         for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
-          await pass.enter(`layers.${layer}`);
+          await pass.enterLayers(`layers.${layer}`);
           await pass.encoderLayer(program, layer);
         }
         return pass.finishEncoder();
@@ -170,9 +173,9 @@ export class WasmEngine implements ForwardEngine {
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
     const own = this.#checkRows(rows, ids, pool);
     const masks = settleMasks(rows, this.config.vocabSize);
-    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, mtp: true }, async (pass) => {
-      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
-      await pass.enter('mtp');
+    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, kv: 'mtp' }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x, this.config.embeddingMultiplier);
+      await pass.enterLayers('mtp');
       pass.joinHidden(rows.map(({ hidden }) => hidden));
       await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
       return pass.finish('mtp.sharedHeadNorm', rows, masks);
@@ -180,8 +183,8 @@ export class WasmEngine implements ForwardEngine {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled(this.#passes);
-    await this.#runner.close();
+    await this.#turns.end();
+    await this.runner.close();
   }
 
   /** Throws a RangeError for a token or query out of range, a TypeError for a sequence of another engine. */
@@ -196,9 +199,16 @@ export class WasmEngine implements ForwardEngine {
   async #pass<Result>(asked: PassRequest, compute: (pass: ForwardPass) => Promise<Result>): Promise<Result> {
     const claim = claimPositions(this.config, asked.rows);
     try {
-      const result = await this.#withWorkspaces(asked.room, (workspaces) => {
+      const result = await this.#turns.withWorkspaces(asked.room, (workspaces) => {
         const { memory } = this;
-        const options = { ...asked, memory, layers: this.#layers, runner: this.#runner, workspaces };
+        const options = {
+          ...asked,
+          memory,
+          config: this.config,
+          layers: this.#layers,
+          runner: this.runner,
+          workspaces,
+        };
         return compute(new ForwardPass(options, memory.bankOf('embed')));
       });
       claim.release();
@@ -206,31 +216,6 @@ export class WasmEngine implements ForwardEngine {
     } catch (error) {
       claim.rollback();
       throw error;
-    }
-  }
-
-  async #withWorkspaces<T>(room: WorkspaceRoom, work: (workspaces: readonly Workspace[]) => Promise<T>): Promise<T> {
-    let workspaces = this.#lendWorkspaces(room);
-    while (!workspaces) {
-      await Promise.race([...this.#passes].map((pass) => pass.catch(() => {})));
-      workspaces = this.#lendWorkspaces(room);
-    }
-    const lent = workspaces;
-    const pass = (async () => work(lent))().finally(() => {
-      this.memory.giveBackWorkspaces(lent);
-      this.#passes.delete(pass);
-    });
-    this.#passes.add(pass);
-    return pass;
-  }
-
-  /** Returns undefined if there is no room until a pass in progress has ended. */
-  #lendWorkspaces(room: WorkspaceRoom): readonly Workspace[] | undefined {
-    try {
-      return this.memory.lendWorkspaces(room);
-    } catch (error) {
-      if (this.#passes.size === 0) throw error;
-      return undefined;
     }
   }
 
@@ -247,14 +232,4 @@ export class WasmEngine implements ForwardEngine {
     if (!mtpPool) throw new RangeError(NO_MTP);
     return mtpPool;
   }
-}
-
-function roomOf(rows: readonly PassRow[], wanted: readonly HeadRow[]): WorkspaceRoom {
-  const listWords = Math.max(0, ...headChunks(wanted).map((chunk) => listWordsOf(chunk.map((r) => wanted[r]!))));
-  return { rows: rows.length, tableWords: tableWordsOf(rows), listWords };
-}
-
-function ownCache(cache: SequenceCache, pool: PagePool): PassCache {
-  if ((cache instanceof PagedCache || cache instanceof LentCache) && cache.pool === pool) return cache;
-  throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }

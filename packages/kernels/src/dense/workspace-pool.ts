@@ -1,4 +1,4 @@
-import type { KvPaging, ModelConfig } from '@shoal/model';
+import type { HeadConfig, KvPaging, ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceRoom } from './workspace.ts';
 
@@ -21,16 +21,18 @@ export class WorkspacePool {
   readonly #config: ModelConfig;
   readonly #threads: number;
   readonly #paging: KvPaging;
+  readonly #head: HeadConfig | undefined;
   readonly #startByte: number;
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
   /** The pool owns the bank's memory behind its used bytes. */
-  constructor(bank: Bank, config: ModelConfig, threads: number, paging: KvPaging) {
+  constructor(bank: Bank, config: ModelConfig, threads: number, paging: KvPaging, head?: HeadConfig) {
     this.#bank = bank;
     this.#config = config;
     this.#threads = threads;
     this.#paging = paging;
+    this.#head = head;
     this.#startByte = bank.usedBytes;
   }
 
@@ -61,7 +63,8 @@ export class WorkspacePool {
 
   #make(room: WorkspaceRoom): Workspace {
     const tables = this.#paging.fullTables + this.#paging.windowTables;
-    const layOut = (address: number): Workspace => layOutWorkspace(address, this.#config, this.#threads, tables, room);
+    const layOut = (address: number): Workspace =>
+      layOutWorkspace(address, this.#config, this.#threads, tables, room, this.#head);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });

@@ -1,11 +1,9 @@
-import { kvWidth, type ModelConfig } from '@shoal/model';
+import { type HeadConfig, kvWidth, type ModelConfig } from '@shoal/model';
 import { alignUp, PANEL_COLS, type DenseFormat } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
-import { maskBytes, QUERY_BYTES, queryScratchBytes } from './token-queries.ts';
+import { HEAD_ROWS, maskBytes, QUERY_BYTES, queryScratchBytes } from './token-queries.ts';
 
-/** Rows whose logits are computed at a time, which bounds the memory that a large vocabulary takes. */
-export const HEAD_ROWS = 16;
 /** Attention queries of one task, which share each block of the cache that is decoded. */
 export const TILE_QUERIES = 16;
 /** Rows of one sequence in a task. */
@@ -49,7 +47,24 @@ function workDims(config: ModelConfig) {
     ffn,
     /** The widest row that is prepared for a product. The MTP module's joins an embedding and a hidden state. */
     widest: Math.max(hidden * (config.numNextnPredictLayers ? 2 : 1), mixed, ffn),
+    /** Two rows of hidden states side by side, and the padding of the first. */
+    joined: 2 * hidden + PANEL_COLS,
+    /** Of all query heads. */
+    tasksPerRow: heads,
+    angles: config.rope.dim,
   };
+}
+
+/** The same, with room for a head's: it joins several hidden states, and a hidden state with an embedding. */
+function allDims(config: ModelConfig, head: HeadConfig | undefined) {
+  const dims = workDims(config);
+  if (!head) return dims;
+  const own = workDims(head.transformer);
+  const states = head.auxiliaryLayers.length * head.targetHiddenSize;
+  const both = Object.entries(dims).map(([key, size]) => [key, Math.max(size, own[key as keyof typeof own])]);
+  const most = Object.fromEntries(both) as typeof dims;
+  const widest = Math.max(most.widest, states, 2 * own.hidden);
+  return { ...most, widest, joined: Math.max(most.joined, states + PANEL_COLS) };
 }
 
 /** Scratch bytes of a product of rows of `cols` columns, as gemm.ts uses them: two expanded panels and the sums of a tile. */
@@ -102,9 +117,10 @@ export function layOutWorkspace(
   threads: number,
   numTables: number,
   room: WorkspaceRoom,
+  head?: HeadConfig,
 ) {
   const { rows } = room;
-  const dims = workDims(config);
+  const dims = allDims(config, head);
   let end = address;
   const reserve = (bytes: number): number => {
     const at = end;
@@ -121,9 +137,12 @@ export function layOutWorkspace(
       return { address: at, strideBytes: preparedBytes(dim, format), format };
     };
   };
-  const scratchBytes = threadScratchBytes(config, dims);
+  const scratchBytes = Math.max(
+    threadScratchBytes(config, dims),
+    head ? threadScratchBytes(head.transformer, dims) : 0,
+  );
   // One stride for both; the MTP module's [embedding | hidden] and its padding use the first.
-  const ffnWidth = Math.max(dims.ffn, 2 * dims.hidden + PANEL_COLS);
+  const ffnWidth = Math.max(dims.ffn, dims.joined);
   const places = {
     control: reserve(CONTROL_BYTES),
     program: reserve(PROGRAM_BYTES),
@@ -135,8 +154,8 @@ export function layOutWorkspace(
     rowTable: reserve(numTables * rows * ROW_ENTRY_BYTES),
     pageTables: reserve(room.tableWords * 4),
     /** At most one task for each row and head. */
-    tasks: reserve(rows * config.attention.numAttentionHeads * 16),
-    angles: reserve(rows * config.rope.dim * 4),
+    tasks: reserve(rows * dims.tasksPerRow * 16),
+    angles: reserve(rows * dims.angles * 4),
     /** What queries are multiplied by in layers without RoPE. */
     temperatures: reserve(hasTemperature(config) ? rows * 4 : 0),
     x: rowsOf(dims.hidden),

@@ -37,6 +37,8 @@ export interface TextConfig {
 /** One architecture: how its config.json is read and where its checkpoints have their tensors. */
 export interface Family<S extends z.ZodObject = z.ZodObject> {
   modelType: ModelType;
+  /** Whether its models have no experts, so that they can only draft for another model. */
+  isDense?: boolean;
   /** What the one entry of `architectures` may be. */
   architectures: readonly string[];
   /** Where the text model is a part of the config; absent where it is all of it. */
@@ -96,6 +98,9 @@ export const commonKeys = {
   eos_token_id: z.union([tokenId, z.array(tokenId).min(1).max(64)]),
 } satisfies z.ZodRawShape;
 
+/** Those of a family without experts. */
+export const { num_experts_per_tok: _, ...denseKeys } = commonKeys;
+
 export type CommonKeys = z.infer<z.ZodObject<typeof commonKeys>>;
 
 /** Layers that attend to all earlier positions, with RoPE. */
@@ -114,7 +119,7 @@ export function refuse<Raw>(raw: Raw, where: string, wrong: boolean, key: keyof 
 }
 
 /** Throws `unsupported` for alternatives that no family computes. */
-export function refuseUnsupportedCommon(raw: CommonKeys, where: string): void {
+export function refuseUnsupportedCommon(raw: Pick<CommonKeys, 'hidden_act' | 'mlp_bias'>, where: string): void {
   if (raw.hidden_act !== 'silu') {
     throw unsupported(where, 'hidden_act', `is "${raw.hidden_act}"; this version computes only "silu"`);
   }

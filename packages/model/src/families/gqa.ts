@@ -1,6 +1,7 @@
 import { ModelError } from '../errors.ts';
 import type { GqaConfig, ModelConfig, ModelType, RopeConfig } from '../model-config.ts';
 import { commonConfig, type CommonKeys, dimension, expertCount, fullAttention, headCount, refuse } from './family.ts';
+import { softmaxGate } from './gates.ts';
 import { readRopeKeys, refusePartialRotary, ropeConfig } from './rope-keys.ts';
 
 /** The keys of the heads. */
@@ -31,6 +32,27 @@ export interface GqaChoices
 }
 
 export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaChoices, where: string): ModelConfig {
+  return build(modelType, raw, { nRoutedExperts: readNumExperts(raw, where), ...choices }, where);
+}
+
+/** A model without experts, whose layers all have an FFN as wide as `intermediate_size`. */
+export function denseModelConfig(
+  modelType: ModelType,
+  raw: Omit<HeadKeys, 'num_experts_per_tok'>,
+  choices: Omit<GqaChoices, 'gate' | 'moeIntermediateSize'>,
+  where: string,
+): ModelConfig {
+  const layerKinds = Array.from({ length: raw.num_hidden_layers }, () => 'dense' as const);
+  const noExperts = { gate: softmaxGate(), moeIntermediateSize: 0, nRoutedExperts: 0, layerKinds };
+  return build(modelType, { ...raw, num_experts_per_tok: 0 }, { ...noExperts, ...choices }, where);
+}
+
+function build(
+  modelType: ModelType,
+  raw: HeadKeys,
+  choices: GqaChoices & Pick<ModelConfig, 'nRoutedExperts'>,
+  where: string,
+): ModelConfig {
   const { attention: attentionChoices, pairs, partialRotaryFactor, ...rest } = choices;
   const numLayers = raw.num_hidden_layers + (rest.numNextnPredictLayers ?? 0);
   const attention = gqaConfig(raw, attentionChoices, where);
@@ -42,7 +64,6 @@ export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaC
     expert: { activation: 'swiglu', bias: false },
     layerKinds: Array.from({ length: numLayers }, () => 'moe'),
     layerAttention: fullAttention(numLayers),
-    nRoutedExperts: readNumExperts(raw, where),
     attention,
     rope: gqaRope(raw, attention.headDim, { pairs, partialRotaryFactor }, where),
     numNextnPredictLayers: 0,

@@ -10,12 +10,14 @@ import { gptOss } from './gpt-oss.ts';
 import { graniteMoe } from './granite-moe.ts';
 import { hunyuanV1Moe } from './hunyuan-v1-moe.ts';
 import { kimiK2, kimiK25 } from './kimi.ts';
+import { llama } from './llama.ts';
 import { llama4, llama4Text } from './llama4.ts';
 import { minimaxM2 } from './minimax-m2.ts';
 import { mixtral } from './mixtral.ts';
 import { nomicBert } from './nomic-bert.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
+import { qwen3 } from './qwen3.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
 
 const all = [
@@ -30,6 +32,7 @@ const all = [
   hunyuanV1Moe,
   kimiK2,
   kimiK25,
+  llama,
   llama4,
   llama4Text,
   minimaxM2,
@@ -37,6 +40,7 @@ const all = [
   nomicBert,
   olmoe,
   qwen2Moe,
+  qwen3,
   qwen3Moe,
 ];
 

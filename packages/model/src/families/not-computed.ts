@@ -9,19 +9,9 @@ const SOFTCAP = 'caps its logits or attention scores, which this version does no
 
 /** Why a published architecture is not served, by `model_type`: what a message can say beyond a list of what is. */
 export const notComputed: ReadonlyMap<string, string> = new Map([
-  ...[
-    'llama',
-    'mistral',
-    'mistral3',
-    'ministral3',
-    'qwen2',
-    'qwen3',
-    'qwen3_vl',
-    'phi3',
-    'mimo',
-    'granite',
-    'olmo2',
-  ].map((type) => [type, DENSE] as const),
+  ...['mistral', 'mistral3', 'ministral3', 'qwen2', 'qwen3_vl', 'phi3', 'mimo', 'granite', 'olmo2'].map(
+    (type) => [type, DENSE] as const,
+  ),
   ...['seed_oss', 'smollm3', 'glm4', 'ernie4_5', 'nemotron-nas'].map((type) => [type, DENSE] as const),
   ...['gemma2', 'gemma3', 'gemma3_text'].map((type) => [type, DENSE] as const),
   ...['qwen3_next', 'qwen3_5', 'qwen3_5_moe', 'qwen3_5_moe_text', 'qwen4_exp', 'kimi_linear', 'kimi_k3'].map(

@@ -31,6 +31,11 @@ const yarnSchema = z.strictObject({
   attention_factor: positive.nullish(),
   truncate: z.boolean().default(true),
 });
+const linearSchema = z.strictObject({
+  ...typeKeys,
+  factor: factorKeys.factor,
+  original_max_position_embeddings: z.int().min(1).optional(),
+});
 const llama3Schema = z.strictObject({
   ...typeKeys,
   ...factorKeys,
@@ -119,6 +124,10 @@ function parseScaling(kind: unknown, key: 'rope_scaling' | 'rope_parameters', va
       const keys = parseObject(yarnSchema, key, value, where);
       return { keys, scaling: yarnScaling(keys) };
     }
+    case 'linear': {
+      const keys = parseObject(linearSchema, key, value, where);
+      return { keys, scaling: { type: 'linear' as const, factor: keys.factor } };
+    }
     case 'llama3': {
       const keys = parseObject(llama3Schema, key, value, where);
       return { keys, scaling: llama3Scaling(keys) };
@@ -144,7 +153,7 @@ function parseScaling(kind: unknown, key: 'rope_scaling' | 'rope_parameters', va
     }
     default: {
       const computed =
-        'this version computes unscaled RoPE ("default"), "yarn", "llama3", "dynamic" with alpha, and "longrope" with the same factors for all texts';
+        'this version computes unscaled RoPE ("default"), "linear", "yarn", "llama3", "dynamic" with alpha, and "longrope" with the same factors for all texts';
       throw unsupported(where, key, `has the type ${JSON.stringify(kind)}; ${computed}`);
     }
   }

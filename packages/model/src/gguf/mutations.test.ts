@@ -220,7 +220,7 @@ const ofKey: Mutation[] = [
   {
     what: 'a scaling that is not computed',
     edit: (file) =>
-      file.metadata.push(['qwen3moe.rope.scaling.type', 'linear'], ['qwen3moe.rope.scaling.factor', { f32: 2 }]),
+      file.metadata.push(['qwen3moe.rope.scaling.type', 'dynamic'], ['qwen3moe.rope.scaling.factor', { f32: 2 }]),
     names: 'rope_scaling',
   },
   { what: 'another architecture', edit: setKey('general.architecture', 'gemma3'), names: 'general.architecture' },

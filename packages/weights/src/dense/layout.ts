@@ -1,4 +1,4 @@
-import { denseTensors, encoderTensors, type ModelConfig, TensorSpec } from '@shoal/model';
+import { denseTensors, encoderTensors, type HeadConfig, headTensors, type ModelConfig, TensorSpec } from '@shoal/model';
 import { panelBytes, type DenseFormat } from './panels.ts';
 
 /** The part of a checkpoint's tensor that an entry holds: `kv_b_proj` becomes two entries of one matrix per head. */
@@ -57,6 +57,23 @@ export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil
  */
 export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
   const parts = config.encoder ? encoderParts(config) : decoderParts(config);
+  return layoutOf(config, parts, format, headerBytes);
+}
+
+/** The segment of a head that drafts. */
+export const HEAD_SEGMENT = 'drafter';
+
+/** Lays out the weights of a head, which are in no file, as `drafter.…`. */
+export function headLayout(config: HeadConfig, format: DenseFormat): DenseLayout {
+  return layoutOf(config.transformer, [[HEAD_SEGMENT, { [HEAD_SEGMENT]: headTensors(config) }]], format, 0);
+}
+
+function layoutOf(
+  config: ModelConfig,
+  parts: readonly (readonly [string, unknown])[],
+  format: DenseFormat,
+  headerBytes: number,
+): DenseLayout {
   let end = alignUp(headerBytes);
   const segments = parts.map(([name, part]) => {
     const offset = end;

@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
+import { expertLayers, messageOf, type ModelConfig } from '@shoal/model';
 import { chooseFormats, type Formats, type WantedFormats } from '../choose-formats.ts';
 import { DENSE_FORMATS } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
@@ -108,6 +108,8 @@ interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>,
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
   onNotice?: (text: string) => void;
+  /** Called with the model's config before anything else is asked or done; its error ends it. */
+  checkConfig?: (config: ModelConfig) => void;
   /** Called before a model is packed, when nothing large has been fetched for it; its error ends the packing. */
   beforePacking?: (source: ModelSource) => Promise<void>;
 }
@@ -122,7 +124,9 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const source = sourceOf(options);
   const { modelId = source.modelId } = options;
   const fingerprint = await source.fingerprint();
-  const formats = chooseFormats(await source.config(), options);
+  const config = await source.config();
+  options.checkConfig?.(config);
+  const formats = chooseFormats(config, options);
   const name = cacheName(formats, modelId, fingerprint);
   const packing: Packing = { ...options, ...formats, source, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
@@ -265,9 +269,6 @@ async function packInto(
 ): Promise<Manifest> {
   const { outDir, source, quant, denseQuant: dense, measure = false, signal } = options;
   const { config } = checkpoint;
-  if (moeLayers(config).length === 0) {
-    throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);
-  }
   const shape = expertShape(config, quant);
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.

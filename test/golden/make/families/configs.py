@@ -2,7 +2,8 @@
 that a mixed-up dimension shows; contexts are short, so that YaRN's original length is exceeded within 112 tokens."""
 from transformers import (
     DeepseekV2Config, DeepseekV3Config, Dots1Config, Ernie4_5_MoeConfig, Glm4MoeConfig, Glm4MoeLiteConfig, GptOssConfig,
-    GraniteMoeConfig, HunYuanMoEV1Config, Llama4TextConfig, MiniMaxM2Config, MixtralConfig, OlmoeConfig, Qwen2MoeConfig, Qwen3MoeConfig)
+    GraniteMoeConfig, HunYuanMoEV1Config, Llama4TextConfig,
+    LlamaConfig, MiniMaxM2Config, MixtralConfig, OlmoeConfig, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig)
 
 from publish import as_hunyuan, as_kimi_k25, as_llama4, with_top_level_rope
 
@@ -186,4 +187,18 @@ FIXTURES = [
             "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
             "truncate": False, "rope_theta": 150000.0})),
         "experts in MXFP4, as gpt-oss is published", small=True, mxfp4=True, gate_up_std=3),
+    Fixture("qwen3", Qwen3Config(**SMALL_GQA | dict(
+        num_hidden_layers=3, head_dim=12, intermediate_size=20, tie_word_embeddings=True, use_sliding_window=True, sliding_window=24,
+        max_window_layers=2, rope_parameters={"rope_type": "default", "rope_theta": 10000.0})),
+        "no experts: norms of each head, a window in the last layer by layer_types, tied embeddings", small=True, embed_std=0.3),
+    Fixture("llama", LlamaConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, intermediate_size=20, head_dim=10, attention_bias=True, rope_parameters={
+            "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32, "rope_theta": 500.0})),
+        "no experts: Llama 3's RoPE, biases of all projections", small=True),
+    Fixture("llama-linear", LlamaConfig(**SMALL | dict(
+        hidden_size=28, num_attention_heads=2, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=20,
+        tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0})),
+        "no experts: positions interpolated, a key head for every query head, tied embeddings (as Llama 1, stretched)",
+        small=True, embed_std=0.3),
 ]

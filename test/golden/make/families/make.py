@@ -2,7 +2,7 @@
 
 usage: make.py OUT_DIR [NAME …]
 Writes OUT_DIR/NAME/: a model directory as transformers saves it, reference.json (ids, text, versions, departures) and
-reference.safetensors (logits at every position, experts and weights of every MoE layer). See README.md.
+reference.safetensors (logits at every position; experts and weights of every MoE layer, if there are any). See README.md.
 """
 import json, math, os, shutil, sys, tempfile
 
@@ -149,7 +149,7 @@ def make(fixture, out):
             reference["mtp_logits"] = mtp_logits(model, mtp, sequences[0])
         greedy = greedy_margins(model, generator, num_tokens, PROMPT_CANDIDATES, PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT, eos={1, 3})
         text = perplexity(model, folder, fixture)
-    if fixture.small:
+    if fixture.small and "experts" in reference:
         # Exact: there are fewer than 256 experts.
         reference["experts"] = reference["experts"].to(torch.bfloat16)
     values = {key: value.contiguous() if value.dtype == torch.bfloat16 else value.contiguous().float() for key, value in reference.items()}

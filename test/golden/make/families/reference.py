@@ -76,6 +76,8 @@ def chosen_experts(model, ids):
         order = index.argsort(-1)
         experts.append(index.gather(-1, order))
         weights.append(weight.gather(-1, order))
+    if not experts:
+        return {"logits": logits[0]}
     return {"logits": logits[0], "experts": torch.stack(experts), "weights": torch.stack(weights)}
 
 
@@ -106,6 +108,9 @@ def margins_by_row(model, ids):
     """ids [batch, tokens] -> the least selection margin over all MoE layers, [batch, tokens]"""
     _, seen = run(model, ids)
     margins = [selection_margin(router, by) for router, (_, by, _, _) in zip(routers(model), seen, strict=True)]
+    if not margins:
+        # No choice is close where there is none.
+        return torch.ones(ids.shape)
     return torch.stack(margins).min(0).values.view(ids.shape)
 
 
@@ -129,7 +134,8 @@ def greedy_margins(model, generator, num_tokens, candidates, prompt_tokens, answ
     prompts = torch.randint(4, num_tokens, (candidates, prompt_tokens), generator=generator)
     ids = prompts
     logit_margin = torch.full((candidates,), float("inf"))
-    gate_margin = torch.full((candidates,), float("inf"))
+    # 1 where there is no choice.
+    gate_margin = torch.full((candidates,), float("inf") if routers(model) else 1.0)
     ended = torch.zeros(candidates, dtype=torch.bool)
     for step in range(answer_tokens):
         logits, seen = run(model, ids)

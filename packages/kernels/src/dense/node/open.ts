@@ -1,10 +1,17 @@
 import { availableParallelism } from 'node:os';
-import { kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
-import { denseLayout, packDenseEntry, type DenseFormat, type PackedDense } from '@shoal/weights';
+import { type DraftVocabulary, type HeadConfig, kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
+import {
+  denseLayout,
+  type DenseSegment,
+  headLayout,
+  packDenseEntry,
+  type DenseFormat,
+  type PackedDense,
+} from '@shoal/weights';
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
 import { pageBytes, positionBytes } from '../kv-pages.ts';
-import { createInlineRunner } from '../runner.ts';
+import { createInlineRunner, type Runner } from '../runner.ts';
 import { ENCODER_PAGES, WasmEngine } from '../wasm-engine.ts';
 import { startThreads } from './threads.ts';
 
@@ -16,6 +23,10 @@ export interface WasmEngineOptions {
   threads?: number | undefined;
   /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
   kvBytes?: number | undefined;
+  /** An engine whose threads are used too, in turns, so that no two teams compute at once; `threads` is then that engine's. */
+  beside?: WasmEngine | undefined;
+  /** A head that is to draft from the model's hidden states; packed into memory as it is read. */
+  head?: { config: HeadConfig; vocabulary: DraftVocabulary; reader: TensorReader; format: DenseFormat } | undefined;
   /** Limit of one memory, which tests set below WebAssembly's 4 GiB. */
   bankBytes?: number | undefined;
 }
@@ -29,22 +40,28 @@ const DEFAULT_KV_BYTES = 512 * 1024 * 1024;
  */
 export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEngine> {
   const { config } = options;
-  const shared = options.threads !== 0;
-  const threads = Math.max(1, options.threads ?? availableParallelism());
+  const { beside } = options;
+  const shared = beside ? beside.memory.banks[0]!.shared : options.threads !== 0;
+  const threads = beside?.threads ?? Math.max(1, options.threads ?? availableParallelism());
   const module = await compileWasm({ threads: shared, relaxed: false });
-  const { weights } = options;
+  const { weights, head } = options;
   const layout = 'reader' in weights ? denseLayout(config, weights.format) : weights.layout;
   const memory = new DenseMemory(config, layout, {
     kvBytes: usefulKvBytes(config, options.kvBytes ?? DEFAULT_KV_BYTES),
     threads,
     bankBytes: options.bankBytes,
     shared,
+    head: head && { config: head.config, vocabulary: head.vocabulary, layout: headLayout(head.config, head.format) },
   });
-  if ('reader' in weights) await packSegments(config, weights.reader, memory);
+  if ('reader' in weights) await packSegments(config, weights.reader, memory, memory.segments);
   else await readSegments(weights, memory);
+  if (head) await packSegments(head.config.transformer, head.reader, memory, memory.head!.layout.segments);
   const memories = memory.banks.map((bank) => bank.memory);
-  const runner = shared ? await startThreads(module, memories, threads) : createInlineRunner(module, memories);
-  return new WasmEngine(memory, runner);
+  return new WasmEngine(memory, beside ? beside.runner.beside(memories) : await startRunner());
+
+  async function startRunner(): Promise<Runner> {
+    return shared ? startThreads(module, memories, threads) : createInlineRunner(module, memories);
+  }
 }
 
 /** Limits the KV cache to what 256 sequences of the whole context could use; an encoder's is as large as its passes need. */
@@ -66,9 +83,14 @@ async function readSegments(weights: PackedDense, memory: DenseMemory): Promise<
 }
 
 /** Packs a checkpoint into memory, some rows at a time as float32, or whole tensors if its reader cannot read rows. */
-async function packSegments(config: ModelConfig, reader: TensorReader, memory: DenseMemory): Promise<void> {
+async function packSegments(
+  config: ModelConfig,
+  reader: TensorReader,
+  memory: DenseMemory,
+  segments: readonly DenseSegment[],
+): Promise<void> {
   let held: { name: string; values: Float32Array } | undefined;
-  for (const segment of memory.segments) {
+  for (const segment of segments) {
     for (const entry of segment.entries) {
       const { tensor } = entry.source;
       const columns = tensor.shape[1] ?? 1;

@@ -56,6 +56,8 @@ class Threads implements Runner {
   /** By work. */
   readonly #ways = new Map<string, FasterWay>();
   readonly #workers: Worker[];
+  /** Banks of all engines. */
+  #numBanks: number;
   #job = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #failure: Error | undefined;
@@ -64,6 +66,7 @@ class Threads implements Runner {
 
   constructor(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[], threads: number) {
     this.threads = threads;
+    this.#numBanks = memories.length;
     const words = JOBS + threads * JOB_STRIDE;
     this.#words = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
     this.#words[SPINS] = IDLE_SPINS;
@@ -83,6 +86,19 @@ class Threads implements Runner {
     const result = this.#turn.then(() => this.#post(job));
     this.#turn = result.catch(() => {});
     return result;
+  }
+
+  beside(memories: readonly WebAssembly.Memory[]): Runner {
+    const first = this.#numBanks;
+    this.#numBanks += memories.length;
+    // A thread takes them from its port when a job is on one of them.
+    for (const worker of this.#workers) worker.postMessage(memories);
+    return {
+      threads: this.threads,
+      run: (job) => this.run({ ...job, bank: first + job.bank, work: `${first} ${job.work}` }),
+      beside: (others) => this.beside(others),
+      close: async () => {},
+    };
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseModelConfig } from '../../config.ts';
 import type { ModelConfig } from '../../model-config.ts';
 import { glm45, glm45Air, glm47Flash, gptOss, kimiFp8, kimiK25, kimiText, miniMaxM2 } from './configs.ts';
+import { llama31, qwen3 } from './dense-configs.ts';
 import {
   dotsLlm1,
   ernie45,
@@ -109,6 +110,13 @@ export const publishedModels: readonly PublishedModel[] = [
   text('nomic-ai/nomic-embed-text-v2-moe', nomicEmbed, 475_292_928, 'hub'),
 ];
 
+/** Dense ones, which only draft. Without the head that files of Qwen3 store beside the embedding, which is the same. */
+export const draftModels: readonly PublishedModel[] = [
+  text('Qwen/Qwen3-0.6B', qwen3(1024), 596_049_920, 'transformers'),
+  text('Qwen/Qwen3-1.7B', qwen3(2048), 1_720_574_976, 'transformers'),
+  text('meta-llama/Llama-3.1-8B-Instruct', llama31, 8_030_261_248, 'transformers'),
+];
+
 /** A model's config, parsed. */
 export function configOf({ name, config }: PublishedModel): ModelConfig {
   if (typeof config !== 'string') return parseModelConfig(config, name);
@@ -125,13 +133,13 @@ export const refusedModels: readonly RefusedModel[] = [
     config: only('qwen3_5_moe', 'Qwen3_5MoeForConditionalGeneration'),
     because: 'linear attention',
   },
-  { name: 'Qwen/Qwen3-8B', config: only('qwen3', 'Qwen3ForCausalLM'), because: 'dense model' },
+  { name: 'Qwen/Qwen2.5-7B-Instruct', config: only('qwen2', 'Qwen2ForCausalLM'), because: 'dense model' },
   {
     name: 'Qwen/Qwen3-VL-30B-A3B-Instruct',
     config: only('qwen3_vl_moe', 'Qwen3VLMoeForConditionalGeneration'),
     because: 'takes images',
   },
-  { name: 'meta-llama/Llama-3.1-8B-Instruct', config: only('llama', 'LlamaForCausalLM'), because: 'dense model' },
+  { name: 'mistralai/Mistral-7B-Instruct-v0.3', config: only('mistral', 'MistralForCausalLM'), because: 'dense model' },
   { name: 'deepseek-ai/DeepSeek-V3.2', config: only('deepseek_v32', 'DeepseekV32ForCausalLM'), because: 'indexer' },
   { name: 'deepseek-ai/DeepSeek-V4-Flash', config: only('deepseek_v4', 'DeepseekV4ForCausalLM'), because: 'indexer' },
   { name: 'zai-org/GLM-5', config: only('glm_moe_dsa', 'GlmMoeDsaForCausalLM'), because: 'indexer' },

@@ -29,6 +29,10 @@ export function directorySource(path: string): ModelSource {
       await refuseOthers();
       return dir;
     },
+    weightsDir: async () => {
+      await refuseOthers();
+      return dir;
+    },
     open,
     openFew: open,
     openForPacking: async () => wholeInput(dir, await open()),

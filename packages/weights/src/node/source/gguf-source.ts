@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { ggufFiles, ggufFingerprint, openCheckpoint } from '@shoal/model/node';
+import { WeightsError } from '../../errors.ts';
 import { type ModelSource, wholeInput } from './model-source.ts';
 
 /** A GGUF file, the first where a model is split. */
@@ -19,6 +20,9 @@ export function ggufSource(path: string): ModelSource {
     },
     files: () => ggufFiles(file),
     metaDir: async () => undefined,
+    weightsDir: async () => {
+      throw new WeightsError('bad-model', `${file} is a GGUF file: give a directory with safetensors`);
+    },
     open: () => openCheckpoint(file),
     openFew: () => openCheckpoint(file),
     openForPacking: async () => wholeInput(file, await openCheckpoint(file)),

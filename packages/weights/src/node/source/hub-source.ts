@@ -95,11 +95,16 @@ export class HubSource implements ModelSource {
     return { files: files.length, totalBytes: bytesOf(files), missingBytes: bytesOf(await this.#missing(files)) };
   }
 
-  async open(): Promise<Checkpoint> {
+  async weightsDir(): Promise<string> {
     const dir = await this.metaDir();
-    if (this.#checkout.offline !== undefined) return this.#openCached(dir);
-    await this.#fetchAll(await this.#weightFiles());
-    return openDirectory(dir);
+    if (this.#checkout.offline === undefined) await this.#fetchAll(await this.#weightFiles());
+    else await this.#linkCached();
+    return dir;
+  }
+
+  async open(): Promise<Checkpoint> {
+    const dir = await this.weightsDir();
+    return this.#checkout.offline === undefined ? openDirectory(dir) : this.#openCached(dir);
   }
 
   /** Reads ranges over the network, except of files that are here. */
@@ -140,14 +145,18 @@ export class HubSource implements ModelSource {
   }
 
   async #openCached(dir: string): Promise<Checkpoint> {
-    // Links what other commits have of the same files.
-    if (await this.#checkout.knownFiles()) await this.#missing(await this.#weightFiles());
+    await this.#linkCached();
     try {
       return await openDirectory(dir);
     } catch (error) {
       if (!(error instanceof CheckpointError) || error.reason !== 'not-found') throw error;
       throw this.#checkout.notCached('all weights', error);
     }
+  }
+
+  /** Links what other commits have of the same files. */
+  async #linkCached(): Promise<void> {
+    if (await this.#checkout.knownFiles()) await this.#missing(await this.#weightFiles());
   }
 
   /** The files that the index names, or the one that is enough without an index. */

@@ -19,6 +19,8 @@ export interface ModelSource {
   files(): Promise<ModelFile[]>;
   /** The directory with these files, and an index; undefined where there is none. */
   metaDir(): Promise<string | undefined>;
+  /** The directory with these files and all weights, fetched first. Throws WeightsError `bad-model` where there is none. */
+  weightsDir(): Promise<string>;
   /** Opens the weights to read all of them, after fetching what is not on this machine. */
   open(): Promise<Checkpoint>;
   /** Opens the weights to read few of them, whose bytes the caller checks. */

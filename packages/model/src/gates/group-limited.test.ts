@@ -1,7 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { gate, selectExperts } from './gate.ts';
-import type { GateConfig } from './model-config.ts';
+import { gateLogits, selectExperts } from '../gate.ts';
+import type { GateConfig } from '../model-config.ts';
+import { openGate } from './index.ts';
+import { settingsOf } from './top-k.ts';
 
 const noauxTc: GateConfig = {
   scoring: 'sigmoid',
@@ -113,75 +115,31 @@ describe('noaux_tc', () => {
 
   it('computes the logits from hidden states', () => {
     const weight = Float32Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? i / 2 : 0)); // expert e scores e × x[0]
-    const { topkIdx } = gate(
-      { ...config, hiddenSize: 2 },
-      { weight, logitBias: null, bias: noBias },
-      Float32Array.of(1, 9, -1, 9),
-      2,
-    );
-    expect([...topkIdx]).toEqual([7, 6, 5, 0, 1, 2]);
+    const x = Float32Array.of(1, 9, -1, 9);
+    const logits = gateLogits({ ...config, hiddenSize: 2 }, { weight, logitBias: null, bias: noBias }, x, 2);
+    expect([...selectExperts(config, logits, noBias, 2).topkIdx]).toEqual([7, 6, 5, 0, 1, 2]);
+  });
+
+  it('gives the same bits through the table as in the engines', () => {
+    const logits = Float32Array.from({ length: 80 }, (_, i) => Math.sin(i * i));
+    const bias = Float32Array.from({ length: 8 }, (_, i) => i / 50);
+    const { topkIdx, topkWeights } = selectExperts(config, logits, bias, 10);
+    const open = openGate('group-limited', settingsOf(config), { layer: 3, numExperts: 8, bias });
+    expect(open({ numRows: 10, logits })).toMatchObject({ experts: topkIdx, weights: topkWeights, dropped: [] });
   });
 });
 
-describe('softmax gates', () => {
-  const softmax: GateConfig = {
-    ...noauxTc,
-    scoring: 'softmax',
-    hasBias: false,
-    groupScore: 'max',
-    normTopkProb: false,
-    scaleWhenNormalised: false,
-  };
-  /** Scores that sum to 1 come back from their logarithms. */
-  const choose = (scores: number[], changes: Partial<GateConfig>) => {
-    const { topkIdx, topkWeights } = selectExperts(
-      { ...config, gate: { ...softmax, ...changes } },
-      Float32Array.from(scores, Math.log),
-      null,
-      1,
+describe('gate group-limited', () => {
+  it.each([
+    ['groups that do not divide the experts', { nGroup: 3 }, 'nGroup is 3: 8 experts are not a multiple of it'],
+    ['more kept groups than groups', { topkGroup: 5 }, 'topkGroup is 5: there are only 4 groups'],
+    ['groups that hold too few', { k: 5 }, 'k is 5: 2 groups of 2 experts hold only 4'],
+    ['more experts than there are', { k: 9 }, 'k is 9: there are only 8 experts'],
+    ['groups without a best two', { nGroup: 8, k: 2 }, 'groupScore is sum-of-best-two: groups have one expert each'],
+  ])('names %s', (_, changes, problem) => {
+    const settings = { ...settingsOf(config), ...changes };
+    expect(() => openGate('group-limited', settings, { layer: 0, numExperts: 8 })).toThrow(
+      `gate group-limited: ${problem}`,
     );
-    return { experts: [...topkIdx], weights: [...topkWeights].map((weight) => Number(weight.toFixed(5))) };
-  };
-  // The best pair is group 2's, the best two single experts are in groups 0 and 1.
-  const scores = [0.25, 0.01, 0.22, 0.01, 0.19, 0.18, 0.08, 0.06];
-
-  it('takes the best experts of all (greedy)', () => {
-    expect(choose(scores, { nGroup: 1, topkGroup: 1 })).toEqual({ experts: [0, 2, 4], weights: [0.25, 0.22, 0.19] });
-  });
-
-  it('scores a group by its best expert (group_limited_greedy)', () => {
-    expect(choose(scores, {}).experts).toEqual([0, 2, 1]);
-    expect(choose(scores, { groupScore: 'sum-of-best-two' }).experts).toEqual([0, 4, 5]);
-  });
-
-  it('normalises or scales, not both (DeepSeek-V2)', () => {
-    const limits = { nGroup: 1, topkGroup: 1, routedScalingFactor: 16 };
-    expect(choose(scores, limits).weights).toEqual([4, 3.52, 3.04]);
-    const normalised = choose(scores, { ...limits, normTopkProb: true }).weights;
-    expect(normalised).toEqual([0.25 / 0.66, 0.22 / 0.66, 0.19 / 0.66].map((weight) => Number(weight.toFixed(5))));
-  });
-
-  it('is defined for logits far beyond what exp can hold', () => {
-    const { topkIdx, topkWeights } = selectExperts(
-      { ...config, gate: { ...softmax, nGroup: 1, topkGroup: 1 } },
-      Float32Array.of(-1e4, 1e4, 0, 0, 0, 0, 0, 0),
-      null,
-      1,
-    );
-    expect([topkIdx[0], topkWeights[0], topkWeights[1]]).toEqual([1, 1, 0]);
-  });
-});
-
-describe('a gate that scales inputs', () => {
-  it('chooses by logits, where sigmoids of large ones are equal in float32', () => {
-    const llama4 = { ...noauxTc, hasBias: false, scalesInput: true, nGroup: 1, topkGroup: 1, normTopkProb: false };
-    const choice = selectExperts(
-      { nRoutedExperts: 3, numExpertsPerTok: 1, gate: llama4 },
-      Float32Array.of(20, 25, 22),
-      null,
-      1,
-    );
-    expect([...choice.topkIdx]).toEqual([1]);
-    expect([...choice.topkWeights]).toEqual([1]);
   });
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { limitDevices } from './device-limit.ts';
+import { limitDevices } from './device-limited.ts';
+import { openGate } from './index.ts';
 
 /** Experts e, e+1 … of two a peer: expert e is on peer e >> 1. */
 const inPairs = (expert: number): number[] => [expert >> 1];
@@ -62,5 +63,24 @@ describe('limitDevices', () => {
   it('takes more peers where so few hold too few experts', () => {
     const choice = limitDevices([0.4, 0.3, 0.2, 0.1], 3, { maxPeers: 1, holders: (e) => [e] });
     expect(choice).toEqual({ topkIdx: Uint16Array.of(0, 1, 2), peers: [0, 1, 2], changed: false });
+  });
+});
+
+describe('gate device-limited', () => {
+  const layer = { layer: 0, numExperts: 8, holders: inPairs };
+  const logits = Float64Array.of(0.9, 0.1, 0.5, 0.45, 0.8, 0.05, 0.7, 0.6);
+
+  it('is top k where the limit is as wide as the choice, and keeps to fewer tabs where it is not', () => {
+    const rows = { numRows: 1, logits };
+    const free = openGate('top-k', { k: 3 }, layer)(rows);
+    expect(openGate('device-limited', { k: 3, maxPeers: 3 }, layer)(rows)).toEqual(free);
+    expect([...openGate('device-limited', { k: 3, maxPeers: 2 }, layer)(rows).experts]).toEqual([0, 4, 1]);
+  });
+
+  it('names a limit of 0, and tabs that are missing', () => {
+    expect(() => openGate('device-limited', { k: 3, maxPeers: 0 }, layer)).toThrow('maxPeers is 0');
+    expect(() => openGate('device-limited', { k: 3, maxPeers: 2 }, { layer: 0, numExperts: 8 })).toThrow(
+      'holders is missing',
+    );
   });
 });

@@ -1,3 +1,9 @@
+import { z } from 'zod';
+import { type Assignments, type GateKind, gateError } from './gate-kind.ts';
+import { checkGroups, groupLimit, groupSettings } from './group-limited.ts';
+import { range } from './scores.ts';
+import { selectionConfig, selectTopK, uniformAssignments } from './top-k.ts';
+
 /** Holders of experts, for the device limit. Peers are numbers in the caller's stable order. */
 export interface DeviceLimit {
   /** Peers that a token may use in a layer (M). */
@@ -64,3 +70,34 @@ function bestHolder(order: readonly number[], rank: number, { holders }: DeviceL
   }
   return left[0]!;
 }
+
+const settings = z.strictObject({
+  ...groupSettings,
+  nGroup: groupSettings.nGroup.default(1),
+  topkGroup: groupSettings.topkGroup.default(1),
+  maxPeers: z.int().min(1),
+});
+
+/** Top k, within groups or not, of the experts on the best `maxPeers` tabs. */
+export const deviceLimited: GateKind<z.infer<typeof settings>, Assignments> = {
+  title: 'Device-limited',
+  source: 'DeepSeek-V2 paper §2.2.2',
+  sees: 'row',
+  settings,
+  open: ({ maxPeers, ...rules }, layer) => {
+    checkGroups('device-limited', rules, layer);
+    const { holders, bias = null } = layer;
+    if (!holders) throw gateError('device-limited', 'holders', holders, 'give it the tabs that hold each expert');
+    const config = selectionConfig(rules, layer);
+    const allowed = groupLimit(config);
+    const held = range(layer.numExperts).map((expert) => holders(expert));
+    return ({ logits, numRows }) => {
+      const choose = (_row: number, scores: ArrayLike<number>, within: readonly number[]): Uint16Array => {
+        const left = new Set(within);
+        const limit = { maxPeers, holders: (expert: number) => held[expert]!, allowed: (e: number) => left.has(e) };
+        return limitDevices(scores, rules.k, limit).topkIdx;
+      };
+      return uniformAssignments(selectTopK(config, logits, bias, numRows, { allowed, choose }), numRows);
+    };
+  },
+};

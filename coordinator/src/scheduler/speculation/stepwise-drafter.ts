@@ -1,75 +1,47 @@
-import {
-  answerOf,
-  type EngineMtpRow,
-  type ExpertDispatch,
-  type ForwardEngine,
-  type ForwardObserver,
-  type ForwardResult,
-  type TokenAnswer,
-  type TokenQuery,
-} from '@shoal/model';
-import type { BatchOptions } from '../../laps/dispatcher.ts';
-import type { PassName } from '../../timeline/timeline.ts';
+import { answerOf, type TokenAnswer, type TokenQuery, type ForwardResult } from '@shoal/model';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
-import type { Grace } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import type { Confidence } from './confidence.ts';
 import { slotsOf } from './draft-tree.ts';
+import type { DraftEngine, Drafter, DraftRequest, DraftResult, DraftRow, DraftsWithin } from './drafter.ts';
+import type { DrafterKind, DrafterStream } from './drafter-stream.ts';
 import type { PossibleDrafts } from './shape.ts';
-import type { MtpStream } from './stream.ts';
 
-/** Pending rows without a wanted draft are computed once there are this many: the module attends to all positions. */
+/** Pending rows without a wanted draft are computed once there are this many: a drafter attends to all positions. */
 const MAX_PENDING_ROWS = 64;
 /** Pending rows of a finished sequence that are still worth computing, for requests that begin alike: one page. */
 const MIN_LAST_ROWS = 16;
+/** Pending rows of long texts are computed for so long in a pass at most, since all its sequences wait: this, or a share of the pass. */
+const MIN_READ_MS = 50;
+const READ_SHARE = 0.25;
+/** Some of them are computed however many short ones there are. */
+const MIN_LONG_ROWS = 8;
 /** After this many failed calls in a row, a sequence's drafts come from the text instead. */
 const MAX_FAILURES = 3;
 
 /** Alternatives to a draft that are considered. */
 const ALTERNATIVES = 4;
-/** Nodes of one depth that are drafted on from: each is a row of the module's next call. */
+/** Nodes of one depth that are drafted on from: each is a row of the engine's next call. */
 const BEAM = 4;
 /** Nodes less likely than this are not drafted on from, however little rows cost. */
 const LEAST_CHANCE = 0.02;
 
-/** A sequence whose pending positions are to be computed, and the drafts that it wants then. */
-export interface MtpRequest {
-  sequence: Sequence;
-  stream: MtpStream;
-  /** How far ahead, and how far even where no draft is likely. */
-  depth: number;
-  leastDepth: number;
-  /** How likely a draft must be to be worth its row. */
-  worth: number;
-  /** Nodes that are drafted on from at most: each takes a slot of the module's cache. */
-  room: number;
-  /** Whether only the draws are drafted, one after another. */
-  isChain: boolean;
-}
-
-/** The pass that the drafts are made for, its observer, and how long it waits for what constraints say about drafts. */
-export interface DraftsWithin {
-  pass?: PassName;
-  observe?: ForwardObserver;
-  grace?: Grace;
-}
-
-/** A draft in the making: how likely it is, and what the module needs to go on from it. */
+/** A draft in the making: how likely it is, and what the engine needs to go on from it. */
 interface Node {
   token: number;
   parent: number;
   depth: number;
   chance: number;
   kind: number;
-  /** The module's hidden state that it was drafted from. */
+  /** The engine's hidden state that it was drafted from. */
   hidden: Float32Array;
-  /** Where its row lies in the module's cache, once there is one. */
+  /** Where its row lies in the drafter's cache, once there is one. */
   slot: number | undefined;
 }
 
 /** A request in progress. */
-interface Drafting extends MtpRequest {
+interface Drafting extends DraftRequest {
   nodes: Node[];
   /** The nodes of the last depth that are drafted on from. */
   frontier: number[];
@@ -79,9 +51,8 @@ interface Drafting extends MtpRequest {
   last: number;
 }
 
-export interface MtpDrafterOptions {
-  forward: ForwardEngine;
-  experts: { batch(options?: BatchOptions): ExpertDispatch };
+export interface StepwiseDrafterOptions {
+  engine: DraftEngine;
   /** Told what calls cost. */
   costs: PassCosts;
   /** A clock in milliseconds. */
@@ -93,49 +64,61 @@ export interface MtpDrafterOptions {
 }
 
 /**
- * Drafts by the model's multi-token-prediction module (DeepSeek-V3 paper §2.2): one call for all sequences of a pass gives each
- * its first drafts, and the module applied to its own hidden states and drafts, one call for all those of a depth, gives the next.
+ * Drafts one depth after another: one call of the engine for all sequences of a pass gives each its first drafts, and one call for
+ * all those of a depth gives the next.
  */
-export class MtpDrafter {
-  readonly #options: MtpDrafterOptions;
+export class StepwiseDrafter implements Drafter {
+  readonly #options: StepwiseDrafterOptions;
+  /** Passes × decoding sequences since drafts were last wanted. */
+  #unwanted = 0;
 
-  constructor(options: MtpDrafterOptions) {
+  constructor(options: StepwiseDrafterOptions) {
     this.#options = options;
   }
 
-  /** Queues the entry's accepted rows for the module. Called when a pass has computed them and the sequence has advanced. */
-  note(entry: BatchEntry, { hidden }: ForwardResult, stream: MtpStream): void {
-    const { sequence, startLength } = entry;
-    const { forward } = this.#options;
-    const { hiddenSize } = forward.config;
-    const { pages, cache, ids } = sequence;
-    stream.cache ??= pages ? forward.mtpSequenceOn(pages, startLength) : forward.newMtpSequence();
-    // The last token of a finished sequence has no known next token.
-    const end = Math.min(cache!.length, ids.length - 1);
-    for (let position = startLength; position < end; position++) {
-      const at = rowAt(entry, position) * hiddenSize;
-      // A copy, so that a pending row does not keep the whole batch alive.
-      stream.pending.push({ hidden: hidden.slice(at, at + hiddenSize), nextTokenId: ids[position + 1]!, position });
-    }
+  get kind(): DrafterKind {
+    return this.#options.engine.kind;
   }
 
-  /** Whether the pending positions should be computed although no draft is wanted. */
-  isDue({ finished }: Sequence, { pending }: MtpStream): boolean {
-    return pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
+  get lapsPerDraft(): number {
+    return this.#options.engine.lapsPerDraft;
   }
 
-  hasGivenUp({ failures }: MtpStream): boolean {
+  get kvBytesPerToken(): number {
+    return this.#options.engine.kvBytesPerToken;
+  }
+
+  get firstPrior(): number {
+    return this.#options.engine.firstPrior;
+  }
+
+  begin(): DrafterStream {
+    return { cache: undefined, pending: [], failures: 0, wantedAt: 0 };
+  }
+
+  note(entry: BatchEntry, result: ForwardResult, stream: DrafterStream): void {
+    const { engine } = this.#options;
+    stream.cache ??= engine.openCache(entry.sequence, entry.startLength);
+    const positions = stream.cache && engine.positionsOf(entry, result);
+    if (entry.sequence.state === 'decode') this.#unwanted++;
+    if (positions) stream.pending.push(...positions);
+    else giveUp(stream);
+  }
+
+  isDue({ finished, state, ids }: Sequence, { pending, wantedAt }: DrafterStream): boolean {
+    const { keepsUp = true } = this.#options.engine;
+    // A prompt is read at once if texts have had drafts of late.
+    const since = state === 'prefill' ? this.#unwanted : ids.length - wantedAt;
+    const isOfUse = keepsUp || since <= MAX_PENDING_ROWS;
+    return isOfUse && pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
+  }
+
+  hasGivenUp({ failures }: DrafterStream): boolean {
     return failures >= MAX_FAILURES;
   }
 
-  /**
-   * Computes the pending positions of these sequences, and the drafts that each wants; fewer where an end of text is expected or
-   * the module fails. Never throws.
-   */
-  async draft(requests: readonly MtpRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, PossibleDrafts>> {
-    const all = requests.map((request): Drafting => {
-      return { ...request, nodes: [], frontier: [], expanded: 0, last: request.stream.pending.at(-1)!.position };
-    });
+  async draft(requests: readonly DraftRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, PossibleDrafts>> {
+    const all = requests.map((request) => this.#begin(request));
     // Calls with a prompt in them say nothing about those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
     let going = await this.#timed(isUsual ? 'first' : undefined, () => this.#computePending(all, within));
@@ -148,31 +131,81 @@ export class MtpDrafter {
     return new Map(all.map(({ sequence, nodes }) => [sequence, possible(nodes)]));
   }
 
+  #begin(request: DraftRequest): Drafting {
+    const { sequence, stream, depth } = request;
+    const { engine } = this.#options;
+    if (depth > 0) {
+      stream.wantedAt = sequence.ids.length;
+      this.#unwanted = 0;
+    }
+    const room = Math.min(request.room, engine.roomOf?.(sequence) ?? request.room);
+    const reachable = Math.min(depth, engine.mostDepth ?? depth);
+    return {
+      ...request,
+      depth: reachable,
+      room,
+      nodes: [],
+      frontier: [],
+      expanded: 0,
+      last: stream.pending.at(-1)!.position,
+    };
+  }
+
+  /** Computes the pending positions, or the first of them where a call can't take all: those sequences draft in a later pass. */
   async #computePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
-    const rows = all.flatMap((drafting) => {
-      const { stream, depth } = drafting;
-      return stream.pending.map((position, i) => ({
+    const shares = this.#shares(all);
+    const isReady = ({ depth, stream }: Drafting, i: number): boolean =>
+      depth > 0 && shares[i] === stream.pending.length;
+    const rows = all.flatMap((drafting, at) => {
+      const { cache, pending } = drafting.stream;
+      return pending.slice(0, shares[at]).map((position, i) => ({
         ...position,
-        cache: stream.cache!,
-        query: depth > 0 && i === stream.pending.length - 1 ? nextDrafts(drafting, -1) : undefined,
+        cache: cache!,
+        ...(isReady(drafting, at) &&
+          i === pending.length - 1 && {
+            query: nextDrafts(drafting, -1),
+            ahead: {
+              room: drafting.room,
+              query: (drafts: number): TokenQuery => draftsAfter(drafting, unknownTokens(drafts)),
+            },
+          }),
+        isOwn: false,
       }));
     });
-    countCall(all.filter(({ depth }) => depth > 0));
+    countCall(all.filter(isReady));
     const result = await this.#call(rows, within);
     for (const { stream } of all) {
       stream.failures = result ? 0 : stream.failures + 1;
-      if (this.hasGivenUp(stream)) stream.pending = [];
+      if (this.hasGivenUp(stream)) giveUp(stream);
     }
     if (!result) return [];
     let end = 0;
-    return all.filter((drafting) => {
-      end += drafting.stream.pending.length;
-      drafting.stream.pending = [];
-      return drafting.depth > 0 && this.#take(drafting, [-1], result, end - 1);
+    return all.filter((drafting, i) => {
+      const isDrafting = isReady(drafting, i);
+      const { stream } = drafting;
+      end += shares[i]!;
+      stream.pending = stream.pending.slice(shares[i]);
+      return isDrafting && this.#take(drafting, [-1], result, end - 1);
     });
   }
 
-  /** The drafts of one more depth: the module on its own hidden states, with the drafts as the next tokens. */
+  /** How many of each one's pending positions this call computes: few always, of many as much as is left. */
+  #shares(all: readonly Drafting[]): number[] {
+    const { engine, costs } = this.#options;
+    const ms = Math.max(MIN_READ_MS, READ_SHARE * costs.passMs(all.length));
+    const most = engine.rowsWithin?.(ms) ?? Number.POSITIVE_INFINITY;
+    const isLong = (rows: number): boolean => rows >= MIN_LAST_ROWS;
+    const pending = all.map(({ stream }) => stream.pending.length);
+    const short = pending.reduce((sum, rows) => sum + (isLong(rows) ? 0 : rows), 0);
+    let left = Math.max(MIN_LONG_ROWS, most - short);
+    return pending.map((rows) => {
+      const share = isLong(rows) ? Math.min(rows, left) : rows;
+      if (isLong(rows)) left -= share;
+      return share;
+    });
+  }
+
+  /** The drafts of one more depth: the engine on its own hidden states, with the drafts as the next tokens. */
   async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     countCall(going);
     const rows = going.flatMap((drafting) => drafting.frontier.map((node, i) => rowOf(drafting, node, i)));
@@ -187,10 +220,10 @@ export class MtpDrafter {
     });
   }
 
-  async #call(rows: readonly EngineMtpRow[], { pass, observe }: DraftsWithin): Promise<ForwardResult | undefined> {
-    const { forward, experts, onFailure } = this.#options;
+  async #call(rows: readonly DraftRow[], within: DraftsWithin): Promise<DraftResult | undefined> {
+    const { engine, onFailure } = this.#options;
     try {
-      return await forward.forwardMtp(rows, experts.batch({ pass }), observe);
+      return await engine.forward(rows, within);
     } catch (error) {
       onFailure(error);
       return undefined;
@@ -201,14 +234,15 @@ export class MtpDrafter {
    * Takes the drafts after some nodes from the rows of the result from `firstRow` on, and chooses which of them to go on from.
    * Returns whether there are any.
    */
-  #take(drafting: Drafting, parents: readonly number[], result: ForwardResult, firstRow: number): boolean {
-    const { forward, onFailure } = this.#options;
-    const { hiddenSize } = forward.config;
+  #take(drafting: Drafting, parents: readonly number[], result: DraftResult, firstRow: number): boolean {
+    const { onFailure } = this.#options;
+    // 0 where the engine goes on from the token alone.
+    const width = result.hidden.length / result.answers.length;
     const first = drafting.nodes.length;
     try {
       for (const [i, parent] of parents.entries()) {
         const row = firstRow + i;
-        const hidden = result.hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
+        const hidden = result.hidden.subarray(row * width, (row + 1) * width);
         this.#addDrafts(drafting, parent, answerOf(result.answers, row), hidden);
       }
     } catch (error) {
@@ -263,19 +297,18 @@ function isWorth({ nodes, worth, leastDepth }: Drafting, node: number, isLikelie
   return chance >= Math.max(worth, LEAST_CHANCE) || (isLikeliest && depth < leastDepth);
 }
 
+/** Has the sequence go on without the engine. */
+function giveUp(stream: DrafterStream): void {
+  stream.failures = MAX_FAILURES;
+  stream.pending = [];
+}
+
 function wantsMore({ sequence, frontier, depth }: Drafting, next: number): boolean {
   return !sequence.finished && frontier.length > 0 && next <= depth;
 }
 
-/** The row of the result with an accepted position of an entry. */
-function rowAt({ firstRow, numRows, startLength, drafts, accepted }: BatchEntry, position: number): number {
-  const known = numRows - drafts.tokens.length;
-  const row = position - startLength;
-  return firstRow + (row < known ? row : known + accepted[row - known]!);
-}
-
-/** The module's row that drafts on from a node, the `i`-th of its sequence's rows in the call. */
-function rowOf(drafting: Drafting, node: number, i: number): EngineMtpRow {
+/** The engine's row that drafts on from a node, the `i`-th of its sequence's rows in the call. */
+function rowOf(drafting: Drafting, node: number, i: number): DraftRow {
   const { nodes, stream, last } = drafting;
   const { token, depth, hidden } = nodes[node]!;
   const cache = stream.cache!;
@@ -289,6 +322,7 @@ function rowOf(drafting: Drafting, node: number, i: number): EngineMtpRow {
     cache,
     slots: slotsOf(slots, position),
     query: nextDrafts(drafting, node),
+    isOwn: true,
   };
 }
 
@@ -312,8 +346,22 @@ function possible(nodes: readonly Node[]): PossibleDrafts {
  * distributions then mostly agree. The others are the likeliest.
  */
 function nextDrafts({ sequence, nodes, isChain }: Drafting, node: number): TokenQuery {
-  const text = pathOf(nodes, node).map(({ token }) => token);
+  return draftsAfter(
+    { sequence, isChain },
+    pathOf(nodes, node).map(({ token }) => token),
+  );
+}
+
+function draftsAfter(
+  { sequence, isChain }: Pick<Drafting, 'sequence' | 'isChain'>,
+  text: readonly number[],
+): TokenQuery {
   return { token: sequence.sampling.params(text), topLogprobs: isChain ? 0 : ALTERNATIVES };
+}
+
+/** Tokens that are no token: nothing is changed for them. */
+function unknownTokens(count: number): number[] {
+  return Array.from({ length: count }, () => -1);
 }
 
 function countCall(drafting: readonly Drafting[]): void {
