@@ -21,7 +21,7 @@ import {
 } from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
-const FIXTURES = join(ROOT_DIR, 'test/golden/fixtures/families');
+const FIXTURES = ['families', 'encoders'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
 const BEGIN = '<!-- models: written by tools/models-doc.ts -->';
 const END = '<!-- models: end -->';
 
@@ -57,7 +57,8 @@ export function modelsMarkdown(): string {
     '## What each family is checked with',
     '',
     'Small random checkpoints, saved and computed by transformers 5.24 (`test/golden/make/families`): logits at every position',
-    'of three sequences, experts and their weights in every layer, greedy answers.',
+    'of three sequences, experts and their weights in every layer, greedy answers. An encoder is computed by an independent',
+    'implementation (`test/golden/make/encoders`): hidden states at every position, embeddings, and the tokens of texts.',
     '',
     ...table(['family', 'checkpoints'], checked),
     '',
@@ -130,13 +131,16 @@ function groupText({ nGroup, topkGroup }: GateConfig): string[] {
 
 /** Fixtures of a family, with what they are for. */
 function fixturesOf(modelType: string): string {
-  const lines = readdirSync(FIXTURES)
-    .sort()
-    .flatMap((name) => {
-      const config = JSON.parse(readFileSync(join(FIXTURES, name, 'config.json'), 'utf8')) as { model_type: string };
-      const { about } = JSON.parse(readFileSync(join(FIXTURES, name, 'reference.json'), 'utf8')) as { about: string };
-      return config.model_type === modelType ? [`\`${name}\`: ${about}`] : [];
-    });
+  const lines = FIXTURES.flatMap((folder) =>
+    readdirSync(folder)
+      .sort()
+      .flatMap((name) => {
+        const json = (file: string): unknown => JSON.parse(readFileSync(join(folder, name, file), 'utf8'));
+        const config = json('config.json') as { model_type: string };
+        const { about } = json('reference.json') as { about: string };
+        return config.model_type === modelType ? [`\`${name}\`: ${about}`] : [];
+      }),
+  );
   return lines.join('<br>') || 'by its architecture, which is that of another family';
 }
 

@@ -160,7 +160,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
     draining = true;
     stopWatching();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
-    await scheduler.drain(config.drainTimeoutMs);
+    await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();
     console.close();
     await closeNetwork(http, sockets);
@@ -175,6 +175,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
+    embeddings: core.encoder,
     lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,

@@ -1,5 +1,5 @@
 import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
-import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom, withEncoderLimit } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
 import { type Damage, openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
@@ -12,6 +12,7 @@ import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName }
 import { openDenseEngine } from './dense-engine.ts';
 import { openDraftHead } from './draft-head.ts';
 import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.ts';
+import { checkOptionsFor } from './encoder-options.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
 import type { RedispatchEvent } from './laps/lap.ts';
@@ -21,6 +22,7 @@ import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
+import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { openLab } from './open-lab.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
@@ -46,6 +48,8 @@ export interface Core {
   /** What drafts beside it (`--draft-model`), and what its KV cache takes. */
   draftModel: (DraftModel & { kvBytes: () => DraftModelEngine['kvBytes'] }) | undefined;
   scheduler: Scheduler;
+  /** Of an encoder, which makes embeddings and no text. */
+  encoder: EncoderScheduler | undefined;
   dispatcher: Dispatcher;
   swarm: Swarm;
   trust: Trust;
@@ -67,7 +71,7 @@ export interface Core {
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** Where texts and gates are looked at. */
-  lab: Lab;
+  lab: Lab | undefined;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
@@ -149,11 +153,13 @@ async function assemble(
   const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
+  const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
   // The KV cache of kept prefixes may contain wrong results.
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
   const { work } = localExperts;
-  const lab = openLab({ config, packed, forward, local: localExperts.work.audits, scheduler, swarm });
+  const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
+  const lab = model.encoder ? undefined : openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),
@@ -165,6 +171,7 @@ async function assemble(
     head,
     draftModel: draftModel && modelDrafter && { ...draftModel, kvBytes: () => modelDrafter.kvBytes },
     scheduler,
+    encoder,
     dispatcher,
     swarm,
     trust,
@@ -205,7 +212,9 @@ function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: 
 async function openDense(config: Config, packed: PackedModel, hubName: string | undefined, hooks: CoreHooks) {
   const opened = await openPackedModel(packed);
   try {
-    const { config: model, reader, dense } = opened;
+    const { reader, dense } = opened;
+    const model = opened.config.encoder ? await withEncoderLimit(packed.dir, opened.config) : opened.config;
+    checkOptionsFor(model, config);
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
     const target = { modelId: packed.manifest.modelId, hubName, config: model };
@@ -328,10 +337,27 @@ function newScheduler(loaded: Loaded, experts: Dispatcher, eosTokenIds: readonly
     timeline,
     limits: { maxBatch, maxQueue, promptLaps, deviceLimit, microBatches: MICRO_BATCHES[halfBatches] },
     onRequest: (kind, request, error) => {
-      if (kind !== 'failed') return;
-      events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
+      if (kind === 'failed') events.add(failedRequest(request.id, error));
     },
   });
+}
+
+function newEncoder({ config, forward, events, timeline }: Loaded, experts: Dispatcher, scheduler: Scheduler) {
+  const { maxQueue, halfBatches } = config;
+  return new EncoderScheduler({
+    forward,
+    experts,
+    occupancy: scheduler.occupancy,
+    timeline,
+    limits: { maxQueue, maxPasses: halfBatches === 'off' ? 1 : 2 },
+    onRequest: (kind, id, error) => {
+      if (kind === 'failed') events.add(failedRequest(id, error));
+    },
+  });
+}
+
+function failedRequest(id: string, error: Error | undefined): Parameters<EventLog['add']>[0] {
+  return { level: 'error', kind: 'request', text: `Request ${id} failed: ${error?.message}` };
 }
 
 function speculationOptions({ config, drafter, localLayers, events }: Loaded) {

@@ -1,9 +1,11 @@
 import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
 import {
+  createReferenceEncoder,
   createReferenceEngine,
   type DraftVocabulary,
   type HeadConfig,
   loadDenseWeights,
+  loadEncoderWeights,
   loadHeadWeights,
   type ForwardEngine,
   type ModelConfig,
@@ -39,6 +41,7 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
   const { config, reader, packed, head, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
+    if (config.encoder) return createReferenceEncoder({ config, weights: await loadEncoderWeights(config, reader) });
     const own = head && { ...head, weights: await loadHeadWeights(head.config, head.reader) };
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) }, own);
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { ENCODER_DIR, openEncoder } from '../golden/encoders.ts';
 import { type FamilyReference, fixtureDir } from '../golden/families.ts';
 import { answer } from '../integration/answers.ts';
 import { MIN_MARGIN } from '../integration/golden.ts';
@@ -38,6 +39,9 @@ const OTHER_KINDS: readonly ExpertKind[] = [
   { activation: 'relu', bias: true },
   { activation: 'relu2', bias: false },
 ];
+
+/** Of the encoder's experts. */
+const ENCODER = { activation: 'gelu' } as const;
 
 const { greedy: prompts } = referenceOf('qwen3-moe');
 
@@ -86,8 +90,34 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
   });
 
+  it('and embeddings are, of an encoder', async () => {
+    const { texts, sequences, embeddings, config, checkpoint } = await openEncoder();
+    await checkpoint.close();
+    network = await Network.start({ modelDir: ENCODER_DIR, replicas: 1, quant: 'f16' });
+    await network.join(2, 'gpu', 'cpu');
+    // One after the other, since untried tabs may not be far ahead of their audits.
+    for (const i of [2, 8, 6]) {
+      const [embedding] = await network.coordinator.encoder!.embed({
+        id: texts[i]!,
+        inputs: [sequences[i]!],
+        dimensions: config.hiddenSize,
+        signal: new AbortController().signal,
+      });
+      const expected = embeddings.subarray(i * config.hiddenSize, (i + 1) * config.hiddenSize);
+      // Both have the norm 1.
+      expect(embedding!.reduce((sum, value, at) => sum + value * expected[at]!, 0)).toBeGreaterThanOrEqual(0.9999);
+    }
+    expect(network.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(
+      peersOf(network)
+        .filter(({ rows }) => rows > 0)
+        .map(({ device }) => device)
+        .sort(),
+    ).toEqual(['cpu', 'gpu']);
+  });
+
   it('for every kind that there is', () => {
-    const tested = [...FAMILIES, ...OTHER_KINDS].map(({ activation }) => activation);
+    const tested = [...FAMILIES, ...OTHER_KINDS, ENCODER].map(({ activation }) => activation);
     expect(tested.sort()).toEqual([...EXPERT_ACTIVATIONS].sort());
   });
 });

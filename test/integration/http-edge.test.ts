@@ -133,6 +133,7 @@ describe('health and documents', () => {
     expect(document.openapi).toBe('3.1.0');
     const served = Object.entries(document.paths).map(([path, methods]) => [path, Object.keys(methods)]);
     expect(Object.fromEntries(served)).toEqual({
+      '/v1/embeddings': ['post'],
       '/v1/messages': ['post'],
       '/v1/messages/count_tokens': ['post'],
       '/v1/responses': ['post'],

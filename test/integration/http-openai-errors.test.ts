@@ -14,6 +14,13 @@ import { failure, model, post, says, server, start } from './openai-client.ts';
 const TOOL = { type: 'function', function: { name: 'f' } };
 
 describe('errors', () => {
+  it('refuses embeddings of a language model, and names the remedy', async () => {
+    const client = await start('x');
+    const error = await failure(client.embeddings.create({ model, input: 'A' }));
+    expect(error.status).toBe(400);
+    expect(error.message).toMatch(/is a language model.*\/v1\/chat\/completions.*--model/);
+  });
+
   it('names the parameter of a wrong or unsupported value', async () => {
     const client = await start('x', 64);
     const base = { model, prompt: 'A' };

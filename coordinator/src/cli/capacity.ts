@@ -1,10 +1,10 @@
 import {
-  denseTensors,
   expertLayers,
   type HeadConfig,
   headTensors,
   keptPositions,
   kvWidth,
+  listDenseTensors,
   listTensorSpecs,
   type ModelConfig,
   moeLayers,
@@ -112,7 +112,8 @@ function planHead(config: HeadConfig, { contextTokens, denseQuant }: Pick<PlanIn
 
 /** What a model takes in the dense engine, with one sequence. */
 function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: number) {
-  const positionKvBytes = positionBytes(kvWidth(config.attention));
+  // An encoder keeps nothing.
+  const positionKvBytes = config.encoder ? 0 : positionBytes(kvWidth(config.attention));
   return {
     parameters: countParameters(config),
     weightsBytes: denseLayout(config, format).totalBytes,
@@ -179,7 +180,7 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
 }
 
 function countParameters(config: ModelConfig): number {
-  return parametersOf(denseTensors(config));
+  return parametersOf(listDenseTensors(config));
 }
 
 /** Of a structure of tensor specs. */

@@ -97,6 +97,10 @@ async function withLocal(
   const closing = [() => opened.close()];
   try {
     const { folder, config, reader, dense } = opened;
+    if (config.encoder)
+      throw new UsageError(
+        `${model} is an encoder: it makes embeddings and no text. Serve it, and ask POST /v1/embeddings`,
+      );
     const tokenizer = await loadTokenizer(folder);
     const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(folder);
     io.stderr.write(`reading ${model}\n`);

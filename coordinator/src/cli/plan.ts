@@ -122,20 +122,25 @@ interface ShownPlan extends ServingPlan {
 }
 
 function describe(plan: ShownPlan, options: PlanOptions): string[] {
-  const { coordinator, tabs, ceilings } = plan;
+  const { coordinator, tabs } = plan;
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
       : ` (${tabs.countByBytes} by bytes alone: ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} experts would fit into each, and ${tabs.expertsPerTab} whole ones do)`;
+  // An encoder's pass embeds whole texts: nothing is generated one by one.
+  const isEncoder = coordinator.kvBytesPerToken === 0;
+  const unit = isEncoder ? 'pass' : 'token';
   return [
-    `In short      ${tabs.count} ${tabs.count === 1 ? 'tab' : 'tabs'} of ${formatBytes(options.tabBytes)}, ${formatBytes(coordinator.memoryBytes)} here, ${plan.lapsPerToken} laps a token`,
+    `In short      ${tabs.count} ${tabs.count === 1 ? 'tab' : 'tabs'} of ${formatBytes(options.tabBytes)}, ${formatBytes(coordinator.memoryBytes)} here, ${plan.lapsPerToken} laps a ${unit}`,
     ...(plan.tokenizerProblem === undefined
       ? []
       : [`Tokenizer     cannot be read, so the model cannot be served: ${plan.tokenizerProblem}`]),
     ...describeDisk(plan),
     `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
-      `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
+      (isEncoder
+        ? 'and no KV cache, since it is an encoder'
+        : `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`),
     `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
     ...describeDraftModel(plan),
     ...describeHead(plan),
@@ -147,7 +152,14 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
         ]),
     `Tabs          ${tabs.count} that lend ${formatBytes(options.tabBytes)}${whole}, copies of each expert: ${options.replicas} (serve makes ${CONFIG_OPTIONS.replicas.default} where memory allows)`,
     `Download      ${formatBytes(tabs.downloadBytesPerTab)} for each tab (${tabs.expertsPerTab} experts), once`,
-    `Each token    ${plan.lapsPerToken} laps; at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
+    `Each ${unit.padEnd(9)}${plan.lapsPerToken} laps; ${isEncoder ? 'for each token ' : ''}at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
+    ...(isEncoder ? [] : speed(plan, options)),
+  ];
+}
+
+function speed(plan: ShownPlan, options: PlanOptions): string[] {
+  const { ceilings } = plan;
+  return [
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
     ...describeLocalExperts(plan),

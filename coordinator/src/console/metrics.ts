@@ -5,6 +5,7 @@ import type { Access } from '../access/access.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LapFigures } from '../laps/lap-figures.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
+import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
 import type { WeightsHealth } from '../local-experts/weights-health.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -15,6 +16,7 @@ import { mhaBytesPerToken } from './kv-figures.ts';
 export interface MetricSources {
   config: ModelConfig;
   scheduler: Scheduler;
+  encoder?: EncoderScheduler | undefined;
   dispatcher: Dispatcher;
   swarm: Swarm;
   localLayers: LocalLayerChoice;
@@ -130,6 +132,13 @@ const OTHER: Metrics<MetricSources> = {
     'Damaged files of the packed model that were packed again.',
     ({ health }) => health.mended,
   ],
+  shoal_embedding_requests: [
+    'Requests for embeddings, waiting or under way.',
+    ({ encoder }) => encoder?.jobs.length ?? 0,
+  ],
+  shoal_embedding_passes_total: ['Passes of an encoder.', ({ encoder }) => encoder?.counts.passes ?? 0],
+  shoal_embedding_tokens_total: ['Tokens of embedded texts.', ({ encoder }) => encoder?.counts.tokens ?? 0],
+  shoal_embeddings_total: ['Texts embedded.', ({ encoder }) => encoder?.counts.inputs ?? 0],
   shoal_kv_bytes_per_token_mha: [
     'KV cache per token that plain multi-head attention would need instead.',
     ({ config, scheduler }) => mhaBytesPerToken(config, scheduler.kvBytesPerToken),
@@ -156,7 +165,7 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
   shoal_requests_refused_total: [
     'Requests refused because the queue was full, by reason.',
     'reason',
-    ({ scheduler }) => ({ ...scheduler.refusals }),
+    ({ scheduler, encoder }) => ({ ...(encoder ?? scheduler).refusals }),
   ],
   shoal_draft_model_kv_bytes: [
     'KV cache of the draft model: of running requests, and kept of ended ones for those with the same prefix.',

@@ -5,6 +5,7 @@ import type { SampleWindow } from '../base/sample-window.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LapFigures } from '../laps/lap-figures.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
+import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -17,6 +18,7 @@ export interface SnapshotSources {
   quant: string;
   config: ModelConfig;
   scheduler: Scheduler;
+  encoder?: EncoderScheduler | undefined;
   dispatcher: Dispatcher;
   swarm: Swarm;
   /** The layers and experts that are local by plan. */
@@ -49,14 +51,15 @@ export class SnapshotBuilder {
 
   /** Called once a second. */
   tick(): void {
-    const { scheduler, dispatcher } = this.#sources;
+    const { dispatcher } = this.#sources;
     const nowMs = performance.now();
     // The time is measured, since ticks are late in a busy process.
     const elapsedS = Math.max(1, nowMs - this.#tickedMs) / 1000;
     this.#tickedMs = nowMs;
-    this.#tokenHistory.push((scheduler.tokens - this.#tokensAtTick) / elapsedS);
+    const tokens = this.#tokens;
+    this.#tokenHistory.push((tokens - this.#tokensAtTick) / elapsedS);
     if (this.#tokenHistory.length > HISTORY_S) this.#tokenHistory.shift();
-    this.#tokensAtTick = scheduler.tokens;
+    this.#tokensAtTick = tokens;
     for (const [layer, rows] of dispatcher.figures.expertRows) {
       const before = this.#rowsAtTick.get(layer) ?? new Float64Array(rows.length);
       const load = this.#load.get(layer) ?? new Float64Array(rows.length);
@@ -68,8 +71,14 @@ export class SnapshotBuilder {
     }
   }
 
+  /** Generated since start; an encoder's are those of the texts that it has embedded. */
+  get #tokens(): number {
+    const { scheduler, encoder } = this.#sources;
+    return encoder ? encoder.counts.tokens : scheduler.tokens;
+  }
+
   build(): ConsoleSnapshot {
-    const { scheduler, swarm, version, quant } = this.#sources;
+    const { scheduler, encoder, swarm, version, quant } = this.#sources;
     const { queue, firstToken, betweenTokens } = scheduler.latency.recentMs;
     const nowMs = steadyUnixMs();
     const flow = this.#flow();
@@ -83,19 +92,21 @@ export class SnapshotBuilder {
       peers: swarm.peers.map((peer) => this.#peer(peer)),
       placement: this.#placement(),
       flow,
-      requests: [...scheduler.running, ...scheduler.queued].map(
-        ({ request, state, completionTokens, speculation, createdMs }) => ({
-          id: request.id,
-          state,
-          promptTokens: request.promptIds.length,
-          completionTokens,
-          maxTokens: request.maxTokens,
-          drafted: speculation?.usage.drafted ?? 0,
-          accepted: speculation?.usage.accepted ?? 0,
-          ageMs: Math.round(scheduler.now() - createdMs),
-        }),
-      ),
-      queuedRequests: scheduler.queued.length,
+      requests: encoder
+        ? embeddingRequests(encoder, scheduler.now())
+        : [...scheduler.running, ...scheduler.queued].map(
+            ({ request, state, completionTokens, speculation, createdMs }) => ({
+              id: request.id,
+              state,
+              promptTokens: request.promptIds.length,
+              completionTokens,
+              maxTokens: request.maxTokens,
+              drafted: speculation?.usage.drafted ?? 0,
+              accepted: speculation?.usage.accepted ?? 0,
+              ageMs: Math.round(scheduler.now() - createdMs),
+            }),
+          ),
+      queuedRequests: encoder ? encoder.jobs.filter(({ taken }) => taken === 0).length : scheduler.queued.length,
       waits: { queue: waitOf(queue), firstToken: waitOf(firstToken), betweenTokens: waitOf(betweenTokens) },
     };
   }
@@ -190,7 +201,7 @@ export class SnapshotBuilder {
       perLapMs === null ? null : perLapMs * laps;
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
-      tokensTotal: scheduler.tokens,
+      tokensTotal: this.#tokens,
       lapsPerToken:
         perToken === null
           ? null
@@ -227,6 +238,20 @@ export class SnapshotBuilder {
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
+}
+
+/** Requests for embeddings, whose tokens are all of a prompt's kind. */
+function embeddingRequests({ jobs }: EncoderScheduler, nowMs: number): ConsoleSnapshot['requests'] {
+  return jobs.map(({ id, taken, tokens, createdMs }) => ({
+    id,
+    state: taken === 0 ? 'queued' : 'prefill',
+    promptTokens: tokens,
+    completionTokens: 0,
+    maxTokens: 0,
+    drafted: 0,
+    accepted: 0,
+    ageMs: Math.round(nowMs - createdMs),
+  }));
 }
 
 function waitOf(recentMs: SampleWindow): WaitView {

@@ -7,7 +7,6 @@ import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../a
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
 import { LOAD_ADAPTER_URL, UNLOAD_ADAPTER_URL } from './lora.ts';
-import type { ParsedRequest } from './requests/parsed-request.ts';
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
 const KEY_SCOPE = 'key ';
@@ -80,12 +79,11 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
 /** Takes a place for a request's answers, to be released when they end. Throws an ApiError where the key has none left. */
 export function holdAnswers(
   request: FastifyRequest,
-  parsed: ParsedRequest,
+  { answers, promptTokens }: { answers: number; promptTokens: number },
 ): { hold: AnswerHold; headers: Record<string, string> } {
   const use = uses.get(request);
   if (!use) return { hold: FREE, headers: {} };
-  const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-  const hold = limited(() => use.startAnswers(parsed.prompts.length * parsed.bestOf, promptTokens));
+  const hold = limited(() => use.startAnswers(answers, promptTokens));
   return { hold, headers: use.headers() };
 }
 

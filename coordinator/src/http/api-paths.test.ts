@@ -59,7 +59,7 @@ describe('similarPath', () => {
     ['/heathz', '/healthz'],
   ])('finds for %s %s', (path, similar) => expect(similarPath(path)).toBe(similar));
 
-  it.each(['/', '/nothing', '/v1/embeddings', '/v1', '/assets/none.js', `/${'a'.repeat(1000)}/v1/models`])(
+  it.each(['/', '/nothing', '/v1/images/generations', '/v1', '/assets/none.js', `/${'a'.repeat(1000)}/v1/models`])(
     'finds nothing for %s',
     (path) => expect(similarPath(path)).toBeUndefined(),
   );

@@ -2,6 +2,7 @@
 const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/completions', 'POST'],
   ['/v1/chat/completions', 'POST'],
+  ['/v1/embeddings', 'POST'],
   ['/v1/messages', 'POST'],
   ['/v1/messages/count_tokens', 'POST'],
   ['/v1/responses', 'POST'],

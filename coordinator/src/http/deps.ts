@@ -7,6 +7,7 @@ import type { ApiKeys } from '../access/api-keys.ts';
 import type { Adapters } from '../adapters/adapters.ts';
 import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
+import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
@@ -94,6 +95,8 @@ export interface OperatorRefusal {
 
 export interface HttpDeps {
   generation: GenerationService;
+  /** Of an encoder, which makes embeddings and no text; undefined for other models. */
+  embeddings?: EmbeddingService | undefined;
   /** Undefined where texts can't be looked at in the lab. */
   lab?: LabService | undefined;
   codec: TextCodec;

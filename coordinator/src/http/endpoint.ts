@@ -34,8 +34,19 @@ export interface PlainEndpoint<Body> {
   read(body: Body, caller: Caller): AskedDocument;
 }
 
+/** What an endpoint needs of the request that it answers, where that takes the model's work. */
+export interface PlainWork {
+  requestId: string;
+  signal: AbortSignal;
+  /** Counts the work against what the API key may have, until the request ends. Throws an ApiError where that is too much. */
+  hold(promptTokens: number): void;
+}
+
 /** A request for one document. */
 export interface AskedDocument extends Read {
-  /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
-  answer(deps: ParseDeps, client: TextClient): Promise<object>;
+  /**
+   * A document, or one that is written already. Rejects with an ApiError that names the parameter, or with the reason of the
+   * client's signal.
+   */
+  answer(deps: ParseDeps, client: TextClient, work: PlainWork): Promise<object | { json: string }>;
 }

@@ -1,11 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import type { AnswerHold } from '../access/api-keys.ts';
 import { holdAnswers } from './api-access.ts';
 import { parseBody } from './body.ts';
 import { type Caller, callerOf, textClientOf } from './caller.ts';
 import type { HttpDeps } from './deps.ts';
 import type { Endpoint, PlainEndpoint, Read } from './endpoint.ts';
 import { ApiError } from './errors.ts';
+import { embeddings, refuseEncoder } from './embeddings.ts';
 import { answer, type GenerateDeps, withinScope } from './generate.ts';
 import { countTokens, messages } from './messages/messages.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
@@ -46,6 +48,7 @@ const chat: Endpoint<z.infer<typeof chatRequestSchema>> = {
 export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): void {
   registerEndpoint(app, completions, deps);
   registerEndpoint(app, chat, deps);
+  registerPlainEndpoint(app, embeddings, deps);
   registerEndpoint(app, messages, deps);
   registerPlainEndpoint(app, countTokens, deps);
   const store = new ResponseStore();
@@ -61,6 +64,7 @@ export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): voi
 
 function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, deps: EndpointDeps): void {
   app.post(endpoint.url, async (request, reply) => {
+    refuseEncoder(deps);
     const caller = callerOf(request, deps);
     const asked = readRequest(endpoint, caller, request, reply, deps);
     await withinScope(request, reply, deps, async (scope) => {
@@ -75,9 +79,21 @@ function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, 
 function registerPlainEndpoint<Body>(app: FastifyInstance, endpoint: PlainEndpoint<Body>, deps: EndpointDeps): void {
   app.post(endpoint.url, async (request, reply) => {
     const asked = readRequest(endpoint, callerOf(request, deps), request, reply, deps);
-    await withinScope(request, reply, deps, async (scope) => {
-      const client = { ...textClientOf(request, deps), signal: scope.signal };
-      await reply.send(await asked.answer(deps, client));
+    await withinScope(request, reply, deps, async ({ signal }) => {
+      const client = { ...textClientOf(request, deps), signal };
+      const held: AnswerHold[] = [];
+      const hold = (promptTokens: number): void => {
+        const taken = holdAnswers(request, { answers: 1, promptTokens });
+        held.push(taken.hold);
+        reply.headers(taken.headers);
+      };
+      try {
+        const answered = await asked.answer(deps, client, { requestId: request.id, signal, hold });
+        if ('json' in answered) await reply.type('application/json; charset=utf-8').send(answered.json);
+        else await reply.send(answered);
+      } finally {
+        for (const one of held) one.release();
+      }
     });
   });
 }
@@ -113,7 +129,9 @@ async function answerWithinLimits(
   reply: FastifyReply,
   deps: EndpointDeps,
 ): Promise<void> {
-  const { hold, headers } = holdAnswers(request, parsed);
+  const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
+  const answers = parsed.prompts.length * parsed.bestOf;
+  const { hold, headers } = holdAnswers(request, { answers, promptTokens });
   reply.headers(headers);
   try {
     await answer(parsed, shape, scope, request, reply, deps, hold.onToken);

@@ -1,4 +1,5 @@
 import { labRequestSchema } from '@shoal/protocol';
+import { embeddingsRequestSchema, embeddingsSchema } from './embeddings.ts';
 import { messageSchema, messagesErrorSchema, tokenCountSchema } from './messages/documents.ts';
 import { countTokensRequestSchema, messagesRequestSchema } from './messages/schema.ts';
 import {
@@ -66,7 +67,33 @@ function post({ tag, summary, request, response, examples, isStreamed = false, f
 }
 
 export function doorPaths(model: string) {
-  return { ...messagesPaths(model), ...responsesPaths(model), ...storedPaths(), ...tokenPaths(model), ...labPaths() };
+  return {
+    ...embeddingsPaths(model),
+    ...messagesPaths(model),
+    ...responsesPaths(model),
+    ...storedPaths(),
+    ...tokenPaths(model),
+    ...labPaths(),
+  };
+}
+
+function embeddingsPaths(model: string) {
+  return {
+    '/v1/embeddings': post({
+      tag: OPENAI,
+      summary: 'Embed texts, where the model is an encoder',
+      request: 'EmbeddingsRequest',
+      response: 'Embeddings',
+      examples: {
+        query: { model, input: 'search_query: Who lost the grapes?' },
+        documents: {
+          model,
+          input: ['search_document: A fox saw some grapes.', 'search_document: A hare ran.'],
+          dimensions: 256,
+        },
+      },
+    }),
+  };
 }
 
 function messagesPaths(model: string) {
@@ -206,6 +233,8 @@ function labPaths() {
 
 export function doorSchemas() {
   return {
+    EmbeddingsRequest: jsonSchema(embeddingsRequestSchema, 'input'),
+    Embeddings: jsonSchema(embeddingsSchema, 'output'),
     LabRequest: jsonSchema(labRequestSchema, 'input'),
     LabStudy: {
       type: 'object',

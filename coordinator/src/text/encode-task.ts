@@ -20,6 +20,8 @@ export interface PlainText {
   text: string;
   /** Whether the tokens that the tokenizer puts before a text precede it; true by default. */
   addsSpecialTokens?: boolean;
+  /** Whether those that it puts after a text follow it too, as an encoder needs them. */
+  isWhole?: boolean;
 }
 
 /** A text, or a conversation to render first, to be turned into at most `maxTokens` ids. */
@@ -135,11 +137,13 @@ export const encodeRendered = (tokenizer: Tokenizer, text: string, task: EncodeT
 
 function encodeText(
   tokenizer: Tokenizer,
-  { text, addsSpecialTokens, maxTokens }: EncodeTask & PlainText,
+  { text, addsSpecialTokens, isWhole, maxTokens }: EncodeTask & PlainText,
 ): EncodeOutcome {
   try {
     const isPrompt = addsSpecialTokens !== false;
-    const list = isPrompt ? tokenizer.encodePrompt(text, maxTokens) : tokenizer.encode(text, maxTokens);
+    const prompt = (): number[] =>
+      (isWhole ? tokenizer.encodeWhole : tokenizer.encodePrompt).call(tokenizer, text, maxTokens);
+    const list = isPrompt ? prompt() : tokenizer.encode(text, maxTokens);
     return { ids: Uint32Array.from(list) };
   } catch (thrown) {
     if (thrown instanceof MarkRunError) return { fault: { reason: 'marks', message: thrown.message } };

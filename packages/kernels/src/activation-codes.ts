@@ -7,4 +7,5 @@ export const ACTIVATION_CODES: Readonly<Record<ExpertActivation, number>> = {
   geglu: 2,
   relu: 3,
   relu2: 4,
+  gelu: 5,
 };

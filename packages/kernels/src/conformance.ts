@@ -64,6 +64,7 @@ const KINDS: readonly ExpertShape[] = [
   { hiddenSize: 90, moeIntermediateSize: 45, quant: 'q8', activation: 'geglu' },
   { hiddenSize: 90, moeIntermediateSize: 45, quant: 'q4', activation: 'relu', bias: true },
   { hiddenSize: 45, moeIntermediateSize: 90, quant: 'mxfp4', activation: 'relu2' },
+  { hiddenSize: 45, moeIntermediateSize: 90, quant: 'q8', activation: 'gelu' },
 ];
 
 /** All cases. */

@@ -9,5 +9,10 @@ const utf8 = new TextEncoder();
  */
 export function byteFallbackBytes(token: string): Uint8Array {
   const byte = BYTE.exec(token);
-  return byte ? Uint8Array.of(Number.parseInt(byte[1]!, 16)) : utf8.encode(token.replace(SPACE, ' '));
+  return byte ? Uint8Array.of(Number.parseInt(byte[1]!, 16)) : metaspaceBytes(token);
+}
+
+/** The bytes of an entry of a SentencePiece vocabulary without single bytes: its text with ▁ for spaces. */
+export function metaspaceBytes(token: string): Uint8Array {
+  return utf8.encode(token.replace(SPACE, ' '));
 }

@@ -21,7 +21,7 @@ const CLAMPED_UP = 8;
 /**
  * The bound, proven for each kind from ‖g‖ ≤ G ‖x‖ + g₀ and likewise for u and the output. swiglu and geglu: |silu(g)|, |gelu(g)| ≤
  * |g|, so the activations are at most ‖g ⊙ u‖ ≤ ‖g‖ ‖u‖. clamped-swiglu: |min(g, 7) σ(…)| ≤ |g|, so at most 8 ‖g‖. relu: at
- * most ‖u‖; relu2: ‖u²‖ ≤ ‖u‖².
+ * most ‖u‖; gelu likewise, since Φ ≤ 1; relu2: ‖u²‖ ≤ ‖u‖².
  */
 export function expertLimit(activation: ExpertActivation, { gate, up, down, biases }: ExpertNorms): ExpertLimit {
   const hidden = (): [square: number, linear: number, constant: number] => {
@@ -32,6 +32,7 @@ export function expertLimit(activation: ExpertActivation, { gate, up, down, bias
       case 'clamped-swiglu':
         return [0, CLAMPED_UP * gate, CLAMPED_UP * biases.gate];
       case 'relu':
+      case 'gelu':
         return [0, up, biases.up];
       case 'relu2':
         return [up * up, 2 * up * biases.up, biases.up * biases.up];

@@ -1,5 +1,5 @@
 import type { AdapterTarget } from './adapters/adapter.ts';
-import { linear, silu } from './math.ts';
+import { erf, linear, silu } from './math.ts';
 
 /**
  * An expert's arithmetic on g = W_gate x and u = W_up x, whose result W_down takes:
@@ -7,8 +7,9 @@ import { linear, silu } from './math.ts';
  * - `clamped-swiglu`: (u + 1) · g · σ(1.702 g), with g cut above 7 and u to ±7 (gpt-oss).
  * - `geglu`: gelu(g) · u, with gelu's tanh approximation (Shazeer 2020; Gemma).
  * - `relu`: max(u, 0), and `relu2`: max(u, 0)²; both without a gate matrix (Switch; Nemotron).
+ * - `gelu`: u · Φ(u), with Φ by the error function (Hendrycks and Gimpel 2016); without a gate matrix (nomic-embed).
  */
-export const EXPERT_ACTIVATIONS = ['swiglu', 'clamped-swiglu', 'geglu', 'relu', 'relu2'] as const;
+export const EXPERT_ACTIVATIONS = ['swiglu', 'clamped-swiglu', 'geglu', 'relu', 'relu2', 'gelu'] as const;
 export type ExpertActivation = (typeof EXPERT_ACTIVATIONS)[number];
 
 /** gpt-oss's constants of `clamped-swiglu`. */
@@ -17,7 +18,7 @@ export const CLAMPED_ALPHA = 1.702;
 
 /** Whether experts with this activation have a gate matrix. */
 export function isGated(activation: ExpertActivation): boolean {
-  return activation !== 'relu' && activation !== 'relu2';
+  return activation !== 'relu' && activation !== 'relu2' && activation !== 'gelu';
 }
 
 /** One SwiGLU feed-forward network: a dense layer's or the shared expert. */
@@ -88,9 +89,16 @@ export function activate(activation: ExpertActivation, g: number, u: number): nu
       return Math.max(u, 0);
     case 'relu2':
       return Math.max(u, 0) ** 2;
+    case 'gelu':
+      return gelu(u);
     default:
       return activation satisfies never;
   }
+}
+
+/** u · Φ(u), exactly. */
+export function gelu(u: number): number {
+  return 0.5 * u * (1 + erf(u * Math.SQRT1_2));
 }
 
 /** Adds a bias [width] to every row of x [numRows, width], in place. */

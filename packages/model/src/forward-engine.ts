@@ -1,5 +1,6 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
+import { encode, type EncoderModel, type EncodeResult } from './encoder.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model, type ReferenceRow } from './forward.ts';
 import type { DraftHead } from './heads/draft-head.ts';
 import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
@@ -64,6 +65,12 @@ export interface ForwardEngine {
   forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
   /** As `forwardMtp`, errors included. */
   forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
+  /** As `encode`, errors included. Only the engine of an encoder has it, and that has no sequences and no `forward`. */
+  encode?(
+    sequences: readonly (readonly number[])[],
+    experts: ExpertDispatch,
+    observe?: ForwardObserver,
+  ): Promise<EncodeResult>;
   /** The head that reads this model's hidden states, where the engine was opened with one. */
   readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
@@ -130,6 +137,33 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
     forward: async (rows, experts, observe) => forward(model, own(rows).map(withAdapter), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
     ...(head && { head: createReferenceHead(head, model) }),
+    close: async () => {},
+  };
+}
+
+const noText = (): never => {
+  throw new TypeError('an encoder makes no text: call encode()');
+};
+
+/** The reference engine of an encoder. */
+export function createReferenceEncoder(model: EncoderModel): ForwardEngine {
+  return {
+    name: 'reference',
+    config: model.config,
+    kvBytesPerToken: 0,
+    mtpKvBytesPerToken: 0,
+    lendPages: () => undefined,
+    sequenceOn: noText,
+    mtpSequenceOn: noText,
+    expertNormGain: (layer) => model.weights.layers[layer]!.attentionNorm.weight,
+    newSequence: noText,
+    openAdapter: () => {
+      throw new RangeError('adapters of encoders are not computed');
+    },
+    newMtpSequence: noText,
+    forward: async () => noText(),
+    forwardMtp: async () => noText(),
+    encode: async (sequences, experts, observe) => encode(model, sequences, experts, observe),
     close: async () => {},
   };
 }

@@ -36,7 +36,10 @@ export {
 export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export type { Int4Rows } from './int4.ts';
 export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
+export { meanEmbedding } from './embedding.ts';
+export { checkSequences, type EncodeResult } from './encoder.ts';
 export {
+  createReferenceEncoder,
   createReferenceEngine,
   type EngineMtpRow,
   type EngineRow,
@@ -77,6 +80,7 @@ export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
   expertLayers,
   type AttentionConfig,
+  type EncoderConfig,
   type GateConfig,
   type GqaConfig,
   isDenseModel,
@@ -103,7 +107,15 @@ export {
 } from './logit-changes.ts';
 export { storedShape } from './quantised/stored-matrix.ts';
 export { argmax, leastGap, logitsError, sample } from './sampler.ts';
-export { denseTensors, expertTensors, layerTensors, listDenseTensors, listTensorSpecs, TensorSpec } from './tensors.ts';
+export {
+  denseTensors,
+  encoderTensors,
+  expertTensors,
+  layerTensors,
+  listDenseTensors,
+  listTensorSpecs,
+  TensorSpec,
+} from './tensors.ts';
 export {
   answerOf,
   answerQuery,
@@ -122,7 +134,7 @@ export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';
-export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
+export { loadDenseWeights, loadEncoderWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
   type ItemAdapters,

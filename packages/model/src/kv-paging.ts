@@ -23,7 +23,7 @@ export function onePageTable(numLayers: number): KvPaging {
 
 type PagedConfig = Pick<
   ModelConfig,
-  'layerAttention' | 'numHiddenLayers' | 'numNextnPredictLayers' | 'maxPositionEmbeddings'
+  'layerAttention' | 'numHiddenLayers' | 'numNextnPredictLayers' | 'maxPositionEmbeddings' | 'encoder'
 >;
 
 /** More tables would cost more than the layers that they save. */
@@ -31,10 +31,12 @@ const MAX_TABLES = 8;
 
 /**
  * The paging of a model's main layers. The MTP module's layer lies on the pages of the first full table, since the module keeps
- * other positions than the main model; a model without one then has its windows on full tables too.
+ * other positions than the main model; a model without one then has its windows on full tables too. An encoder keeps nothing of a
+ * layer once the next has begun, so its pages are of one layer.
  */
 export function kvPaging(config: PagedConfig): KvPaging {
   const { numHiddenLayers, numNextnPredictLayers } = config;
+  if (config.encoder) return onePageTable(1);
   const reaches = windowReaches(config);
   const windowed = reaches.length;
   const full = numHiddenLayers - windowed;

@@ -3,7 +3,7 @@ import type { Adapter } from './adapters/adapter.ts';
 import { LayerAdapters } from './adapters/layer-adapters.ts';
 import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gateLogits, selectExperts } from './gate.ts';
+import { gateLogits, type GateWeights, selectExperts } from './gate.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
@@ -200,20 +200,35 @@ async function ffn(
   x: Float32Array,
   adapters: LayerAdapters | undefined,
 ): Promise<Float32Array> {
-  const { config, experts } = batch;
+  const { config } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize, adapters);
-  const logits = gateLogits(config, weights.gate, x, numRows, adapters);
+  const shared = (): Float32Array => sharedExpert(config, weights, x, numRows, adapters);
+  return withRoutedExperts({ ...batch, adapters }, weights.gate, layer, x, shared);
+}
+
+type RoutedBatch = Pick<Batch, 'config' | 'experts' | 'observe' | 'faults'> & { adapters?: LayerAdapters | undefined };
+
+/** The routed experts' sums for x [numRows, hiddenSize], added to what `meanwhile` returns, which is computed while the lap is in flight. */
+export async function withRoutedExperts(
+  { config, experts, observe, faults, adapters }: RoutedBatch,
+  weights: GateWeights,
+  layer: number,
+  x: Float32Array,
+  meanwhile: () => Float32Array,
+): Promise<Float32Array> {
+  const numRows = x.length / config.hiddenSize;
+  const logits = gateLogits(config, weights, x, numRows, adapters);
   const choose = chooserOf(experts, layer);
-  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.gate.bias, numRows, choose);
-  batch.observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.gate.bias });
+  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.bias, numRows, choose);
+  observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.bias });
   const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
-  const y = sharedExpert(config, weights, x, numRows, adapters);
-  batch.observe.waits?.(layer);
-  const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
+  const y = meanwhile();
+  observe.waits?.(layer);
+  const routed = await handle.combine().finally(() => observe.resumes?.(layer));
   checkCombined(routed, call);
-  batch.faults.checkExperts(call, routed);
+  faults.checkExperts(call, routed);
   addInPlace(y, routed);
   return y;
 }

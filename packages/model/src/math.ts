@@ -128,6 +128,23 @@ export function rmsNorm(x: Float32Array, weight: Float32Array, numRows: number, 
   return out;
 }
 
+/**
+ * (x[r] − mean) / √(variance + eps) ⊙ weight + bias for every row of x [numRows, dim] (Ba et al. 2016), in place; weight and bias
+ * [dim].
+ */
+export function layerNorm(x: Float32Array, weight: Float32Array, bias: Float32Array, eps: number): void {
+  const dim = weight.length;
+  for (let start = 0; start < x.length; start += dim) {
+    let sum = 0;
+    for (let i = 0; i < dim; i++) sum += x[start + i]!;
+    const mean = sum / dim;
+    let squares = 0;
+    for (let i = 0; i < dim; i++) squares += (x[start + i]! - mean) ** 2;
+    const scale = 1 / Math.sqrt(squares / dim + eps);
+    for (let i = 0; i < dim; i++) x[start + i] = (x[start + i]! - mean) * scale * weight[i]! + bias[i]!;
+  }
+}
+
 /** Softmax, in place, in float64. */
 export function softmax(x: Float64Array): void {
   let max = Number.NEGATIVE_INFINITY;
@@ -172,6 +189,22 @@ export function addWeighted(
 
 export function sigmoid(x: number): number {
   return 1 / (1 + Math.exp(-x));
+}
+
+/** From here on 1 − erf(x) is below half of float64's last bit at 1. */
+const ERF_IS_ONE = 6;
+
+/** The error function, from the series of positive terms 2/√π e^(−x²) Σ 2ⁿ x^(2n+1) / (2n+1)!! (Abramowitz and Stegun 7.1.6). */
+export function erf(x: number): number {
+  if (!(Math.abs(x) < ERF_IS_ONE)) return Math.sign(x);
+  const square = x * x;
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > Number.EPSILON * Math.abs(sum); n++) {
+    term *= (2 * square) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-square) * sum;
 }
 
 /** x · sigmoid(x), also called swish. */

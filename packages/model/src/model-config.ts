@@ -19,6 +19,7 @@ export type ModelType =
   | 'llama4_text'
   | 'minimax_m2'
   | 'mixtral'
+  | 'nomic_bert'
   | 'olmoe'
   | 'qwen2_moe'
   | 'qwen3'
@@ -118,6 +119,17 @@ export interface GateConfig {
 
 export type LayerKind = 'dense' | 'moe';
 
+/**
+ * What an encoder computes unlike a decoder: each row attends to all of its sequence; residuals are normalised after each addition
+ * (LayerNorm with a bias, as BERT); a dense layer's FFN is two matrices with GELU; there is no head.
+ */
+export interface EncoderConfig {
+  /** Which matrices of a dense layer's FFN add a bias. */
+  ffnBias: { up: boolean; down: boolean };
+  /** Rows of the embedding of token types, of which the first is added to every token; 0 without one. */
+  tokenTypes: number;
+}
+
 /** A model's dimensions and options, under the checkpoint's names, as checked by `parseModelConfig`. */
 export interface ModelConfig {
   modelType: ModelType;
@@ -147,6 +159,7 @@ export interface ModelConfig {
   rope: RopeConfig;
   gate: GateConfig;
   maxPositionEmbeddings: number;
+  /** Of an encoder's LayerNorm too. */
   rmsNormEps: number;
   tieWordEmbeddings: boolean;
   /** Factor of the embeddings (Granite); 1 elsewhere. */
@@ -161,10 +174,12 @@ export interface ModelConfig {
   mtpHidden: 'after-norm' | 'before-norm';
   /** null if the model has no begin-of-text token. */
   bosTokenId: number | null;
-  /** Any of these ends a text; at least one. */
+  /** Any of these ends a text; at least one, but for encoders. */
   eosTokenIds: readonly number[];
   /** How a checkpoint in safetensors has its weights quantised; null if they are BF16, F16 or F32. */
   quantisation: Quantisation | null;
+  /** Absent for decoders. */
+  encoder?: EncoderConfig;
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */

@@ -17,3 +17,4 @@ export { readModelConfig } from './read-model-config.ts';
 export { RowScratch } from './row-scratch.ts';
 export { tokenizerSource } from './tiktoken-model.ts';
 export type { OpenWeightFile } from './weight-files.ts';
+export { withEncoderLimit } from './encoder-limit.ts';

@@ -22,7 +22,6 @@ describe('a tokenizer that normalizes', () => {
     ['NFD', { type: 'NFD' }],
     ['NFKC', { type: 'NFKC' }],
     ['NFKD', { type: 'NFKD' }],
-    ['Precompiled', { type: 'Precompiled' }],
     ['BertNormalizer', { type: 'BertNormalizer', clean_text: true, strip_accents: true }],
     ['a sequence', { type: 'Sequence', normalizers: [replace(''), { type: 'NFC' }] }],
   ])('refuses long runs of combining marks, and normalizes none of them (%s)', (_, normalizer) => {
@@ -37,7 +36,6 @@ describe('a tokenizer that normalizes', () => {
 
   it.each([
     ['a replacement', { type: 'Sequence', normalizers: [replace(''), { type: 'NFC' }] }, 'x'],
-    ['dropped control characters', { type: 'Precompiled' }, '\u0001'],
     ['half-width marks', { type: 'NFKC' }, '\uff9e'],
   ])('counts marks that come together on the way (%s)', (_, normalizer, between) => {
     expect(() => load(normalizer).encode(`a${`${ACUTE.repeat(200)}${between}`.repeat(2)}`)).toThrow(MarkRunError);

@@ -18,7 +18,7 @@ export class MarkRunError extends Error {
 }
 
 /** Normalizers of tokenizer.json that call `String.normalize`. */
-const SORTING = new Set(['NFC', 'NFD', 'NFKC', 'NFKD', 'BertNormalizer', 'Precompiled']);
+const SORTING = new Set(['NFC', 'NFD', 'NFKC', 'NFKD', 'BertNormalizer']);
 
 /** What this code needs of the library's normalizers, which its types leave out. */
 interface LibraryNormalizer {

@@ -22,6 +22,9 @@ interface LibraryStep {
 /** Rust's `is_punctuation`: ASCII's, and Unicode's. */
 const PUNCTUATION = '[\\p{P}!-/:-@\\[-`{-~]';
 
+/** Unicode's White_Space, as Rust's `char::is_whitespace` has it. */
+const WHITE_SPACE = '[\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+';
+
 /** A tokenizer.json whose pre-tokenizers the library computes as Python's `tokenizers` does. */
 export function withPythonSteps(json: object): object {
   const { pre_tokenizer: step } = json as { pre_tokenizer?: Step | null };
@@ -35,6 +38,9 @@ function asPython(step: Step): Step {
     case 'Digits':
       // The library's are ASCII's alone.
       return split(step.individual_digits ? '\\p{N}' : '\\p{N}+', 'Isolated');
+    case 'WhitespaceSplit':
+      // JavaScript's \\s is not Unicode's White_Space: it has U+FEFF and lacks U+0085.
+      return split(WHITE_SPACE, 'Removed');
     case 'Punctuation':
       // The library joins neighbours.
       return split(PUNCTUATION, step.behavior ?? 'Isolated');

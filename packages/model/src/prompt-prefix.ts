@@ -1,16 +1,19 @@
 import { z } from 'zod';
 import { ModelError } from './errors.ts';
 
-/** A `post_processor` of tokenizer.json, of which only what it puts before a text matters here. */
+/** A `post_processor` of tokenizer.json, of which only what it puts before and after a text matters here. */
 export type PostProcessor =
   | { type: 'ByteLevel' }
   | { type: 'TemplateProcessing'; single: readonly TemplatePiece[]; special_tokens: Record<string, { ids: number[] }> }
-  | { type: 'BertProcessing' | 'RobertaProcessing'; cls: readonly [token: string, id: number] }
+  | { type: 'BertProcessing' | 'RobertaProcessing'; cls: NamedToken; sep: NamedToken }
   | { type: 'Sequence'; processors: readonly PostProcessor[] };
 
+type NamedToken = readonly [token: string, id: number];
 type TemplatePiece = { SpecialToken: { id: string } } | { Sequence: { id: string } };
 
 const id = z.int().min(0);
+
+const namedToken = z.tuple([z.string(), id]);
 
 export const postProcessorSchema: z.ZodType<PostProcessor> = z.lazy(() =>
   z.discriminatedUnion('type', [
@@ -25,10 +28,28 @@ export const postProcessorSchema: z.ZodType<PostProcessor> = z.lazy(() =>
       ),
       special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(id) })),
     }),
-    z.looseObject({ type: z.enum(['BertProcessing', 'RobertaProcessing']), cls: z.tuple([z.string(), id]) }),
+    z.looseObject({ type: z.enum(['BertProcessing', 'RobertaProcessing']), cls: namedToken, sep: namedToken }),
     z.looseObject({ type: z.literal('Sequence'), processors: z.array(postProcessorSchema) }),
   ]),
 );
+
+/** The tokens that a post-processor puts after a text. */
+export function textSuffix(processor: PostProcessor | null | undefined): number[] {
+  switch (processor?.type) {
+    case undefined:
+    case 'ByteLevel':
+      return [];
+    case 'BertProcessing':
+    case 'RobertaProcessing':
+      return [processor.sep[1]];
+    case 'Sequence':
+      return processor.processors.flatMap(textSuffix);
+    case 'TemplateProcessing': {
+      const { single, special_tokens: tokens } = processor;
+      return idsOf(single.slice(single.findLastIndex((piece) => 'Sequence' in piece) + 1), tokens);
+    }
+  }
+}
 
 /** Classes that, in transformers before 5, replace the post-processor by what `add_bos_token` says. */
 const OBEYS_ADD_BOS = /^(Code)?Llama|^Gemma|^Cohere/;
@@ -82,7 +103,11 @@ function templateTokensBefore({
 }: Extract<PostProcessor, { type: 'TemplateProcessing' }>): number[] {
   const end = single.findIndex((piece) => 'Sequence' in piece);
   if (end < 0) throw badPostProcessor('single has no place for the text');
-  return single.slice(0, end).flatMap((piece) => {
+  return idsOf(single.slice(0, end), tokens);
+}
+
+function idsOf(pieces: readonly TemplatePiece[], tokens: Record<string, { ids: number[] }>): number[] {
+  return pieces.flatMap((piece) => {
     const name = 'SpecialToken' in piece ? piece.SpecialToken.id : '';
     const token = Object.hasOwn(tokens, name) ? tokens[name] : undefined;
     if (!token) throw badPostProcessor(`special_tokens lacks ${JSON.stringify(name)}`);

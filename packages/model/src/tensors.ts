@@ -1,7 +1,7 @@
 import { isGated } from './expert.ts';
 import { familyOf } from './families/index.ts';
 import type { StoredAt } from './families/family.ts';
-import { type GqaConfig, isMoeLayer, type MlaConfig, type ModelConfig } from './model-config.ts';
+import { type EncoderConfig, type GqaConfig, isMoeLayer, type MlaConfig, type ModelConfig } from './model-config.ts';
 
 /** A tensor that a model consists of, with the shape that follows from the config. */
 export class TensorSpec {
@@ -34,6 +34,12 @@ class Specs {
 
   weight(name: string, shape: readonly number[]): TensorSpec {
     return this.tensor(`${name}.weight`, shape);
+  }
+
+  /** The gain and the bias of a LayerNorm over the hidden state. */
+  norm(name: string): { weight: TensorSpec; bias: TensorSpec } {
+    const shape = [this.#config.hiddenSize];
+    return { weight: this.weight(name, shape), bias: this.tensor(`${name}.bias`, shape) };
   }
 
   /** One per output, or null without a bias. */
@@ -79,9 +85,38 @@ export function denseTensors(config: ModelConfig) {
   };
 }
 
-/** Every tensor of `denseTensors`, in the order of the forward pass. */
+/** The same of an encoder, in the structure of `EncoderWeights`. */
+export function encoderTensors(config: ModelConfig, { tokenTypes, ffnBias }: EncoderConfig) {
+  const { vocabSize, hiddenSize, intermediateSize: width, numHiddenLayers, attention } = config;
+  if (attention.kind === 'mla') throw new TypeError('an encoder with latent attention');
+  const specs = new Specs(config, '');
+  return {
+    embedTokens: specs.weight('model.embed_tokens', [vocabSize, hiddenSize]),
+    tokenType: tokenTypes ? specs.weight('model.embed_token_types', [hiddenSize]) : null,
+    embedNorm: specs.norm('model.embed_norm'),
+    layers: Array.from({ length: numHiddenLayers }, (_, layer) => {
+      const own = new Specs(config, layerPrefix(layer));
+      return {
+        attention: gqaTensors(config, attention, layer),
+        attentionNorm: own.norm('attention_norm'),
+        ffn: isMoeLayer(config, layer)
+          ? { ...moeTensors(config, layer), bias: own.tensor('mlp.experts.bias', [hiddenSize]) }
+          : {
+              kind: 'dense' as const,
+              up: own.weight('mlp.up_proj', [width, hiddenSize]),
+              upBias: own.bias('mlp.up_proj', width, ffnBias.up),
+              down: own.weight('mlp.down_proj', [hiddenSize, width]),
+              downBias: own.bias('mlp.down_proj', hiddenSize, ffnBias.down),
+            },
+        ffnNorm: own.norm('ffn_norm'),
+      };
+    }),
+  };
+}
+
+/** Every tensor but the routed experts', in the order of the forward pass. */
 export function listDenseTensors(config: ModelConfig): TensorSpec[] {
-  return listTensorSpecs(denseTensors(config));
+  return listTensorSpecs(config.encoder ? encoderTensors(config, config.encoder) : denseTensors(config));
 }
 
 /** Every tensor of a structure of specs, in its order. */

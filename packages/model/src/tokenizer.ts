@@ -1,13 +1,15 @@
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { BpeBudget, type TextStep, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
-import { byteFallbackBytes } from './byte-fallback.ts';
+import { byteFallbackBytes, metaspaceBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
 import { guardNormalizers } from './normal-form.ts';
 import { mendSplits, withPythonSteps } from './pre-tokenizers.ts';
-import { postProcessorSchema, promptPrefix } from './prompt-prefix.ts';
+import { mendPrecompiled } from './precompiled.ts';
+import { postProcessorSchema, promptPrefix, textSuffix } from './prompt-prefix.ts';
+import { installUnigram, unigramSchema, withoutPieces } from './unigram.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
 const MAX_TOKEN_ID = 1 << 22;
@@ -47,7 +49,10 @@ const stepSchema: z.ZodType<TextStep> = z.lazy(() =>
 const tokenizerSchema = z.looseObject({
   normalizer: stepSchema.nullish(),
   pre_tokenizer: stepSchema.nullish(),
-  model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
+  model: z.discriminatedUnion('type', [
+    z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
+    unigramSchema,
+  ]),
   post_processor: postProcessorSchema.nullish(),
   decoder: decoderSchema,
   added_tokens: z.array(
@@ -64,8 +69,8 @@ const tokenizerSchema = z.looseObject({
 const NO_BYTES = new Uint8Array(0);
 
 /**
- * A BPE tokenizer from Hugging Face's files: byte-level (as GPT-2's: DeepSeek, Qwen, OLMoE) or SentencePiece's with byte
- * fallback (as Llama's: Mixtral), which adds a space before a text and removes it again.
+ * A tokenizer from Hugging Face's files: byte-level BPE (as GPT-2's: DeepSeek, Qwen, OLMoE), SentencePiece's BPE with byte fallback
+ * (as Llama's: Mixtral), which adds a space before a text and removes it again, or SentencePiece's Unigram (XLM-RoBERTa's).
  *
  * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default. A
  * prompt can therefore contain an end-of-text, which separates documents in one text. Token ids carry no privilege in Shoal.
@@ -77,12 +82,15 @@ export class Tokenizer {
   readonly addBosToken: boolean;
   /** The tokens that prompts begin with. */
   readonly promptPrefix: readonly number[];
+  /** The tokens that end a text that is whole, as an encoder's are. */
+  readonly textSuffix: readonly number[];
   readonly bosTokenId: number | undefined;
   readonly eosTokenId: number | undefined;
   readonly specialTokenIds: ReadonlySet<number>;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly #hf: HfTokenizer;
-  readonly #budget: BpeBudget;
+  /** Undefined for Unigram, whose time is bounded by the text's length. */
+  readonly #budget: BpeBudget | undefined;
   readonly #bound: TokenBound;
   /** Whether a text that is encoded gets a space in front, which is not part of its decoded text. */
   readonly dropsFirstSpace: boolean;
@@ -95,16 +103,20 @@ export class Tokenizer {
   constructor(tokenizerJson: unknown, configJson: unknown) {
     const spec = parse(tokenizerSchema, tokenizerJson, 'tokenizer.json');
     const config = parse(configSchema, configJson, 'tokenizer_config.json');
-    const bytesOf = vocabularyOf(spec.decoder);
-    this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
+    const bytesOf = vocabularyOf(spec);
+    this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip') || someDecoder(spec.decoder, 'Metaspace');
+    const { model } = spec;
+    const json = model.type === 'BPE' ? (tokenizerJson as object) : withoutPieces(tokenizerJson as object, model);
     try {
-      this.#hf = new HfTokenizer(withPythonSteps(tokenizerJson as object), configJson as object);
+      this.#hf = new HfTokenizer(withPythonSteps(json), configJson as object);
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
+    mendPrecompiled(this.#hf);
     guardNormalizers(this.#hf);
     mendSplits(this.#hf);
-    this.#budget = new BpeBudget(this.#hf);
+    if (model.type === 'BPE') this.#budget = new BpeBudget(this.#hf);
+    else installUnigram(this.#hf, model);
     this.#fillBytes(spec, bytesOf);
     const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);
     this.#bound = new TokenBound({
@@ -125,6 +137,7 @@ export class Tokenizer {
       bosTokenId: this.bosTokenId,
       tokenizerClass: config.tokenizer_class,
     });
+    this.textSuffix = textSuffix(spec.post_processor);
     this.addBosToken = this.bosTokenId !== undefined && this.promptPrefix[0] === this.bosTokenId;
     this.chatTemplate = chatTemplate(config);
   }
@@ -152,6 +165,12 @@ export class Tokenizer {
   encodePrompt(text: string, maxTokens?: number): number[] {
     const ids = this.encode(text, maxTokens);
     return this.promptPrefix.every((id, at) => ids[at] === id) ? ids : [...this.promptPrefix, ...ids];
+  }
+
+  /** Token ids of a text that is whole, between `promptPrefix` and `textSuffix`: at most `maxTokens` with these. Throws as `encode`. */
+  encodeWhole(text: string, maxTokens = Infinity): number[] {
+    const room = maxTokens - this.promptPrefix.length - this.textSuffix.length;
+    return [...this.promptPrefix, ...this.encode(text, Math.max(0, room)), ...this.textSuffix];
   }
 
   /** Text of token ids, without special tokens and without an incomplete character at the end, as in a streamed answer. */
@@ -193,7 +212,8 @@ export class Tokenizer {
 
   #encodeWithin(text: string, maxTokens: number): number[] {
     try {
-      return this.#budget.within(maxTokens, () => this.#hf.encode(text, { add_special_tokens: false }).ids);
+      const encode = () => this.#hf.encode(text, { add_special_tokens: false }).ids;
+      return this.#budget ? this.#budget.within(maxTokens, encode) : encode();
     } catch (thrown) {
       throw thrown instanceof TooManyTokensError ? tooMany(text, maxTokens) : thrown;
     }
@@ -202,7 +222,10 @@ export class Tokenizer {
   #fillBytes(spec: z.infer<typeof tokenizerSchema>, bytesOf: (token: string) => Uint8Array | undefined): void {
     const utf8 = new TextEncoder();
     const added = new Map(spec.added_tokens.map((token) => [token.id, utf8.encode(token.content)]));
-    for (const [token, id] of Object.entries(spec.model.vocab)) {
+    const { model } = spec;
+    const entries =
+      model.type === 'BPE' ? Object.entries(model.vocab) : model.vocab.map(([piece], id) => [piece, id] as const);
+    for (const [token, id] of entries) {
       const bytes = added.get(id) ?? bytesOf(token);
       if (!bytes) {
         const message = `tokenizer.json: token ${id} ${JSON.stringify(token)} is not written in byte-level characters`;
@@ -272,10 +295,11 @@ function tooMany(text: string, maxTokens: number): TooManyTokensError {
 }
 
 /** How a vocabulary's entries are turned into bytes, according to the tokenizer's decoder. */
-function vocabularyOf(decoder: Decoder): (token: string) => Uint8Array | undefined {
+function vocabularyOf({ decoder, model }: z.infer<typeof tokenizerSchema>): (token: string) => Uint8Array | undefined {
   if (someDecoder(decoder, 'ByteLevel')) return byteLevelBytes;
   if (someDecoder(decoder, 'ByteFallback')) return byteFallbackBytes;
-  const supported = 'this version reads byte-level BPE and BPE with byte fallback';
+  if (model.type === 'Unigram' && someDecoder(decoder, 'Metaspace')) return metaspaceBytes;
+  const supported = 'this version reads byte-level BPE, BPE with byte fallback, and Unigram';
   throw new ModelError('unsupported', 'decoder', `tokenizer.json: decoder ${decoder.type}; ${supported}`);
 }
 

@@ -3,7 +3,7 @@ import type { GateWeights } from './gate.ts';
 import type { GqaWeights } from './gqa.ts';
 import { splitKvB, type MlaWeights } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
-import { denseTensors, expertTensors, layerTensors, TensorSpec } from './tensors.ts';
+import { denseTensors, encoderTensors, expertTensors, layerTensors, TensorSpec } from './tensors.ts';
 
 /** A source of weights, as a Checkpoint. */
 export interface TensorReader {
@@ -57,6 +57,54 @@ export interface DenseWeights {
   /** [vocabSize, hiddenSize]; the embedding itself if `tieWordEmbeddings`. */
   lmHead: Float32Array;
   mtp: MtpWeights | undefined;
+}
+
+/** Of a LayerNorm, [hiddenSize] each. */
+export interface NormWeights {
+  weight: Float32Array;
+  bias: Float32Array;
+}
+
+/** The FFN weights of an encoder's layer, without the routed experts. */
+export type EncoderFfnWeights =
+  | {
+      kind: 'dense';
+      /** [width, hiddenSize] */
+      up: Float32Array;
+      upBias: Float32Array | null;
+      /** [hiddenSize, width] */
+      down: Float32Array;
+      downBias: Float32Array | null;
+    }
+  /** `bias` [hiddenSize] is added once to the sum of a row's experts. */
+  | (Extract<FfnWeights, { kind: 'moe' }> & { bias: Float32Array });
+
+export interface EncoderLayerWeights {
+  attention: GqaWeights;
+  /** Of the sum after attention, which is the input of the FFN. */
+  attentionNorm: NormWeights;
+  ffn: EncoderFfnWeights;
+  /** Of the sum after the FFN. */
+  ffnNorm: NormWeights;
+}
+
+/** All weights of an encoder but the routed experts', as float32. */
+export interface EncoderWeights {
+  /** [vocabSize, hiddenSize] */
+  embedTokens: Float32Array;
+  /** [hiddenSize], added to every token's embedding; null without one. */
+  tokenType: Float32Array | null;
+  embedNorm: NormWeights;
+  layers: EncoderLayerWeights[];
+}
+
+/** Reads all weights of an encoder but the routed experts'. Throws as `loadDenseWeights` does. */
+export async function loadEncoderWeights(config: ModelConfig, reader: TensorReader): Promise<EncoderWeights> {
+  if (!config.encoder) throw new TypeError(`${config.modelType} is no encoder`);
+  const { layers: specs, ...rest } = encoderTensors(config, config.encoder);
+  const layers: EncoderLayerWeights[] = [];
+  for (const layer of specs) layers.push(await readAll(reader, layer));
+  return { ...(await readAll(reader, rest)), layers };
 }
 
 /** Reads all weights but the routed experts'. Throws the reader's error if one is missing or has another shape. */

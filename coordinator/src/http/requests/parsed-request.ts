@@ -59,5 +59,13 @@ export interface ParsedRequest {
 
 export type ParseDeps = Pick<
   HttpDeps,
-  'generation' | 'codec' | 'defaults' | 'grammars' | 'convention' | 'templateTraits' | 'aliases' | 'adapters'
+  | 'generation'
+  | 'embeddings'
+  | 'codec'
+  | 'defaults'
+  | 'grammars'
+  | 'convention'
+  | 'templateTraits'
+  | 'aliases'
+  | 'adapters'
 > & { limits: HttpLimits };

@@ -116,7 +116,7 @@ export class PassRunner {
 type WatchOptions = Pick<PassRunnerOptions, 'occupancy' | 'timeline' | 'now' | 'clock'>;
 
 /** Measures where the time of one pass goes. */
-class PassWatch {
+export class PassWatch {
   readonly observer: ForwardObserver;
   /** How long the pass waits for masks, and for what is asked about drafts. */
   readonly maskGrace: Grace;

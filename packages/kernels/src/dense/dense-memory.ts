@@ -232,6 +232,8 @@ export class DenseMemory {
     }
     const width = kvWidth(this.config.attention);
     for (const layers of this.#layersByTable(segments)) {
+      // An encoder's layers use the same memory in turn.
+      if (this.config.encoder) continue;
       for (const [slot, layer] of layers.entries()) this.#layerOffset.set(layer, pageBytes(slot, width));
     }
     const bytes = this.#pageBytesOf(segments);
@@ -255,7 +257,7 @@ export class DenseMemory {
 
   /** Bytes of a page in a bank with these segments. */
   #pageBytesOf(segments: readonly DenseSegment[]): number {
-    const most = Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
+    const most = this.config.encoder ? 1 : Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
     return pageBytes(most, kvWidth(this.config.attention));
   }
 

@@ -3,6 +3,7 @@ import {
   Auxiliary,
   checkCombined,
   chooserOf,
+  type EncodeResult,
   type ExpertDispatch,
   type ForwardResult,
   type HeadRow,
@@ -12,6 +13,7 @@ import {
   type SettledMask,
 } from '@shoal/model';
 import { BankPass, type BankPassOptions } from './bank-pass.ts';
+import type { EncoderProgram } from './encoder-program.ts';
 import type { LayerProgram, LayerStep } from './layer-program.ts';
 
 export interface PassOptions extends BankPassOptions {
@@ -76,7 +78,26 @@ export class ForwardPass extends BankPass {
     if (computed === 'shared') this.#pending = ['shared'];
     if (computed !== 'gate') return this.program.isLong ? this.run('dense') : undefined;
     await this.run('gate');
-    await this.#routedExperts(step);
+    await this.#routedExperts(step, 'h');
+  }
+
+  /** The same of an encoder's layer. */
+  async encoderLayer(encoder: EncoderProgram, layer: number): Promise<void> {
+    this.layer = layer;
+    const step = { program: this.program, tables: this.tables, prefix: `layers.${layer}`, layer };
+    if (encoder.layerOrGate(step) !== 'gate') return this.program.isLong ? this.run('dense') : undefined;
+    await this.run('gate');
+    await this.#routedExperts(step, 'x');
+    this.#pending = [];
+    encoder.afterExperts(step);
+  }
+
+  /** An encoder's result, x. */
+  async finishEncoder(): Promise<EncodeResult> {
+    await this.run('head');
+    const hidden = this.readRows(this.tables.workspace.x, this.#options.memory.config.hiddenSize);
+    this.faults.check(hidden, () => 'the hidden state after the last layer');
+    return { hidden, faults: this.faults.into({ answers: [] }).faults };
   }
 
   /**
@@ -134,8 +155,8 @@ export class ForwardPass extends BankPass {
     this.#auxiliary.take(layer, x);
   }
 
-  /** Chooses experts and dispatches the lap. The shared expert is computed while the lap is in flight. */
-  async #routedExperts(step: LayerStep): Promise<void> {
+  /** Chooses experts for `input` and dispatches the lap. The shared expert is computed while the lap is in flight. */
+  async #routedExperts(step: LayerStep, input: 'x' | 'h'): Promise<void> {
     const { prefix, layer } = step;
     const { memory, layers, experts, observe } = this.#options;
     const { config } = memory;
@@ -146,7 +167,7 @@ export class ForwardPass extends BankPass {
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
     observe.gate?.(layer, topkIdx, topkWeights, { logits, bias });
-    const x = this.readRows(workspace.h, config.hiddenSize);
+    const x = this.readRows(workspace[input], config.hiddenSize);
     const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
     this.faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
     const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });

@@ -54,7 +54,7 @@ export class LayerProgram {
     const { attention } = this.#config;
     if (attention.kind === 'mla') this.#mla(step, add, attention);
     else this.#gqa(step, add, attention);
-    return this.#project(step, this.#memory.matrix(`${step.prefix}.attention.oProj`));
+    return this.project(step);
   }
 
   /**
@@ -214,12 +214,18 @@ export class LayerProgram {
   }
 
   #gqa(step: LayerStep, add: readonly Rows[], config: GqaConfig): void {
+    const qProj = this.#memory.matrix(`${step.prefix}.attention.qProj`);
+    const h = step.input ?? this.#inputNorm(step, add, qProj);
+    this.groupedQuery(step, config, h);
+  }
+
+  /** `workspace.mixed` = grouped-query attention of the prepared rows h, but for its last projection. */
+  groupedQuery(step: LayerStep, config: GqaConfig, h: PreparedRows): void {
     const { program, tables } = step;
     const { workspace } = tables;
     const memory = this.#memory;
     const at = `${step.prefix}.attention`;
     const qProj = memory.matrix(`${at}.qProj`);
-    const h = step.input ?? this.#inputNorm(step, add, qProj);
     const { query, key, value } = workspace;
     this.#products(step, h, workspace.h, [
       { matrix: qProj, target: 'q', y: query },
@@ -323,9 +329,10 @@ export class LayerProgram {
   }
 
   /** x += W_o mixed, but for the rows that are returned, as in `attention`. */
-  #project(step: LayerStep, oProj: Matrix): Rows[] {
+  project(step: LayerStep): Rows[] {
     const { program, tables, prefix } = step;
     const { workspace, numRows } = tables;
+    const oProj = this.#memory.matrix(`${prefix}.attention.oProj`);
     const prepared = workspace.prepared(oProj.format, oProj.inDim);
     program.norm({ x: workspace.mixed, dim: oProj.inDim, numRows, prepared: [prepared] });
     program.barrier();

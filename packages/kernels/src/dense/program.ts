@@ -19,6 +19,7 @@ const OPERATIONS = {
   scale: 10,
   adapterIn: 11,
   adapterOut: 12,
+  gelu: 13,
 } as const;
 
 const OP_WORDS = 32;
@@ -56,6 +57,8 @@ export interface NormArgs {
   numRows: number;
   /** Address of the weight; without one rows are only prepared. */
   weight?: number;
+  /** Address of the bias; with one, the norm is LayerNorm. */
+  bias?: number;
   eps?: number;
   out?: Rows;
   prepared?: readonly PreparedRows[];
@@ -128,6 +131,7 @@ export class ProgramWriter {
     dim,
     numRows,
     weight = 0,
+    bias = 0,
     eps = 0,
     out,
     prepared = [],
@@ -150,6 +154,7 @@ export class ProgramWriter {
       ...rows(add[1]),
       rowNumbers,
       bitsOf(factor),
+      bias,
     ]);
   }
 
@@ -191,6 +196,12 @@ export class ProgramWriter {
   silu(gate: Rows, up: number, width: number, numRows: number, out: PreparedRows): void {
     const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
     this.push('silu', numRows, [gate.address, up, gate.strideBytes, width, ...prepared]);
+  }
+
+  /** x = gelu(x + bias) in place, and prepared; `bias` is an address, 0 without one. */
+  gelu(x: Rows, width: number, bias: number, numRows: number, out: PreparedRows): void {
+    const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
+    this.push('gelu', numRows, [x.address, x.strideBytes, width, bias, ...prepared]);
   }
 
   /** Multiplies rows by a factor, and by the sigmoid of a logit per row, if given. */

@@ -1,9 +1,11 @@
 import {
   type Adapter,
   checkQueries,
+  checkSequences,
   checkTokens,
   claimPositions,
   type EngineAdapter,
+  type EncodeResult,
   type EngineMtpRow,
   type EngineRow,
   type ExpertDispatch,
@@ -19,6 +21,7 @@ import {
 } from '@shoal/model';
 import { BankAdapter } from './adapter-space.ts';
 import type { DenseMemory, KvKind } from './dense-memory.ts';
+import { EncoderProgram } from './encoder-program.ts';
 import { ForwardPass } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
@@ -27,6 +30,10 @@ import type { Runner } from './runner.ts';
 import { WasmHead } from './wasm-head.ts';
 import type { WorkspaceRoom } from './workspace.ts';
 import { WorkspaceTurns } from './workspace-turns.ts';
+
+/** Rows of an encoder's pass. Each may take a page, if sequences have one token; there is room for two passes. */
+export const MAX_ENCODE_ROWS = 2048;
+export const ENCODER_PAGES = 2 * MAX_ENCODE_ROWS;
 
 interface PassRequest {
   rows: readonly PassRow[];
@@ -63,6 +70,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   get kvBytesPerToken(): number {
+    if (this.config.encoder) return 0;
     return this.config.numHiddenLayers * positionBytes(kvWidth(this.config.attention));
   }
 
@@ -70,7 +78,9 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.mtpPool ? positionBytes(kvWidth(this.config.attention)) : 0;
   }
 
-  lendPages(): KvPageBudget {
+  lendPages(): KvPageBudget | undefined {
+    // An encoder's pages last as long as a pass.
+    if (this.config.encoder) return undefined;
     const { numPages, bytesPerPage, bytesInUse } = this.memory.pool;
     if (bytesInUse > 0)
       throw new Error('pages of the KV cache are already in use: lend them before the first sequence');
@@ -90,7 +100,9 @@ export class WasmEngine implements ForwardEngine {
 
   expertNormGain(layer: number): Float32Array {
     const prefix = layer === this.config.numHiddenLayers ? 'mtp.layer' : `layers.${layer}`;
-    return this.memory.vectorValues(`${prefix}.postAttentionLayernorm`);
+    return this.memory.vectorValues(
+      this.config.encoder ? `${prefix}.attentionNorm.weight` : `${prefix}.postAttentionLayernorm`,
+    );
   }
 
   newSequence(): PagedCache {
@@ -128,6 +140,39 @@ export class WasmEngine implements ForwardEngine {
     });
   }
 
+  /** As `ForwardEngine` says, for up to `MAX_ENCODE_ROWS` rows. */
+  async encode(
+    sequences: readonly (readonly number[])[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<EncodeResult> {
+    checkSequences(sequences, this.config);
+    const ids = sequences.flat();
+    if (ids.length > MAX_ENCODE_ROWS) {
+      throw new RangeError(`${ids.length} rows; an encoder's pass has up to ${MAX_ENCODE_ROWS}: send fewer sequences`);
+    }
+    const caches = sequences.map(() => new PagedCache(this.memory.pool));
+    const rows = sequences.flatMap(({ length }, i) =>
+      Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
+    );
+    const tableWords = sequences.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
+    const room = { rows: rows.length, tableWords, listWords: 0 };
+    const program = new EncoderProgram(this.memory, this.#layers);
+    try {
+      return await this.#pass({ rows, room, experts, observe, kv: 'main' }, async (pass) => {
+        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+        program.embedding(pass.program, pass.tables);
+        for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+          await pass.enterLayers(`layers.${layer}`);
+          await pass.encoderLayer(program, layer);
+        }
+        return pass.finishEncoder();
+      });
+    } finally {
+      for (const cache of caches) cache.free();
+    }
+  }
+
   async forwardMtp(
     rows: readonly EngineMtpRow[],
     experts: ExpertDispatch,
@@ -160,7 +205,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   /** Runs `compute` with the rows' positions claimed, which are released if it fails, and with its own workspaces. */
-  async #pass(asked: PassRequest, compute: (pass: ForwardPass) => Promise<ForwardResult>): Promise<ForwardResult> {
+  async #pass<Result>(asked: PassRequest, compute: (pass: ForwardPass) => Promise<Result>): Promise<Result> {
     const claim = claimPositions(this.config, asked.rows);
     try {
       const result = await this.#turns.withWorkspaces(asked.room, (workspaces) => {

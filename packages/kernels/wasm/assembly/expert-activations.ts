@@ -1,5 +1,5 @@
 // What experts make of their projections, by kind (EXPERT_ACTIVATIONS in packages/model/src/expert.ts). NaN stays NaN.
-import { exp4, loadLanes, storeLanes } from './dense/primitives';
+import { exp4, gelu4, loadLanes, storeLanes } from './dense/primitives';
 import { siluMulRow } from './dense/rows';
 
 /** Numbers of the kinds, as in packages/kernels/src/activation-codes.ts. */
@@ -7,6 +7,7 @@ const SWIGLU: i32 = 0;
 const CLAMPED_SWIGLU: i32 = 1;
 const GEGLU: i32 = 2;
 const RELU: i32 = 3;
+const RELU2: i32 = 4;
 
 export function isGated(activation: i32): bool {
   return activation < RELU;
@@ -42,6 +43,7 @@ function activated(activation: i32, g: v128, u: v128): v128 {
     const twice = f32x4.mul(f32x4.add(g, cube), f32x4.splat(1.5957691216057308));
     return f32x4.mul(timesSigmoid(g, twice), u);
   }
+  if (activation > RELU2) return gelu4(u);
   const positive = f32x4.max(u, f32x4.splat(0));
   return activation == RELU ? positive : f32x4.mul(positive, positive);
 }

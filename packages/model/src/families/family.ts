@@ -11,8 +11,13 @@ export interface StoredAt {
   index?: number;
   /** The size of that axis; by default the number of routed experts. */
   of?: number;
-  /** Of that, the rows `first`, `first` + `step`, … where gate and up are one matrix, interleaved or one after the other. */
-  rows?: { first: number; step: number };
+  /** Whether the stack's axis and the next are one: its entries lie one after the other, as rows of one matrix. */
+  flat?: boolean;
+  /**
+   * Of that, the rows `first`, `first` + `step`, … where gate and up are one matrix, interleaved or one after the other; `parts`:
+   * how many tensors of this size share its rows, 2 by default.
+   */
+  rows?: { first: number; step: number; parts?: number };
   /** Whether a matrix is stored as [columns, rows]. */
   transposed?: boolean;
 }

@@ -14,6 +14,7 @@ import { llama } from './llama.ts';
 import { llama4, llama4Text } from './llama4.ts';
 import { minimaxM2 } from './minimax-m2.ts';
 import { mixtral } from './mixtral.ts';
+import { nomicBert } from './nomic-bert.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3 } from './qwen3.ts';
@@ -36,6 +37,7 @@ const all = [
   llama4Text,
   minimaxM2,
   mixtral,
+  nomicBert,
   olmoe,
   qwen2Moe,
   qwen3,

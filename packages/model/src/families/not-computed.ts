@@ -2,8 +2,9 @@ const DENSE = 'is a dense model: it has no routed experts that tabs could hold';
 const LINEAR = 'has layers of linear attention, whose state this version does not keep';
 const STATE_SPACE = 'has state-space or convolution layers, whose state this version does not keep';
 const INDEXER = 'has attention over positions that an indexer chooses, which this version does not compute';
-const ENCODER = 'has an encoder; this version computes decoders only';
-const EMBEDDER = 'is an encoder: it makes embeddings or labels and no text, so give a language model';
+const ENCODER = 'has an encoder and a decoder that attends to it; this version computes either alone';
+const EMBEDDER =
+  'is an encoder without routed experts that tabs could hold: give a language model, or nomic-embed-text-v2-moe for embeddings';
 const SOFTCAP = 'caps its logits or attention scores, which this version does not compute';
 
 /** Why a published architecture is not served, by `model_type`: what a message can say beyond a list of what is. */
@@ -32,7 +33,7 @@ export const notComputed: ReadonlyMap<string, string> = new Map([
   ...['bert', 'roberta', 'xlm-roberta', 'distilbert', 'albert', 'electra', 'deberta', 'deberta-v2', 'mpnet'].map(
     (type) => [type, EMBEDDER] as const,
   ),
-  ...['modernbert', 'nomic_bert', 'new', 'eurobert', 'clip', 'siglip', 'vit'].map((type) => [type, EMBEDDER] as const),
+  ...['modernbert', 'new', 'eurobert', 'clip', 'siglip', 'vit'].map((type) => [type, EMBEDDER] as const),
   ...['switch_transformers', 'nllb-moe', 't5'].map((type) => [type, ENCODER] as const),
   ...['gemma4', 'gemma4_text', 'grok-1', 'muse_spark'].map((type) => [type, SOFTCAP] as const),
   ['phimoe', 'has a gate (SparseMixer) and a RoPE scaling (longrope) that this version does not compute'],

@@ -3,6 +3,7 @@ import { firstNotFinite, placeOf } from '../finite.ts';
 import type { RowScratch } from '../row-scratch.ts';
 import { dtypeBytes, type TensorDtype, toFloat32 } from '../safetensors.ts';
 import type { WeightFiles } from '../weight-files.ts';
+import { type Stack, stackedShape } from './stored-matrix.ts';
 import { besideWeight, type Part, partError, type PartFinder, type PartReader, type PartSpec } from './encoding.ts';
 
 /** What a tensor may be stored as, for an error about one that nothing explains. */
@@ -16,9 +17,9 @@ const QUANTISED_NAMES = (name: string): string[] => [
 /** Finds the parts of a matrix among the stored tensors; with `stack`, in its place in stacks of that size. */
 export class StoredParts implements PartFinder {
   readonly #files: WeightFiles;
-  readonly #stack: { index: number; size: number } | undefined;
+  readonly #stack: Stack | undefined;
 
-  constructor(files: WeightFiles, stack: { index: number; size: number } | undefined) {
+  constructor(files: WeightFiles, stack: Stack | undefined) {
     this.#files = files;
     this.#stack = stack;
   }
@@ -36,10 +37,9 @@ export class StoredParts implements PartFinder {
       throw new CheckpointError('wrong-dtype', file, name, `is ${dtype}, but has to be ${dtypes.join(' or ')}`);
     }
     const { index, size } = this.#stack ?? { index: 0, size: 1 };
-    const inStack = this.#stack ? [size] : [];
-    const shape = shapes.find((one) => isSame(info.shape, [...inStack, ...one]));
+    const shape = shapes.find((one) => isSame(info.shape, stackedShape(this.#stack, one)));
     if (shape) return { name, file, dtype, shape, offset: offset + (index * bytes) / size, bytes: bytes / size };
-    const expected = [...inStack, ...(shapes[0] ?? [])].join(', ');
+    const expected = stackedShape(this.#stack, shapes[0] ?? []).join(', ');
     const detail = `shape is [${info.shape.join(', ')}], but config.json requires [${expected}]`;
     throw new CheckpointError('wrong-shape', file, name, detail);
   }

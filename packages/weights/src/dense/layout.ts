@@ -1,4 +1,4 @@
-import { denseTensors, type HeadConfig, headTensors, type ModelConfig, TensorSpec } from '@shoal/model';
+import { denseTensors, encoderTensors, type HeadConfig, headTensors, type ModelConfig, TensorSpec } from '@shoal/model';
 import { panelBytes, type DenseFormat } from './panels.ts';
 
 /** The part of a checkpoint's tensor that an entry holds: `kv_b_proj` becomes two entries of one matrix per head. */
@@ -56,13 +56,7 @@ export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil
  * `headerBytes` is the size of the file's header, 0 for memory without a file.
  */
 export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
-  const specs = denseTensors(config);
-  const parts: [string, unknown][] = [
-    ['embed', { embedTokens: specs.embedTokens }],
-    ...specs.layers.map((layer, i): [string, unknown] => [`layers.${i}`, { [`layers.${i}`]: layer }]),
-    ['head', { norm: specs.norm, lmHead: specs.lmHead }],
-  ];
-  if (specs.mtp) parts.push(['mtp', { mtp: specs.mtp }]);
+  const parts = config.encoder ? encoderParts(config) : decoderParts(config);
   return layoutOf(config, parts, format, headerBytes);
 }
 
@@ -92,6 +86,22 @@ function layoutOf(
   });
   return { format, segments, headerBytes: alignUp(headerBytes), totalBytes: end };
 }
+
+type Part = [segment: string, tensors: unknown];
+
+function decoderParts(config: ModelConfig): Part[] {
+  const { embedTokens, layers, norm, lmHead, mtp } = denseTensors(config);
+  const parts: Part[] = [['embed', { embedTokens }], ...layerParts(layers), ['head', { norm, lmHead }]];
+  return mtp ? [...parts, ['mtp', { mtp }]] : parts;
+}
+
+function encoderParts(config: ModelConfig): Part[] {
+  const { layers, ...embedding } = encoderTensors(config, config.encoder!);
+  return [['embed', embedding], ...layerParts(layers)];
+}
+
+const layerParts = (layers: readonly unknown[]): Part[] =>
+  layers.map((layer, i) => [`layers.${i}`, { [`layers.${i}`]: layer }]);
 
 /** Matrices that decide which experts a row gets, and how much of the shared one. */
 const IS_GATE = /\.(gate\.weight|sharedGate)$/;

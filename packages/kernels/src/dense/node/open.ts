@@ -10,9 +10,9 @@ import {
 } from '@shoal/weights';
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
-import { positionBytes } from '../kv-pages.ts';
+import { pageBytes, positionBytes } from '../kv-pages.ts';
 import { createInlineRunner, type Runner } from '../runner.ts';
-import { WasmEngine } from '../wasm-engine.ts';
+import { ENCODER_PAGES, WasmEngine } from '../wasm-engine.ts';
 import { startThreads } from './threads.ts';
 
 export interface WasmEngineOptions {
@@ -67,8 +67,9 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   }
 }
 
-/** Limits the KV cache to what 256 sequences of the whole context could use. */
+/** Limits the KV cache to what 256 sequences of the whole context could use; an encoder's is as large as its passes need. */
 function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
+  if (config.encoder) return ENCODER_PAGES * pageBytes(1, kvWidth(config.attention));
   const perToken = config.numHiddenLayers * positionBytes(kvWidth(config.attention));
   return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
 }

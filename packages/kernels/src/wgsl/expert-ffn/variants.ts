@@ -60,6 +60,7 @@ const ACTIVATE: Readonly<Record<ExpertActivation, string>> = {
   geglu: 'geglu(g_$r, u_$r)',
   relu: 'relu(u_$r)',
   relu2: 'relu2(u_$r)',
+  gelu: 'gelu(u_$r)',
 };
 
 /** The variants that a device can run for a format, the simplest first. f16 has no integers to multiply. */

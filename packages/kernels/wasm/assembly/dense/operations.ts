@@ -7,7 +7,7 @@ import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './ca
 import { decodeRow, gemm, panelBytes } from './gemm';
 import { prepareRow, Q8 } from './prepare';
 import { exp1 } from './primitives';
-import { addRow, rmsNormRow, ropeRow, scaleRow, siluMulRow } from './rows';
+import { addRow, geluRow, layerNormRow, rmsNormRow, ropeRow, scaleRow, siluMulRow } from './rows';
 import { answerQuery, rowOfQuery } from './sampling';
 
 @inline
@@ -25,8 +25,8 @@ export function embedTask(op: usize, task: i32): void {
 /**
  * x += factor × a + factor × b, where given; writes its norm (if a weight is given) to `out`, and prepares it into one or two buffers.
  * 4 x, 5 stride, 6 dim, 7 weight, 8 eps, 9 out, 10 stride, 11 prepared, 12 stride, 13 format, 14 prepared, 15 stride,
- * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x, 22 factor. A task is a row. `out` rows are
- * padded with zeros to blocks of 32.
+ * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x, 22 factor, 23 bias: with one the norm is LayerNorm, else
+ * RMSNorm. A task is a row. `out` rows are padded with zeros to blocks of 32.
  */
 export function normTask(op: usize, task: i32, scratch: usize): void {
   const row = <usize>task;
@@ -38,9 +38,10 @@ export function normTask(op: usize, task: i32, scratch: usize): void {
   let result = x;
   if (at(op, 7)) {
     result = at(op, 9) ? at(op, 9) + row * at(op, 10) : scratch;
-    rmsNormRow(x, at(op, 7), dim, real(op, 8), result);
+    if (at(op, 23)) layerNormRow(x, at(op, 7), at(op, 23), dim, real(op, 8), result);
+    else rmsNormRow(x, at(op, 7), dim, real(op, 8), result);
     const padding = (32 - (dim & 31)) & 31;
-    if (at(op, 9) && result != x && padding) memory.fill(result + ((<usize>dim) << 2), 0, (<usize>padding) << 2);
+    if (at(op, 9) && padding) memory.fill(result + ((<usize>dim) << 2), 0, (<usize>padding) << 2);
   }
   if (at(op, 11)) prepareRow(result, dim, at(op, 11) + row * at(op, 12), word(op, 13));
   if (at(op, 14)) prepareRow(result, dim, at(op, 14) + row * at(op, 15), word(op, 16));
@@ -81,6 +82,15 @@ export function siluTask(op: usize, task: i32): void {
   const gate = at(op, 4) + row * at(op, 6);
   siluMulRow(gate, at(op, 5) + row * at(op, 6), word(op, 7));
   prepareRow(gate, word(op, 7), at(op, 8) + row * at(op, 9), word(op, 10));
+}
+
+/** x = gelu(x + bias), and prepared. 4 x, 5 stride, 6 width, 7 bias (0: none), 8 prepared, 9 stride, 10 format. A task is a row. */
+export function geluTask(op: usize, task: i32): void {
+  const row = <usize>task;
+  const x = at(op, 4) + row * at(op, 5);
+  if (at(op, 7)) addRow(x, at(op, 7), word(op, 6), 1);
+  geluRow(x, word(op, 6));
+  prepareRow(x, word(op, 6), at(op, 8) + row * at(op, 9), word(op, 10));
 }
 
 /**

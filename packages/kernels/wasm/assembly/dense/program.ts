@@ -6,6 +6,7 @@ import { adapterInTask, adapterOutTask } from './adapters';
 import { groupedAttentionTask, keyValueTask } from './grouped-query';
 import {
   embedTask,
+  geluTask,
   gemmTask,
   latentAttentionTask,
   latentTask,
@@ -29,6 +30,7 @@ const enum Op {
   SCALE,
   ADAPTER_IN,
   ADAPTER_OUT,
+  GELU,
 }
 
 const OP_BYTES: usize = 128;
@@ -74,6 +76,8 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return adapterInTask(op, task);
     case Op.ADAPTER_OUT:
       return adapterOutTask(op, task);
+    case Op.GELU:
+      return geluTask(op, task);
     case Op.EMBED:
       return embedTask(op, task);
     default:

@@ -1,5 +1,5 @@
 // Row-wise operations between the products.
-import { exp4, loadLanes, storeLanes, sumLanes } from './primitives';
+import { exp4, gelu4, loadLanes, storeLanes, sumLanes } from './primitives';
 
 /** x += factor × y, dim values. */
 export function addRow(x: usize, y: usize, dim: i32, factor: f32): void {
@@ -38,6 +38,34 @@ export function rmsNormRow(x: usize, weight: usize, dim: i32, eps: f32, out: usi
     const left = dim - i;
     const v = f32x4.mul(loadLanes(x + at, left), scale);
     storeLanes(out + at, weight ? f32x4.mul(v, loadLanes(weight + at, left)) : v, left);
+  }
+}
+
+/** out = (x − mean) / √(variance + eps) ⊙ weight + bias; `out` may be `x`. Sums are taken in float64, in order. */
+export function layerNormRow(x: usize, weight: usize, bias: usize, dim: i32, eps: f32, out: usize): void {
+  let sum: f64 = 0;
+  for (let i = 0; i < dim; i++) sum += <f64>load<f32>(x + ((<usize>i) << 2));
+  const mean = sum / <f64>dim;
+  let squares: f64 = 0;
+  for (let i = 0; i < dim; i++) {
+    const centred = <f64>load<f32>(x + ((<usize>i) << 2)) - mean;
+    squares += centred * centred;
+  }
+  const scale = f32x4.splat(<f32>(1.0 / Math.sqrt(squares / <f64>dim + <f64>eps)));
+  const centre = f32x4.splat(<f32>mean);
+  for (let i = 0; i < dim; i += 4) {
+    const at = (<usize>i) << 2;
+    const left = dim - i;
+    const v = f32x4.mul(f32x4.sub(loadLanes(x + at, left), centre), scale);
+    storeLanes(out + at, f32x4.add(f32x4.mul(v, loadLanes(weight + at, left)), loadLanes(bias + at, left)), left);
+  }
+}
+
+/** x = gelu(x), dim values. */
+export function geluRow(x: usize, dim: i32): void {
+  for (let i = 0; i < dim; i += 4) {
+    const at = x + ((<usize>i) << 2);
+    storeLanes(at, gelu4(loadLanes(at, dim - i)), dim - i);
   }
 }
 

@@ -13,6 +13,7 @@ import {
   hunyuanA13b,
   llama4,
   mixtral8x22b,
+  nomicEmbed,
   qwen2Moe,
   qwen3Coder480b,
 } from './more-configs.ts';
@@ -106,6 +107,7 @@ export const publishedModels: readonly PublishedModel[] = [
   text('baidu/ERNIE-4.5-300B-A47B-PT', ernie45Large, 299_484_163_264, 'transformers'),
   text('tencent/Hunyuan-A13B-Instruct', hunyuanA13b, 80_393_183_232, 'transformers'),
   text('rednote-hilab/dots.llm1.inst', dotsLlm1, 142_774_381_696, 'transformers'),
+  text('nomic-ai/nomic-embed-text-v2-moe', nomicEmbed, 475_292_928, 'hub'),
 ];
 
 /** Dense ones, which only draft. Without the head that files of Qwen3 store beside the embedding, which is the same. */

@@ -387,7 +387,7 @@ describe('a repository that is no such model is refused by what it is', () => {
     ['an adapter', ['adapter_config.json', 'adapter_model.safetensors'], /LoRA adapter.*merge it/],
     ['a diffusers pipeline', ['model_index.json', 'README.md'], /diffusers/],
     ['GGUF alone', ['model-Q4_K_M.gguf', 'config.json'], /GGUF files alone.*model-Q4_K_M\.gguf/],
-    ['embeddings', ['config.json', 'modules.json', 'model.safetensors'], /embeddings/],
+    ['parts', ['modules.json', '0_Transformer/config.json'], /sentence-transformers/],
     ['no model at all', ['README.md'], /no config\.json/],
   ])('%s', async (_, names, message) => {
     const server = await start({ files: new Map(names.map((name) => [name, Buffer.from('{}')])) });

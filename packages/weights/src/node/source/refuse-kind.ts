@@ -21,9 +21,10 @@ const KINDS: readonly { is: (names: readonly string[]) => boolean; text: (names:
     text: () => 'holds a diffusers pipeline (model_index.json), which makes images or sounds: give a language model',
   },
   {
-    is: (names) => names.includes('modules.json') || names.includes('1_Pooling'),
+    // With a config.json its model_type decides.
+    is: (names) => names.includes('modules.json') && !names.includes('config.json'),
     text: () =>
-      'holds a sentence-transformers model (modules.json), which makes embeddings and no text: give a language model',
+      'holds the parts of a sentence-transformers model (modules.json): give the folder of its transformer, if that is one that is served',
   },
   {
     is: (names) => names.some((name) => GGUF.test(name)) && !names.some((name) => SAFETENSORS.test(name)),
