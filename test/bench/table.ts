@@ -37,5 +37,6 @@ export function formatHeldRows(rows: readonly HeldRow[]): string {
 
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)]!;
+  // Of an even number the mean of the two in the middle: the upper one alone would flatter.
+  return (sorted[Math.floor((sorted.length - 1) / 2)]! + sorted[Math.floor(sorted.length / 2)]!) / 2;
 }

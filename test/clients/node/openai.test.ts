@@ -99,8 +99,9 @@ describe('openai', () => {
     const unknown = await thrownBy(NotFoundError, () => client.chat.completions.create({ model: 'gpt-5', messages }));
     expect(unknown).toMatchObject({ status: 404, code: 'model_not_found' });
     expect(unknown.message).toContain(model);
-    const found = await thrownBy(NotFoundError, () => client.embeddings.create({ model, input: story }));
-    expect(found.code).toBe('unknown_url');
+    // A language model has none.
+    const embeddings = await thrownBy(BadRequestError, () => client.embeddings.create({ model, input: story }));
+    expect(embeddings.message).toContain('/v1/chat/completions');
   });
 
   it('ends a stream that is aborted or left', async () => {
