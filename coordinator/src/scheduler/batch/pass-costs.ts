@@ -133,8 +133,9 @@ export class PassCosts {
    */
   get promptRowMs(): number | undefined {
     if (!this.isDecodeKnown || this.#mixed.length < MIN_PROMPT_PASSES) return undefined;
+    const { rowMs } = this.#decodeTurn;
     const added = this.#mixed.map(({ rows, promptRows, turnMs }) => ({
-      value: (turnMs - this.#decodeTurn.at(rows - promptRows)) / promptRows,
+      value: (turnMs - this.#decodeTurn.at(rows - promptRows, rowMs)) / promptRows,
       weight: promptRows,
     }));
     return Math.min(weightedMedian(added)!, this.promptRowBoundMs!);

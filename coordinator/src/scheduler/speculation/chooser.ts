@@ -84,11 +84,14 @@ export class Chooser implements DraftChooser {
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
+    // Asked for once: many streams ask for the costs of many depths, and what each takes is a median anew.
+    const [first, deeper] = [costs.draftCall(1), costs.draftCall(2)];
+    const callOf = (depth: number): typeof first => (depth === 1 ? first : deeper);
     const cost: DepthCost & { room: number } = {
       passMs: costs.shareMs(baseRows),
       msPerRow: costs.rowMs,
-      callMs: (depth) => costs.draftCall(depth).ms,
-      msPerDraft: (depth) => costs.draftCall(depth).msPerStream,
+      callMs: (depth) => callOf(depth).ms,
+      msPerDraft: (depth) => callOf(depth).msPerStream,
       room: Math.max(0, Math.max(FIRST_ROWS, GROWTH * costs.mostDecodeRows) - decodeRows),
     };
     const part = partOf(cost, decodeRows);
@@ -106,7 +109,7 @@ export class Chooser implements DraftChooser {
       bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])),
       cost: shapeCost(chosen, cost),
       // What comes of a draft takes a row in the next call, and a row in the pass.
-      worth: cost.passMs > 0 ? tokensPerMs * (cost.msPerRow + costs.draftCall(2).msPerRow) : 0,
+      worth: cost.passMs > 0 ? tokensPerMs * (cost.msPerRow + deeper.msPerRow) : 0,
     };
   }
 

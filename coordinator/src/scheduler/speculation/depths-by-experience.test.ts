@@ -56,6 +56,7 @@ function run(
       state.acceptance.judge(depths[i]!, accepted);
       tokens += 1 + accepted;
     }
+    const callCosts = [1, 2, 3, 4].map((depth) => costs.draftCall(depth));
     const { depths: best } = chooseDepths(
       states.map(({ acceptance }) => {
         const reach = reachOf(acceptance.rates(priors));
@@ -64,8 +65,8 @@ function run(
       {
         passMs: costs.passMs(streams),
         msPerRow: costs.rowMs,
-        callMs: (depth) => costs.draftCall(depth).ms,
-        msPerDraft: (depth) => costs.draftCall(depth).msPerStream,
+        callMs: (depth) => callCosts[depth - 1]!.ms,
+        msPerDraft: (depth) => callCosts[depth - 1]!.msPerStream,
       },
     );
     depths = states.map(
