@@ -107,7 +107,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
       // Both have the norm 1.
       expect(embedding!.reduce((sum, value, at) => sum + value * expected[at]!, 0)).toBeGreaterThanOrEqual(0.9999);
     }
-    expect(network.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+    expectTabsServed(network.coordinator);
     expect(
       peersOf(network)
         .filter(({ rows }) => rows > 0)

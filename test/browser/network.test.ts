@@ -58,8 +58,9 @@ describe('four tabs, f16', () => {
     expectTabsServed(network.coordinator);
   });
 
-  it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
+  it('write a story for the openai client, in a stream, its experts in tabs', async () => {
     const client = new OpenAI({ baseURL: `${network.coordinator.url}/v1`, apiKey: 'none' });
+    const before = { ...network.coordinator.dispatcher.figures };
     const stream = await client.completions.create({
       model: 'tiny-stories',
       prompt: GOLDEN[3]!.prompt,
@@ -76,8 +77,12 @@ describe('four tabs, f16', () => {
     }
     expect(text).toBe(network.coordinator.tokenizer.decode(GOLDEN[3]!.greedy_ids));
     expect(tokens).toBe(48);
-    expect(await metric(network.coordinator.url, 'shoal_expert_rows_total{by="coordinator"}')).toBe(0);
-    expect(await metric(network.coordinator.url, 'shoal_expert_rows_total{by="tab"}')).toBeGreaterThan(0);
+    const { figures } = network.coordinator.dispatcher;
+    const rowsBy = (where: string): Promise<number> =>
+      metric(network.coordinator.url, `shoal_expert_rows_total{by="${where}"}`);
+    expect(await rowsBy('tab')).toBe(figures.tabAssignments);
+    expect(await rowsBy('coordinator')).toBe(figures.fallbackAssignments);
+    expectTabsServed(network.coordinator, before);
     expect(network.tabs.flatMap((tab) => tab.errors)).toEqual([]);
   });
 
