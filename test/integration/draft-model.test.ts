@@ -11,9 +11,9 @@ import type {
   SpeculationUsage,
 } from '../../coordinator/src/scheduler/generation.ts';
 import { fixtureDir } from '../golden/families.ts';
+import { putLapsOnClock } from './laps-on-clock.ts';
 
 const DENSE = fixtureDir('llama-linear');
-const LAP_MS = 20;
 
 let folder: string;
 let core: Core;
@@ -72,24 +72,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'shoal-draft-model-'));
   await writeMixtral(join(folder, 'moe'));
   core = await createCore(configOf());
-  // Laps take 20 ms of a clock on which nothing else takes time, as in speculation.test.ts.
-  const { dispatcher } = core;
-  const batch = dispatcher.batch.bind(dispatcher);
-  vi.spyOn(dispatcher, 'batch').mockImplementation((options) => {
-    const experts = batch(options);
-    return {
-      ...experts,
-      dispatch: (call) => {
-        const handle = experts.dispatch(call);
-        const combine = async (): Promise<Float32Array> => {
-          const sum = await handle.combine();
-          vi.advanceTimersByTime(LAP_MS);
-          return sum;
-        };
-        return { combine };
-      },
-    };
-  });
+  putLapsOnClock(core);
 });
 afterAll(async () => {
   await core.close();

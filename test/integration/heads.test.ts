@@ -10,8 +10,8 @@ import { GOLDEN } from './golden.ts';
 import { writeRandomHead } from './heads.ts';
 import { newPages } from './own-pages.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
+import { putLapsOnClock } from './laps-on-clock.ts';
 
-const LAP_MS = 20;
 const LAYERS = [2, 5, 6];
 const HEAD = { hiddenSize: 192, vocabSize: 2048, draftVocabSize: 682, layers: LAYERS };
 
@@ -32,18 +32,8 @@ async function openWith(kind: 'eagle3' | 'dflash'): Promise<void> {
   await mkdir(dir);
   await writeRandomHead(dir, kind, HEAD);
   core = await createCore(tinyConfig({ replicas: 1, drafter: dir }));
-  // Laps take 20 ms of a clock on which nothing else takes time, so drafts pay on any machine.
   vi.useFakeTimers({ toFake: ['performance'] });
-  const { dispatcher } = core;
-  const batch = dispatcher.batch.bind(dispatcher);
-  vi.spyOn(dispatcher, 'batch').mockImplementation((options) => {
-    const experts = batch(options);
-    const dispatch: typeof experts.dispatch = (call) => {
-      const lap = experts.dispatch(call);
-      return { combine: () => lap.combine().finally(() => vi.advanceTimersByTime(LAP_MS)) };
-    };
-    return { ...experts, dispatch };
-  });
+  putLapsOnClock(core);
 }
 
 let requests = 0;

@@ -12,35 +12,18 @@ import { heldOutText } from '../golden/tiny-stories.ts';
 import { GOLDEN } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
+import { putLapsOnClock } from './laps-on-clock.ts';
 
-const LAP_MS = 20;
 let core: Core;
 /** Texts that the model has not seen, as ids that begin with the beginning of a text. */
 let heldOut: number[][];
 
 beforeAll(async () => {
   core = await createCore(tinyConfig({ replicas: 1 }));
-  const { dispatcher, config, tokenizer } = core;
+  const { config, tokenizer } = core;
   const texts = heldOutText.split('<|endoftext|>').filter((text) => text.trim() !== '');
   heldOut = texts.map((text) => [config.eosTokenIds[0]!, ...tokenizer.encode(text.trim())]);
-  // Laps take 20 ms of a clock on which nothing else takes time, so the useful depth doesn't depend on this machine.
-  const batch = dispatcher.batch.bind(dispatcher);
-  vi.spyOn(dispatcher, 'batch').mockImplementation((options) => {
-    const experts = batch(options);
-    return {
-      ...experts,
-      dispatch: (call) => {
-        const handle = experts.dispatch(call);
-        const isLap = call.layer < config.numHiddenLayers;
-        const combine = async (): Promise<Float32Array> => {
-          const sum = await handle.combine();
-          if (isLap) vi.advanceTimersByTime(LAP_MS);
-          return sum;
-        };
-        return { combine };
-      },
-    };
-  });
+  putLapsOnClock(core);
 });
 afterAll(() => core.close());
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));

@@ -94,7 +94,7 @@ describe('Adapters', () => {
     expect((await adapters.load('late', '10')).name).toBe('late');
   });
 
-  it('warn of an adapter that names another base model, whoever owns it and wherever it lay', async () => {
+  it('warn of an adapter that names another base model, and ignore the owner and folders in that name', async () => {
     const { adapters, notes } = rig();
     await adapters.load('own', '100');
     expect(notes.filter((note) => note.startsWith('warning'))).toEqual([]);

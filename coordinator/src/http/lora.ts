@@ -58,7 +58,7 @@ const STATUS: Readonly<Record<AdaptersErrorReason, readonly [status: number, cod
   busy: [503, 'busy'],
 };
 
-/** What is wrong with an adapter is told as it is: who asks is an operator, and it names no file outside --adapter-dir. */
+/** An adapter's fault is told in full: only operators can ask, and it names no file outside --adapter-dir. */
 async function told<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -6,7 +6,7 @@ export type LabErrorReason =
   /** It took longer than it may. */
   | 'timeout';
 
-/** Why a text was not looked at, in words for whoever asked. */
+/** Why a text was not looked at, in words for the client. */
 export class LabError extends Error {
   readonly reason: LabErrorReason;
   readonly param: string | undefined;

@@ -24,6 +24,7 @@ import { Admission } from './queue/admission.ts';
 import { ServiceRate } from './queue/service-rate.ts';
 import { Sequence } from './sequence.ts';
 import { Speculation, type SpeculationOptions } from './speculation/speculation.ts';
+import { onceATurn, watchRequest, type WatchOptions } from './watch-request.ts';
 
 export interface SchedulerOptions {
   modelId: string;
@@ -111,7 +112,7 @@ export class Scheduler implements GenerationService {
   readonly #count = new MicroBatchCount(this.#costs);
   #microBatches: 1 | 2 = 1;
   #draining = false;
-  #isWaking = false;
+  readonly #wake = onceATurn(() => this.#beginPasses());
   /** Passes begun, failed ones included. */
   #begun = 0;
   #onIdle: (() => void)[] = [];
@@ -303,37 +304,17 @@ export class Scheduler implements GenerationService {
     const { constraint } = sequence;
     // After a pass, others begin anyway.
     if (constraint) constraint.onMasks = () => sequence.inPass || this.#wake();
-    const cancel = (): void => sequence.fail(new GenerationError('cancelled', 'The request was cancelled.'));
-    signal.addEventListener('abort', cancel, { once: true });
-    const { requestTimeoutMs } = this.limits;
-    const timer = setTimeout(
-      () => sequence.fail(new GenerationError('timeout', `The answer took more than ${requestTimeoutMs / 1000} s.`)),
-      requestTimeoutMs,
-    );
-    sequence.whenEnded((error) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', cancel);
+    const onEnded: WatchOptions['onEnded'] = (outcome, error) => {
       // Otherwise a pass may still use it.
       if (!sequence.cache) sequence.releaseAdapter?.();
       if (!error) this.#rate.ended(sequence.completionTokens, sequence.request.maxTokens);
-      const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);
-    });
-    if (signal.aborted) cancel();
+    };
+    watchRequest(sequence, { signal, timeoutMs: this.limits.requestTimeoutMs, what: 'The answer', onEnded });
   }
 
   get #isIdle(): boolean {
     return this.running.length === 0 && this.#runners.every((runner) => runner.isFree);
-  }
-
-  /** Begins passes after this turn of the event loop, so that requests submitted together share one. */
-  #wake(): void {
-    if (this.#isWaking) return;
-    this.#isWaking = true;
-    queueMicrotask(() => {
-      this.#isWaking = false;
-      this.#beginPasses();
-    });
   }
 
   #beginPasses(): void {

@@ -1,4 +1,5 @@
 import { Figure } from '../Figure.tsx';
+import { FigureTable } from '../FigureTable.tsx';
 import { formatBytes, formatFigure, formatShare } from '../format.ts';
 import type { Look } from './lab.ts';
 import { changedShare, summaryOf } from './study.ts';
@@ -36,24 +37,11 @@ export function Comparison({ looks }: { looks: readonly Look[] }) {
         )}{' '}
         A lower loss means that the model expected the text more.
       </p>
-      <div class="table-scroll" role="group" aria-label="Gates in figures" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              {HEADS.map((head, i) => (
-                <th scope="col" class={i > 0 ? 'numeric' : ''}>
-                  {head}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {looks.map((look) => (
-              <Line key={look.key} look={look} own={own} />
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <FigureTable label="Gates in figures" heads={HEADS}>
+        {looks.map((look) => (
+          <Line key={look.key} look={look} own={own} />
+        ))}
+      </FigureTable>
     </section>
   );
 }

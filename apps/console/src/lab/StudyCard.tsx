@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import type { LabStudy } from '@shoal/protocol';
 import { useMemo, useRef } from 'preact/hooks';
 import { download, scheme, token as colour, useWidth } from '../environment.ts';
+import { FigureTable } from '../FigureTable.tsx';
 import { formatBytes, formatFigure, plural } from '../format.ts';
 import { Whose } from './Comparison.tsx';
 import { downloadPng } from './png.ts';
@@ -154,39 +155,26 @@ const HEADS = [
 
 function LayerTable({ study }: { study: LabStudy }) {
   return (
-    <div class="table-scroll" role="group" aria-label="Figures of each layer" tabIndex={0}>
-      <table>
-        <thead>
+    <FigureTable label="Figures of each layer" heads={HEADS}>
+      {study.layers.map(({ layer, figures }) => {
+        const most = Math.max(...figures.load);
+        return (
           <tr>
-            {HEADS.map((head, i) => (
-              <th scope="col" class={i > 0 ? 'numeric' : ''}>
-                {head}
-              </th>
-            ))}
+            <th scope="row">{layer}</th>
+            <td class="numeric">
+              {formatFigure(figures.loadBits)} of {formatFigure(Math.log2(study.experts))}
+            </td>
+            <td class="numeric">
+              {figures.load.indexOf(most)} ({plural(most, 'token')})
+            </td>
+            <td class="numeric">{figures.load.filter((count) => count === 0).length}</td>
+            <td class="numeric">{figures.dropped}</td>
+            <td class="numeric">{figures.withoutExpert}</td>
+            <td class="numeric">{formatFigure(figures.tabsPerToken)}</td>
+            <td class="numeric">{formatBytes(figures.bytesPerToken)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {study.layers.map(({ layer, figures }) => {
-            const most = Math.max(...figures.load);
-            return (
-              <tr>
-                <th scope="row">{layer}</th>
-                <td class="numeric">
-                  {formatFigure(figures.loadBits)} of {formatFigure(Math.log2(study.experts))}
-                </td>
-                <td class="numeric">
-                  {figures.load.indexOf(most)} ({plural(most, 'token')})
-                </td>
-                <td class="numeric">{figures.load.filter((count) => count === 0).length}</td>
-                <td class="numeric">{figures.dropped}</td>
-                <td class="numeric">{figures.withoutExpert}</td>
-                <td class="numeric">{formatFigure(figures.tabsPerToken)}</td>
-                <td class="numeric">{formatBytes(figures.bytesPerToken)}</td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
-    </div>
+        );
+      })}
+    </FigureTable>
   );
 }

@@ -25,6 +25,16 @@ export class RowLine<Timed> {
     return this.#recent.length === 0;
   }
 
+  get meanRows(): number {
+    return this.#recent.reduce((sum, each) => sum + this.#rowsOf(each), 0) / this.length;
+  }
+
+  /** Σ (rows − mean)². */
+  get spreadRows2(): number {
+    const mean = this.meanRows;
+    return this.#recent.reduce((sum, each) => sum + (this.#rowsOf(each) - mean) ** 2, 0);
+  }
+
   get mostRows(): number {
     return Math.max(0, ...this.#recent.map((each) => this.#rowsOf(each)));
   }
@@ -45,9 +55,7 @@ export class RowLine<Timed> {
 
   /** The slope; the last one known where all recent ones had the same rows, undefined if there never was one. */
   get rowMs(): number | undefined {
-    const mean = this.#recent.reduce((sum, each) => sum + this.#rowsOf(each), 0) / this.length;
-    const spread = this.#recent.reduce((sum, each) => sum + (this.#rowsOf(each) - mean) ** 2, 0);
-    if (spread < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
+    if (this.spreadRows2 < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
     const slopes: Weighted[] = [];
     for (const [i, a] of this.#recent.entries()) {
       for (const b of this.#recent.slice(i + 1)) {
@@ -83,7 +91,6 @@ export class PriceLine {
     ({ ms }) => ms,
     ({ rows }) => rows,
   );
-  readonly #recent: Point[] = [];
   #rowMs: number | undefined;
 
   get isEmpty(): boolean {
@@ -97,26 +104,20 @@ export class PriceLine {
 
   /** The most that one more row can cost. */
   get boundMs(): number {
-    const rows = this.#recent.reduce((sum, point) => sum + point.rows, 0) / this.#recent.length;
-    return this.#line.at(0, 0) / rows;
+    return this.#line.at(0, 0) / this.#line.meanRows;
   }
 
   dropFirst(): void {
     this.#line.dropFirst();
-    this.#recent.shift();
   }
 
   add(rows: number, ms: number): void {
     this.#line.add({ rows, ms });
-    this.#recent.push({ rows, ms });
-    if (this.#recent.length > WINDOW) this.#recent.shift();
-    const mean = this.#recent.reduce((sum, point) => sum + point.rows, 0) / this.#recent.length;
-    const spread = this.#recent.reduce((sum, point) => sum + (point.rows - mean) ** 2, 0);
-    const slope = this.#line.rowMs;
+    const { length, meanRows, spreadRows2: spread, rowMs: slope } = this.#line;
     if (slope === undefined) return;
     const bound = this.boundMs;
     const before = this.#rowMs ?? bound;
-    const weight = (spread / (spread + this.#recent.length * (TELLING_SPREAD * mean) ** 2)) ** 2;
+    const weight = (spread / (spread + length * (TELLING_SPREAD * meanRows) ** 2)) ** 2;
     this.#rowMs = spread < MIN_PROBE_ROWS2 ? FADING * before : Math.min(bound, before + weight * (slope - before));
   }
 

@@ -5,6 +5,7 @@ import type { Occupancy } from '../batch/occupancy.ts';
 import { PassWatch } from '../batch/pass-runner.ts';
 import { DEFAULT_RETRY_S, GenerationError, type Refusal } from '../generation.ts';
 import { EncoderJob, type TakenInput, WaitingJobs } from './encoder-jobs.ts';
+import { onceATurn, watchRequest, type WatchOptions } from '../watch-request.ts';
 
 /** Texts to embed, as token ids. */
 export interface EmbedRequest {
@@ -75,7 +76,7 @@ export class EncoderScheduler implements EmbeddingService {
   readonly #microBatches: { name: number; isFree: boolean }[];
   #begun = 0;
   #draining = false;
-  #isWaking = false;
+  readonly #wake = onceATurn(() => this.#beginPasses());
   #onIdle: (() => void)[] = [];
 
   constructor(options: EncoderSchedulerOptions) {
@@ -147,35 +148,17 @@ export class EncoderScheduler implements EmbeddingService {
   }
 
   #watch(job: EncoderJob, signal: AbortSignal): void {
-    const cancel = (): void => job.fail(new GenerationError('cancelled', 'The request was cancelled.'));
-    const { requestTimeoutMs } = this.#limits;
-    const late = `The embeddings took more than ${requestTimeoutMs / 1000} s.`;
-    const timer = setTimeout(() => job.fail(new GenerationError('timeout', late)), requestTimeoutMs);
-    signal.addEventListener('abort', cancel, { once: true });
-    job.whenEnded((error) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', cancel);
+    const onEnded: WatchOptions['onEnded'] = (outcome, error) => {
       this.#waiting.remove(job);
       this.#jobs.delete(job);
       if (!error) this.counts.requests++;
-      const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, job.id, error);
-    });
-    if (signal.aborted) cancel();
+    };
+    watchRequest(job, { signal, timeoutMs: this.#limits.requestTimeoutMs, what: 'The embeddings', onEnded });
   }
 
   get #isIdle(): boolean {
     return this.#jobs.size === 0 && this.#microBatches.every(({ isFree }) => isFree);
-  }
-
-  /** Begins passes after this turn of the event loop, so that requests submitted together share one. */
-  #wake(): void {
-    if (this.#isWaking) return;
-    this.#isWaking = true;
-    queueMicrotask(() => {
-      this.#isWaking = false;
-      this.#beginPasses();
-    });
   }
 
   #beginPasses(): void {

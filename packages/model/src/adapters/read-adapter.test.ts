@@ -80,7 +80,7 @@ describe('readAdapter', () => {
     ['whole modules', { config: { modules_to_save: ['lm_head'] } }, 'unsupported', /modules_to_save is \["lm_head"\]/],
     ['repeated layers', { config: { layer_replication: [[0, 2]] } }, 'unsupported', /layer_replication/],
     ['a changed base', { config: { init_lora_weights: 'pissa' } }, 'unsupported', /init_lora_weights is "pissa"/],
-    ['what nobody knows', { config: { use_new_thing: 3 } }, 'unsupported', /use_new_thing is 3/],
+    ['an unknown key', { config: { use_new_thing: 3 } }, 'unsupported', /use_new_thing is 3/],
     ['rank 0', { config: { r: 0 } }, 'bad-value', /r is 0/],
     ['a huge rank', { config: { r: 100_000 } }, 'bad-value', /r is 100000/],
     ['a rank of 0 in a pattern', { config: { rank_pattern: { q_proj: 0 } } }, 'bad-value', /rank_pattern.q_proj is 0/],

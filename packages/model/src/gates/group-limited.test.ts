@@ -2,21 +2,10 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { gateLogits, selectExperts } from '../gate.ts';
 import type { GateConfig } from '../model-config.ts';
+import { noauxTc } from '../testing/gate-configs.ts';
 import { openGate } from './index.ts';
 import { settingsOf } from './top-k.ts';
 
-const noauxTc: GateConfig = {
-  scoring: 'sigmoid',
-  hasBias: true,
-  hasLogitBias: false,
-  scalesInput: false,
-  nGroup: 4,
-  topkGroup: 2,
-  groupScore: 'sum-of-best-two',
-  normTopkProb: true,
-  scaleWhenNormalised: true,
-  routedScalingFactor: 1,
-};
 const config = { nRoutedExperts: 8, numExpertsPerTok: 3, gate: noauxTc };
 const noBias = new Float32Array(8);
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));

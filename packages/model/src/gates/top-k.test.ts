@@ -1,20 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { selectExperts } from '../gate.ts';
 import type { GateConfig } from '../model-config.ts';
+import { noauxTc } from '../testing/gate-configs.ts';
 import { openGate } from './index.ts';
 
-const noauxTc: GateConfig = {
-  scoring: 'sigmoid',
-  hasBias: true,
-  hasLogitBias: false,
-  scalesInput: false,
-  nGroup: 4,
-  topkGroup: 2,
-  groupScore: 'sum-of-best-two',
-  normTopkProb: true,
-  scaleWhenNormalised: true,
-  routedScalingFactor: 1,
-};
 const config = { nRoutedExperts: 8, numExpertsPerTok: 3 };
 
 describe('softmax gates', () => {
