@@ -23,7 +23,8 @@ export type ModelType =
   | 'olmoe'
   | 'qwen2_moe'
   | 'qwen3'
-  | 'qwen3_moe';
+  | 'qwen3_moe'
+  | 'shoal_bert';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
 export interface MlaConfig {
