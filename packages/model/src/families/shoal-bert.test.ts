@@ -56,6 +56,8 @@ describe('shoal_bert', () => {
     ['gate.slots_per_expert', { gate: { name: 'soft', slots_per_expert: 0 } }],
     ['gate.slots_per_expert', { gate: { name: 'soft', slots_per_expert: -3 } }],
     ['gate.slots_per_expert', { gate: { name: 'expert-choice', slots_per_expert: 2 } }],
+    ['gate.slots_per_expert', { gate: { name: 'soft', slots_per_expert: 2000 } }],
+    ['num_experts', { num_experts: 1025 }],
     ['gate.name', { gate: { name: 'expert_choice' } }],
     ['gate.name', { gate: { name: 'top-k', k: 2 } }],
     ['gate.name', { gate: {} }],

@@ -47,6 +47,11 @@ const schema = z.object({
   gate: z.record(z.string(), z.unknown()),
 });
 
+/** Slots of a text; a text's tokens are up to some thousands. */
+const MAX_SLOTS = 4096;
+/** As `MAX_ASSIGNMENTS_PER_ROW` of @shoal/kernels. */
+const MAX_EXPERTS_OF_ROW = 1024;
+
 type Raw = z.infer<typeof schema>;
 
 /**
@@ -143,10 +148,25 @@ function readGate({ gate, num_experts: experts }: Raw, where: string): SequenceG
     const message = `${where}: gate.${key} is ${JSON.stringify(settings[key])}: ${issue.message}, for the gate ${name}`;
     throw new ModelError('bad-value', `gate.${key}`, message);
   }
+  checkSize(name, parsed.data as SequenceGate['settings'], experts, where);
   if (name === 'top-2-capacity' && experts < 2) {
     throw new ModelError('contradiction', 'num_experts', `${where}: num_experts is ${experts} but ${name} takes 2`);
   }
   return { name, settings: parsed.data as SequenceGate['settings'] };
+}
+
+/** Throws for more slots than a pass of many texts should have, or more experts than a row of a work item may have. */
+function checkSize(name: string, settings: SequenceGate['settings'], experts: number, where: string): void {
+  const slots = name === 'soft' ? experts * (settings['slotsPerExpert'] as number) : 0;
+  if (slots > MAX_SLOTS) {
+    const problem = `gate.slots_per_expert makes ${slots} slots of a text; this version makes up to ${MAX_SLOTS}`;
+    throw new ModelError('bad-value', 'gate.slots_per_expert', `${where}: ${problem}`);
+  }
+  if (name === 'expert-choice' && experts > MAX_EXPERTS_OF_ROW) {
+    const problem = `num_experts is ${experts}, all of which would choose the token of a text of one`;
+    const message = `${where}: ${problem}; with expert choice this version computes up to ${MAX_EXPERTS_OF_ROW}`;
+    throw new ModelError('bad-value', 'num_experts', message);
+  }
 }
 
 const camelCase = (key: string): string => key.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
