@@ -23,7 +23,8 @@ export type ModelType =
   | 'olmoe'
   | 'qwen2_moe'
   | 'qwen3'
-  | 'qwen3_moe';
+  | 'qwen3_moe'
+  | 'shoal_bert';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
 export interface MlaConfig {
@@ -117,6 +118,15 @@ export interface GateConfig {
   routedScalingFactor: number;
 }
 
+/**
+ * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` has no meaning. `soft` makes
+ * slots, which the experts get in the place of rows.
+ */
+export interface SequenceGate {
+  name: 'top-1-capacity' | 'top-2-capacity' | 'expert-choice' | 'soft';
+  settings: Readonly<Record<string, unknown>>;
+}
+
 export type LayerKind = 'dense' | 'moe';
 
 /**
@@ -153,11 +163,13 @@ export interface ModelConfig {
   layerAttention: readonly LayerAttention[];
   /** 0 in a dense model, which has no layers with experts. */
   nRoutedExperts: number;
-  /** 0 in a dense model. */
+  /** 0 in a dense model. On average where a row may have more or fewer; of a slot, 1. */
   numExpertsPerTok: number;
   attention: AttentionConfig;
   rope: RopeConfig;
   gate: GateConfig;
+  /** Absent where the gate looks at each row alone, as `gate` says. */
+  sequenceGate?: SequenceGate;
   maxPositionEmbeddings: number;
   /** Of an encoder's LayerNorm too. */
   rmsNormEps: number;

@@ -19,6 +19,7 @@ import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3 } from './qwen3.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
+import { shoalBert } from './shoal-bert.ts';
 
 const all = [
   deepseekV2,
@@ -42,6 +43,7 @@ const all = [
   qwen2Moe,
   qwen3,
   qwen3Moe,
+  shoalBert,
 ];
 
 /** All families, by `model_type`. A new family is a new file and an entry here. */
