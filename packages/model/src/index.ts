@@ -75,6 +75,8 @@ export {
   type Model,
 } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { gateWidth, slotsPerSequence } from './gate-width.ts';
+export { type LayerRows, type RoutedPass, routeRows, type Routing } from './routing.ts';
 export { type LimitedChoice, limitDevices } from './gates/device-limited.ts';
 export { type Assignments, type GateKind, type GateLayer, type GateRows, type Slots } from './gates/gate-kind.ts';
 export { randomHashTable } from './gates/hash.ts';
@@ -84,7 +86,8 @@ export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
+export type { ForwardObserver, ForwardSegment, GateSeen } from './forward-observer.ts';
+export { claimPositions } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
@@ -92,6 +95,7 @@ export {
   expertLayers,
   type AttentionConfig,
   type EncoderConfig,
+  type SequenceGate,
   type GateConfig,
   type GqaConfig,
   isDenseModel,

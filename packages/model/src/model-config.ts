@@ -119,6 +119,18 @@ export interface GateConfig {
   routedScalingFactor: number;
 }
 
+/**
+ * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` says no more than whether
+ * logits have a bias. `soft` makes slots, which the experts get in the place of rows. In an encoder–decoder a sequence is a source, and
+ * each row of a target is one of its own.
+ */
+export interface SequenceGate {
+  name: 'top-1-capacity' | 'top-2-capacity' | 'expert-choice' | 'soft';
+  settings: Readonly<Record<string, unknown>>;
+  /** What its weights are multiplied by; 1 by default. */
+  factor?: number;
+}
+
 export type LayerKind = 'dense' | 'moe';
 
 /**
@@ -130,12 +142,6 @@ export interface EncoderConfig {
   ffnBias: { up: boolean; down: boolean };
   /** Rows of the embedding of token types, of which the first is added to every token; 0 without one. */
   tokenTypes: number;
-}
-
-/** A gate of the table (`gates/`) that chooses for a whole sequence at once, with its settings. */
-export interface SequenceGate {
-  name: 'top-1-capacity' | 'top-2-capacity';
-  settings: unknown;
 }
 
 /** How an encoder–decoder knows positions. */
@@ -159,11 +165,6 @@ export interface Seq2SeqConfig {
   /** Before each attention and FFN, and after each stack: RMSNorm, or LayerNorm with a bias. */
   norm: 'rms' | 'layer';
   positions: Seq2SeqPositions;
-  /**
-   * The encoder's gate, which sees a whole source and whose weights are multiplied by `routedScalingFactor` too; in the decoder
-   * `ModelConfig.gate` sees each row alone.
-   */
-  encoderGate: SequenceGate;
   /** What a target begins with: the decoder's first token, and one that is always the first of an answer, where there is one. */
   targetPrefix: readonly number[];
 }
@@ -191,11 +192,13 @@ export interface ModelConfig {
   layerAttention: readonly LayerAttention[];
   /** 0 in a dense model, which has no layers with experts. */
   nRoutedExperts: number;
-  /** 0 in a dense model. */
+  /** 0 in a dense model. On average where a row may have more or fewer; of a slot, 1. */
   numExpertsPerTok: number;
   attention: AttentionConfig;
   rope: RopeConfig;
   gate: GateConfig;
+  /** Absent where the gate looks at each row alone, as `gate` says. */
+  sequenceGate?: SequenceGate;
   maxPositionEmbeddings: number;
   /** Of an encoder's LayerNorm too. */
   rmsNormEps: number;

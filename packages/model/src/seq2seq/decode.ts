@@ -1,7 +1,8 @@
 import type { ExpertDispatch } from '../dispatch.ts';
 import { embed, type ForwardResult, type ForwardRow, head, masksAfterLayers } from '../forward.ts';
 import { attendCached } from '../gqa.ts';
-import { claimPositions, type ForwardObserver } from '../layer.ts';
+import type { ForwardObserver } from '../forward-observer.ts';
+import { claimPositions } from '../layer.ts';
 import { addInPlace } from '../math.ts';
 import { RowFaults } from '../row-faults.ts';
 import { checkQueries, settleMasks } from '../token-query.ts';

@@ -3,7 +3,7 @@ import { checkSequences, type EncodeResult } from '../encoder.ts';
 import { embed } from '../forward.ts';
 import { writeKeysAndValues } from '../gqa.ts';
 import { KvCache } from '../kv-cache.ts';
-import type { ForwardObserver } from '../layer.ts';
+import type { ForwardObserver } from '../forward-observer.ts';
 import { RowFaults } from '../row-faults.ts';
 import { addFfn, attendToOwn, attentionInput } from './layer.ts';
 import { normed, partsOf, ReferenceSource, type Seq2SeqModel } from './model.ts';
@@ -33,7 +33,8 @@ export async function encodeSource(
   const bias =
     positionBias && positions.kind === 'buckets' ? new PositionBias(positionBias.encoder, true, positions) : undefined;
   const faults = new RowFaults(rows.map(({ cache }) => cache));
-  const pass = { config, rows, bias, experts, observe, faults };
+  const lengths = sources.map(({ length }) => length);
+  const pass = { config, rows, lengths, bias, experts, observe, faults };
   const x = embeddedSources(model, sources);
   faults.check(x, (row) => `the embedding of token ${sources.flat()[row]}`);
   for (let layer = 0; layer < seq2seq.encoderLayers; layer++) {

@@ -2,7 +2,8 @@ import type { RowPlace } from '../attention.ts';
 import type { ExpertDispatch } from '../dispatch.ts';
 import { activate, addBias } from '../expert.ts';
 import { gqa } from '../gqa.ts';
-import { type ForwardObserver, withRoutedExperts } from '../layer.ts';
+import type { ForwardObserver } from '../forward-observer.ts';
+import { withRoutedExperts } from '../layer.ts';
 import { addInPlace, linear } from '../math.ts';
 import type { ModelConfig } from '../model-config.ts';
 import { ropeAngles } from '../rope.ts';
@@ -15,6 +16,8 @@ import type { PositionBias } from './positions.ts';
 export interface StackPass {
   config: ModelConfig;
   rows: readonly RowPlace[];
+  /** Rows of each source in turn; absent in the decoder, where the gate sees each row alone. */
+  lengths?: readonly number[];
   bias: PositionBias | undefined;
   experts: ExpertDispatch;
   observe: ForwardObserver;
