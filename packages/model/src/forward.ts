@@ -1,5 +1,6 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
+import type { EngineSource } from './seq2seq/engine-source.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
 import type { ForwardObserver } from './forward-observer.ts';
 import { decoderLayer, openBatch } from './layer.ts';
@@ -37,6 +38,8 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   slots?: RowSlots;
   /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
   adapter?: EngineAdapter | undefined;
+  /** What an encoder–decoder answers to; of the same engine. All rows of a sequence have the same, and other models have none. */
+  source?: EngineSource | undefined;
 }
 
 /** A row of the reference's forward. */
@@ -130,7 +133,10 @@ export class Auxiliary {
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
-export function embed({ config, weights }: Model, tokenIds: readonly number[]): Float32Array {
+export function embed(
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'embedTokens'> },
+  tokenIds: readonly number[],
+): Float32Array {
   checkTokens(tokenIds, config.vocabSize);
   const { hiddenSize } = config;
   const x = new Float32Array(tokenIds.length * hiddenSize);
@@ -165,7 +171,7 @@ export async function masksAfterLayers(
 
 /** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */
 export function head(
-  { config, weights }: Model,
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'lmHead'> },
   rows: readonly HeadRow[],
   hidden: Float32Array,
   masks: readonly SettledMask[],
