@@ -1,9 +1,9 @@
 import {
   activate,
+  adapterRange,
   type ExpertActivation,
-  type ExpertAdapter,
   type ExpertWeights,
-  type LowRank,
+  type ItemAdapters,
   readRow,
   rowRange,
   type WorkItem,
@@ -73,8 +73,8 @@ class ReferenceBackend implements ExpertBackend {
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
-        const adapter = lap.adapters?.experts[lap.adapters.of[a]!];
-        addExpert(experts!.get(lap.experts[a]!)!, { activation, adapter, weight: lap.weights[a]! }, x, y);
+        const added = (part: Part, to: Float32Array): Float32Array | undefined => addedTo(lap.adapters, a, part, to);
+        addExpert(experts!.get(lap.experts[a]!)!, { activation, added, weight: lap.weights[a]! }, x, y);
       }
     }
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
@@ -86,40 +86,59 @@ class ReferenceBackend implements ExpertBackend {
   }
 }
 
+const PARTS = ['gate', 'up', 'down'] as const;
+type Part = (typeof PARTS)[number];
+
 /** How an expert is applied. */
 interface Application {
   activation: ExpertActivation;
-  adapter: ExpertAdapter | undefined;
+  /** What adapters add to the product of a matrix with x; undefined for nothing. */
+  added: (part: Part, x: Float32Array) => Float32Array | undefined;
   weight: number;
 }
 
 /** y += weight · expert(x). x, y: [hiddenSize] */
 function addExpert(
   { gate, up, down, biases }: ExpertWeights,
-  { activation, adapter, weight }: Application,
+  { activation, added, weight }: Application,
   x: Float32Array,
   y: Float32Array,
 ): void {
   const D = x.length;
   const F = up.length / D;
   const activations = new Float32Array(F);
-  const [toGate, toUp] = [added(adapter?.gate, x), added(adapter?.up, x)];
+  const [toGate, toUp] = [added('gate', x), added('up', x)];
   for (let f = 0; f < F; f++) {
     const g = gate ? dot(gate, f * D, x) + (toGate?.[f] ?? 0) + (biases?.gate?.[f] ?? 0) : 0;
     activations[f] = activate(activation, g, dot(up, f * D, x) + (toUp?.[f] ?? 0) + (biases?.up[f] ?? 0));
   }
-  const toDown = added(adapter?.down, activations);
+  const toDown = added('down', activations);
   for (let d = 0; d < D; d++) {
     y[d] = y[d]! + weight * (dot(down, d * F, activations) + (toDown?.[d] ?? 0) + (biases?.down[d] ?? 0));
   }
 }
 
-/** B (A x), [outDim]; undefined where nothing is added. */
-function added(pair: LowRank | undefined, x: Float32Array): Float32Array | undefined {
-  if (!pair) return undefined;
-  const { rank, inDim, outDim, a, b } = pair;
-  const inner = Float32Array.from({ length: rank }, (_, k) => dot(a, k * inDim, x));
-  return Float32Array.from({ length: outDim }, (_, o) => dot(b, o * rank, inner));
+/** Σ scale · B (A x) of an assignment, [outDim]; undefined where nothing is added. */
+function addedTo(
+  adapters: ItemAdapters | undefined,
+  assignment: number,
+  part: Part,
+  x: Float32Array,
+): Float32Array | undefined {
+  if (!adapters) return undefined;
+  const { of, scales, experts } = adapters;
+  const [from, to] = adapterRange(adapters, assignment);
+  let sum: Float32Array | undefined;
+  for (let i = from; i < to; i++) {
+    const pair = experts[of[i]!]![part];
+    if (!pair) continue;
+    const { rank, inDim, outDim, a, b } = pair;
+    const scale = scales[3 * i + PARTS.indexOf(part)]!;
+    const inner = Float32Array.from({ length: rank }, (_, k) => scale * dot(a, k * inDim, x));
+    sum ??= new Float32Array(outDim);
+    for (let o = 0; o < outDim; o++) sum[o] = sum[o]! + dot(b, o * rank, inner);
+  }
+  return sum;
 }
 
 /** Σ matrix[first + i] · vector[i], in four independent sums that a CPU adds in parallel. */
