@@ -14,9 +14,18 @@ export {
   type EngineAdapter,
   type ExpertAdapter,
   type ExpertAdapters,
+  type HeldAdapter,
   type LowRank,
   MAX_ADAPTER_RANK,
 } from './adapters/adapter.ts';
+export {
+  adapterRange,
+  type AdapterScales,
+  copyAdapters,
+  isAdapted,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
+} from './adapters/item-adapters.ts';
 export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
@@ -158,7 +167,6 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadEncoderWeights, loadExpert, loadSeq2SeqWeights, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
-  type ItemAdapters,
   halfRows,
   type Int8Rows,
   pickAssignments,

@@ -1,4 +1,5 @@
-import type { EngineRow, ExpertAdapters, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
+import type { EngineRow, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
+import type { RowAdapter } from '../../laps/adapted.ts';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
@@ -142,13 +143,14 @@ export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
 
 /** What the sequences' adapters add to routed experts, by row; undefined if they add nothing. */
 function rowAdapters(entries: readonly BatchEntry[]): BatchOptions['adapters'] {
-  const byRow = new Map<number, ExpertAdapters>();
+  const byRow = new Map<number, readonly RowAdapter[]>();
   for (const { sequence, firstRow, numRows } of entries) {
     const experts = sequence.request.adapter?.experts;
     if (!experts || experts.size === 0) continue;
-    for (let row = firstRow; row < firstRow + numRows; row++) byRow.set(row, experts);
+    const adapters = [{ experts }];
+    for (let row = firstRow; row < firstRow + numRows; row++) byRow.set(row, adapters);
   }
-  return byRow.size > 0 ? (row) => byRow.get(row) : undefined;
+  return byRow.size > 0 ? (row) => byRow.get(row) ?? [] : undefined;
 }
 
 function wantsNotes({ request, deviceLimit }: Sequence): boolean {

@@ -1,6 +1,5 @@
 import { type Adapter, ADAPTER_TARGETS, AdapterError, type AdapterTarget, type EngineAdapter } from '@shoal/model';
-import { alignUp } from '@shoal/weights';
-import { lowRankBytes, writeLowRank } from '../low-rank.ts';
+import { alignUp, lowRankBytes, writeLowRank } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 
 /** Outputs of one task, as packages/kernels/wasm/assembly/dense/adapters.ts has them. */

@@ -39,11 +39,11 @@ function bytesB(pair: usize): usize {
   return (<usize>load<u32>(pair, 8)) << 2;
 }
 
-/** y += B (A x); x [inDim], y [outDim], `inner` has room for the rank. */
-export function addLowRank(pair: usize, x: usize, inDim: i32, y: usize, outDim: i32, inner: usize): void {
+/** y += scale · B (A x); x [inDim], y [outDim], `inner` has room for the rank. */
+export function addLowRank(pair: usize, scale: f32, x: usize, inDim: i32, y: usize, outDim: i32, inner: usize): void {
   const rank = rankOf(pair);
   for (let k = 0; k < rank; k++) {
-    store<f32>(inner + ((<usize>k) << 2), dot(x, matrixA(pair) + <usize>k * bytesA(pair), inDim));
+    store<f32>(inner + ((<usize>k) << 2), scale * dot(x, matrixA(pair) + <usize>k * bytesA(pair), inDim));
   }
   addProducts(pair, inner, y, 0, outDim);
 }
