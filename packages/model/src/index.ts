@@ -17,7 +17,11 @@ export {
   type HeldAdapter,
   type LowRank,
   MAX_ADAPTER_RANK,
+  MAX_MIXTURE_RANK,
+  type Mixture,
 } from './adapters/adapter.ts';
+export { checkScalings } from './adapters/mixture.ts';
+export { computeScalings, type FirstPassResult, type FirstPassRow } from './first-pass.ts';
 export {
   adapterRange,
   type AdapterScales,
