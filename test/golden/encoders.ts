@@ -41,18 +41,29 @@ export interface Encoder {
 /** Every weight of the fixture fits in memory. */
 const EXPERT_BYTES = 64 * 1024 * 1024;
 
-export async function openEncoder(dir = ENCODER_DIR): Promise<Encoder> {
+/** The small encoders of this repository, of each gate that looks at a whole sequence. */
+export const storyEncoders = ['stories-expert-choice', 'stories-soft'].map((name) =>
+  join(import.meta.dirname, '../../models', name),
+);
+
+/** An encoder on the reference engine. */
+export async function openEncoderModel(
+  dir: string,
+): Promise<Pick<Encoder, 'checkpoint' | 'config' | 'engine' | 'experts'>> {
   const checkpoint = await openCheckpoint(dir);
   checkpoint.check();
   const { config } = checkpoint;
   const engine = createReferenceEncoder({ config, weights: await loadEncoderWeights(config, checkpoint) });
   const load = (layer: number, expert: number) => loadExpert(config, checkpoint, layer, expert);
-  const experts = new LocalExperts(config, load, { maxBytes: EXPERT_BYTES });
+  return { checkpoint, config, engine, experts: new LocalExperts(config, load, { maxBytes: EXPERT_BYTES }) };
+}
+
+export async function openEncoder(dir = ENCODER_DIR): Promise<Encoder> {
   const reference = JSON.parse(readFileSync(join(dir, 'reference.json'), 'utf8')) as Pick<
     Encoder,
     'sequences' | 'dimensions'
   > & { texts?: readonly string[] };
   const tensor = readTensors(join(dir, 'reference.safetensors'));
   const tensors = { hidden: tensor('hidden'), embeddings: tensor('embeddings'), short: tensor('short') };
-  return { checkpoint, config, engine, experts, texts: [], ...reference, ...tensors };
+  return { ...(await openEncoderModel(dir)), texts: [], ...reference, ...tensors };
 }
