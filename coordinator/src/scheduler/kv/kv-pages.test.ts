@@ -78,7 +78,7 @@ describe('pages of the KV cache', () => {
     const first = pages.open(ids(4), 12)!;
     expect(pages.open(ids(4, 1), 8)).toBeUndefined();
     expect(pages.open(ids(4, 1), 4)).toBeDefined();
-    expect([pages.fits(16), pages.fits(17)]).toEqual([true, false]);
+    expect([pages.mostPositions, pages.mostPositionsOf(2)]).toEqual([16, 8]);
     first.append(12);
     expect(pagesOf(first)).toHaveLength(3);
   });
@@ -186,7 +186,7 @@ describe('pages of windows', () => {
     // Without full tables, a sequence that has room for its windows may be of any length.
     expect([of(9, 0), of(10, 0), of(12, 0)]).toEqual([16, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
     const pages = new KvPages({ numPages: 100, pagePositions: 4, paging: WINDOWS, maxRows: 8 });
-    expect([pages.fits(360), pages.fits(361)]).toEqual([true, false]);
+    expect([pages.mostPositions, pages.mostPositionsOf(2)]).toEqual([360, 160]);
     expect([pages.open(ids(9), 361), pages.open(ids(9), 360)?.length]).toEqual([undefined, 0]);
   });
 
