@@ -2,7 +2,6 @@ import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type E
 import { createWasmBackend } from '@shoal/kernels/node';
 import {
   createRng,
-  expertLimit,
   expertNorms,
   normalDraw,
   readRows,
@@ -62,7 +61,7 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
   const norms = new NormLimits();
   const read = async (layer: number, expert: number) => {
     const weights = unpackExpert(shape, shards[expert]!);
-    norms.learn(layer, expert, expertLimit('swiglu', expertNorms(weights)));
+    norms.learn(layer, expert, 'swiglu', expertNorms(weights));
     return weights;
   };
   const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });

@@ -198,6 +198,7 @@ function delegate(
     load: backend.load.bind(backend),
     unload: backend.unload.bind(backend),
     has: backend.has.bind(backend),
+    openAdapter: backend.openAdapter.bind(backend),
     destroy: backend.destroy.bind(backend),
   };
 }

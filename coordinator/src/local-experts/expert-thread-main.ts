@@ -78,7 +78,7 @@ async function answer(task: ThreadTask): Promise<ThreadReply> {
     }
     const startedMs = performance.now();
     const partial = await compute(opened, task.item, task.anew);
-    return { partial, busyMs: performance.now() - startedMs, limits: opened.cache.takeLimits() };
+    return { partial, busyMs: performance.now() - startedMs, experts: opened.cache.takeLoaded() };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }

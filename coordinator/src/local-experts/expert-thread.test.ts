@@ -5,8 +5,7 @@ import { createReferenceBackend } from '@shoal/kernels';
 import {
   createRng,
   encodeF16,
-  type ExpertLimit,
-  expertLimit,
+  type ExpertNorms,
   expertNorms,
   type WorkItem,
   uniformWorkItem,
@@ -21,7 +20,7 @@ import { ExpertThread } from './expert-thread.ts';
 let cacheDir: string;
 let packed: PackedModel;
 let worker: ExpertThread;
-const loaded = new Map<string, ExpertLimit>();
+const loaded = new Map<string, ExpertNorms>();
 
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-worker-'));
@@ -35,7 +34,7 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
   worker = new ExpertThread({
     packedDir: packed.dir,
     maxBytes: 2 ** 30,
-    onLoaded: (layer, expert, limit) => void loaded.set(`${layer}/${expert}`, limit),
+    onLoaded: (layer, expert, norms) => void loaded.set(`${layer}/${expert}`, norms),
     ...options,
   });
 }
@@ -83,8 +82,7 @@ describe('ExpertThread', () => {
     }
     for (const expert of new Set(item.experts)) {
       const weights = unpackExpert(packed.manifest.shape, await packed.readShard(item.layer, expert));
-      const limit = expertLimit('swiglu', expertNorms(weights));
-      expect(loaded.get(`${item.layer}/${expert}`)!.square / limit.square).toBeCloseTo(1, 5);
+      expect(loaded.get(`${item.layer}/${expert}`)!.down / expertNorms(weights).down).toBeCloseTo(1, 5);
     }
   });
 

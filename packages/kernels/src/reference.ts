@@ -2,7 +2,9 @@ import {
   activate,
   adapterRange,
   type ExpertActivation,
+  type ExpertAdapter,
   type ExpertWeights,
+  type HeldAdapter,
   type ItemAdapters,
   readRow,
   rowRange,
@@ -10,7 +12,7 @@ import {
 } from '@shoal/model';
 import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
-import { checkShard, checkWorkItem } from './check-work-item.ts';
+import { adapterFreed, checkShard, checkWorkItem, readAdapterShard } from './check-work-item.ts';
 
 /**
  * The expert FFN in plain TypeScript, on unpacked weights (4 bytes each in memory): the reference that other backends must match.
@@ -61,6 +63,10 @@ class ReferenceBackend implements ExpertBackend {
     return this.#layers.get(layer)?.has(expert) ?? false;
   }
 
+  async openAdapter(shard: Uint8Array): Promise<HeldAdapter> {
+    return new HeldPairs(readAdapterShard(this.shape, shard), shard.byteLength);
+  }
+
   async run(lap: WorkItem): Promise<ExpertOutput> {
     checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     const startedMs = performance.now();
@@ -83,6 +89,26 @@ class ReferenceBackend implements ExpertBackend {
   destroy(): void {
     this.#layers.clear();
     this.#count = 0;
+  }
+}
+
+class HeldPairs implements HeldAdapter {
+  readonly held = true;
+  readonly bytes: number;
+  #pairs: ExpertAdapter | undefined;
+
+  constructor(pairs: ExpertAdapter, bytes: number) {
+    this.#pairs = pairs;
+    this.bytes = bytes;
+  }
+
+  get pairs(): ExpertAdapter {
+    if (!this.#pairs) throw adapterFreed();
+    return this.#pairs;
+  }
+
+  free(): void {
+    this.#pairs = undefined;
   }
 }
 
@@ -130,7 +156,8 @@ function addedTo(
   const [from, to] = adapterRange(adapters, assignment);
   let sum: Float32Array | undefined;
   for (let i = from; i < to; i++) {
-    const pair = experts[of[i]!]![part];
+    const adapter = experts[of[i]!]!;
+    const pair = (adapter instanceof HeldPairs ? adapter.pairs : (adapter as ExpertAdapter))[part];
     if (!pair) continue;
     const { rank, inDim, outDim, a, b } = pair;
     const scale = scales[3 * i + PARTS.indexOf(part)]!;

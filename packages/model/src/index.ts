@@ -14,6 +14,7 @@ export {
   type EngineAdapter,
   type ExpertAdapter,
   type ExpertAdapters,
+  type HeldAdapter,
   type LowRank,
   MAX_ADAPTER_RANK,
   MAX_MIXTURE_RANK,

@@ -7,8 +7,7 @@ import {
   type LowRank,
   type Mixture,
 } from '@shoal/model';
-import { alignUp } from '@shoal/weights';
-import { lowRankBytes, writeLowRank } from '../low-rank.ts';
+import { alignUp, lowRankBytes, writeLowRank } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 
 /** Outputs of one task, as packages/kernels/wasm/assembly/dense/adapters.ts has them. */

@@ -1,9 +1,7 @@
-import { adapterRange, type ExpertAdapter, type ItemAdapters, type WorkItem } from '@shoal/model';
-import { lowRankBytes, writeLowRank } from '../low-rank.ts';
-import { alignUp } from '@shoal/weights';
+import { adapterRange, type ExpertAdapter, type HeldAdapter, type ItemAdapters, type WorkItem } from '@shoal/model';
+import { adapterShardBytes, writeAdapterShard } from '@shoal/weights';
+import { adapterFreed } from '../check-work-item.ts';
 
-/** The offsets of what is added to gate, up and down, before these. */
-const HEADER_BYTES = alignUp(12);
 /** A list's entry: the adapter's address, and its scales. */
 const ENTRY_WORDS = 4;
 
@@ -41,20 +39,15 @@ export class PieceAdapters {
 
   /** Writes the adapters, and returns where each lies. */
   write(buffer: ArrayBufferLike, address: number): Map<number, number> {
-    const views = { i32: new Int32Array(buffer), f32: new Float32Array(buffer) };
     const addresses = new Map<number, number>();
     let at = address;
     for (const index of this.#used) {
       addresses.set(index, at);
-      const first = at;
-      at += HEADER_BYTES;
-      for (const [i, part] of (['gate', 'up', 'down'] as const).entries()) {
-        const matrices = this.#adapters!.experts[index]![part];
-        views.i32[first / 4 + i] = matrices ? at - first : 0;
-        if (!matrices) continue;
-        writeLowRank(views, at, matrices);
-        at += lowRankBytes(matrices);
-      }
+      const adapter = this.#adapters!.experts[index]!;
+      if (adapter instanceof HeldShard) new Uint8Array(buffer, at, adapter.bytes).set(adapter.shard);
+      else
+        writeAdapterShard({ i32: new Int32Array(buffer), f32: new Float32Array(buffer) }, at, adapter as ExpertAdapter);
+      at += bytesOf(adapter);
     }
     return addresses;
   }
@@ -88,6 +81,31 @@ export class PieceAdapters {
   }
 }
 
-function bytesOf(adapter: ExpertAdapter): number {
-  return Object.values(adapter).reduce((sum, matrices) => sum + lowRankBytes(matrices), HEADER_BYTES);
+function bytesOf(adapter: ExpertAdapter | HeldAdapter): number {
+  return adapter instanceof HeldShard ? adapter.bytes : adapterShardBytes(adapter as ExpertAdapter);
+}
+
+/** A low-rank shard that is copied for each lap that needs it: far less work than the lap itself, and memory stays flat. */
+export class HeldShard implements HeldAdapter {
+  readonly held = true;
+  readonly bytes: number;
+  readonly #onFree: () => void;
+  #shard: Uint8Array | undefined;
+
+  constructor(shard: Uint8Array, onFree: () => void) {
+    this.#shard = shard;
+    this.bytes = shard.byteLength;
+    this.#onFree = onFree;
+  }
+
+  get shard(): Uint8Array {
+    if (!this.#shard) throw adapterFreed();
+    return this.#shard;
+  }
+
+  free(): void {
+    if (!this.#shard) return;
+    this.#shard = undefined;
+    this.#onFree();
+  }
 }

@@ -105,6 +105,14 @@ export interface EngineAdapter {
   free(): void;
 }
 
+/** A low-rank shard that a tab's backend holds; belongs to that backend. Laps with a freed one fail. */
+export interface HeldAdapter {
+  readonly held: true;
+  /** Memory that it takes in the backend. */
+  readonly bytes: number;
+  free(): void;
+}
+
 /** Larger ranks are refused; published adapters have 4 to 256. */
 export const MAX_ADAPTER_RANK = 256;
 
