@@ -4,6 +4,7 @@ import {
   isAdapted,
   type ItemAdapters,
   ItemAdaptersBuilder,
+  type Mixture,
   rowRange,
   type RowWork,
 } from '@shoal/model';
@@ -18,6 +19,14 @@ export interface RowAdapter {
 
 /** The adapters of a pass's rows that add to routed experts. */
 export type RowAdapters = (row: number) => readonly RowAdapter[];
+
+/** What a mixture adds to the routed experts of a row with these scalings. */
+export function mixedExperts({ experts }: Mixture, scalings: Float32Array): RowAdapter[] {
+  return experts.flatMap((own, i) => {
+    const scale = scalings[i]!;
+    return own.size > 0 && scale !== 0 ? [{ experts: own, scales: () => [scale, scale, scale] }] : [];
+  });
+}
 
 /** What is added to each assignment of a layer's rows; undefined if nothing is added to any. */
 export function itemAdaptersOf(

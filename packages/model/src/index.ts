@@ -20,7 +20,7 @@ export {
   MAX_MIXTURE_RANK,
   type Mixture,
 } from './adapters/adapter.ts';
-export { checkScalings } from './adapters/mixture.ts';
+export { checkScalings, firstPassScalings } from './adapters/mixture.ts';
 export { computeScalings, type FirstPassResult, type FirstPassRow } from './first-pass.ts';
 export {
   adapterRange,

@@ -7,13 +7,23 @@ import { parseAdapterConfig } from './adapter-config.ts';
 import { AdapterError } from './adapter-error.ts';
 import type { Adapter, AdapterTarget, ExpertAdapter, LowRank } from './adapter.ts';
 import { ADAPTER_WEIGHTS_FILE, findPairs, type Pair, type Piece } from './find-pairs.ts';
-import { isMixtureConfig } from './mixture-config.ts';
-import { readMixture } from './read-mixture.ts';
+import { isMixtureConfig, parseMixtureConfig } from './mixture-config.ts';
+import { CLASSIFIER_FILES } from './read-classifier.ts';
+import { foldersOf, readMixture } from './read-mixture.ts';
 import { newValues, readTensor } from './read-tensor.ts';
 
-const ADAPTER_CONFIG_FILE = 'adapter_config.json';
-/** What an adapter consists of. */
-export const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE];
+export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+
+/** What an adapter consists of besides its config, which is in `dir`: of each file, the names that it may have. */
+export async function otherAdapterFiles(dir: string): Promise<(readonly string[])[]> {
+  const json = await readJson(join(dir, ADAPTER_CONFIG_FILE));
+  if (!isMixtureConfig(json)) return [[ADAPTER_WEIGHTS_FILE]];
+  const { adapters } = parseMixtureConfig(json, ADAPTER_CONFIG_FILE);
+  const inFolders = adapters.flatMap((adapter) =>
+    [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((file) => foldersOf(adapter).map((folder) => `${folder}/${file}`)),
+  );
+  return [CLASSIFIER_FILES, ...inFolders];
+}
 
 /** An adapter, and the model that it says it was trained on. */
 export interface ReadAdapter {

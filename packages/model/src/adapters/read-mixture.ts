@@ -1,5 +1,5 @@
 import { realpath, stat } from 'node:fs/promises';
-import { basename, isAbsolute, join, resolve, sep } from 'node:path';
+import { basename, isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import type { ModelConfig } from '../model-config.ts';
 import { AdapterError } from './adapter-error.ts';
 import { linearModules } from './adapter-modules.ts';
@@ -68,7 +68,7 @@ async function ofAdapter<T>(name: string, work: () => Promise<T>): Promise<T> {
 /** Possible places of an adapter inside the mixture's own directory, by what its config says. */
 export function foldersOf({ name, path }: MixtureConfig['adapters'][number]): string[] {
   const own = basename(path);
-  const inside = isAbsolute(path) ? [] : [path];
+  const inside = isAbsolute(path) ? [] : [normalize(path).replace(/\/+$/, '')];
   return [...new Set([...inside, name, ...(/^(?!\.+$)[\w.-]+$/.test(own) ? [own] : [])])];
 }
 
