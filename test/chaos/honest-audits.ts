@@ -1,14 +1,6 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import {
-  createRng,
-  expertNorms,
-  normalDraw,
-  readRows,
-  type Rng,
-  type WorkItem,
-  uniformWorkItem,
-} from '@shoal/model';
+import { createRng, expertNorms, normalDraw, readRows, type Rng, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { itemRows, roundedRows, type RowFormat } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';

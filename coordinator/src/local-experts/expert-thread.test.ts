@@ -2,14 +2,7 @@ import { mkdtemp, readdir, rename, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@shoal/kernels';
-import {
-  createRng,
-  encodeF16,
-  type ExpertNorms,
-  expertNorms,
-  type WorkItem,
-  uniformWorkItem,
-} from '@shoal/model';
+import { createRng, encodeF16, type ExpertNorms, expertNorms, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { ensurePacked, type PackedModel } from '@shoal/weights/node';
 import { unpackExpert } from '@shoal/weights';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
