@@ -8,6 +8,7 @@ import {
   listTensorSpecs,
   type ModelConfig,
   moeLayers,
+  slotsPerSequence,
 } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
@@ -65,6 +66,8 @@ export function planServing(input: PlanInput) {
     expertWidth: moeIntermediateSize,
     expertsPerLayer: nRoutedExperts,
     expertsPerToken: numExpertsPerTok,
+    /** Slots of a text, which experts get in the place of its tokens; undefined without. */
+    slotsPerText: slotsPerSequence(config),
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
