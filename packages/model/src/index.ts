@@ -14,9 +14,22 @@ export {
   type EngineAdapter,
   type ExpertAdapter,
   type ExpertAdapters,
+  type HeldAdapter,
   type LowRank,
   MAX_ADAPTER_RANK,
+  MAX_MIXTURE_RANK,
+  type Mixture,
 } from './adapters/adapter.ts';
+export { checkScalings, firstPassScalings } from './adapters/mixture.ts';
+export { computeScalings, type FirstPassResult, type FirstPassRow } from './first-pass.ts';
+export {
+  adapterRange,
+  type AdapterScales,
+  copyAdapters,
+  isAdapted,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
+} from './adapters/item-adapters.ts';
 export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
@@ -50,6 +63,7 @@ export { checkSequences, type EncodeResult } from './encoder.ts';
 export {
   createReferenceEncoder,
   createReferenceEngine,
+  createReferenceSeq2Seq,
   type EngineMtpRow,
   type EngineRow,
   type ForwardEngine,
@@ -90,6 +104,7 @@ export { claimPositions } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
+  answerLayers,
   expertLayers,
   type AttentionConfig,
   type EncoderConfig,
@@ -101,11 +116,18 @@ export {
   type MlaConfig,
   type ModelConfig,
   moeLayers,
+  numDecoderLayers,
+  type Seq2SeqConfig,
+  type Seq2SeqPositions,
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
 export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
+export { encodeSource } from './seq2seq/encode-source.ts';
+export type { Seq2SeqModel } from './seq2seq/model.ts';
+export type { EngineSource } from './seq2seq/engine-source.ts';
+export { addSinusoid, distanceBucket, sinusoidPlaces } from './seq2seq/positions.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
 export { parseHeader, PREFIX_BYTES, readHeaderLength, type TensorTable, toFloat32 } from './safetensors.ts';
@@ -127,6 +149,7 @@ export {
   layerTensors,
   listDenseTensors,
   listTensorSpecs,
+  seq2seqTensors,
   TensorSpec,
 } from './tensors.ts';
 export {
@@ -147,10 +170,9 @@ export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';
-export { loadDenseWeights, loadEncoderWeights, loadExpert, type TensorReader } from './weights.ts';
+export { loadDenseWeights, loadEncoderWeights, loadExpert, loadSeq2SeqWeights, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
-  type ItemAdapters,
   halfRows,
   type Int8Rows,
   pickAssignments,

@@ -70,7 +70,7 @@ const atLeastOneLayer = z.int().min(1).max(MAX_LAYERS);
 export const headCount = z.int().min(1).max(MAX_LAYERS);
 export const expertCount = z.int().min(1).max(MAX_EXPERTS);
 export const positive = z.number().positive().finite();
-const tokenId = z.int().min(0).max(MAX_DIMENSION);
+export const tokenId = z.int().min(0).max(MAX_DIMENSION);
 
 /** Keys that every family has. */
 export const commonKeys = {
