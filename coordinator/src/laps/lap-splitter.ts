@@ -1,6 +1,14 @@
-import { type LimitedChoice, limitDevices, type MoeCall, type WorkItem } from '@shoal/model';
+import {
+  type ExpertAdapter,
+  type ItemAdapters,
+  type LimitedChoice,
+  limitDevices,
+  type MoeCall,
+  type WorkItem,
+} from '@shoal/model';
 import { coverRows } from '@shoal/placement';
 import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { assignmentNeeds, type Need } from './assignment-needs.ts';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -9,6 +17,8 @@ export interface LapPeer {
   readonly laps: LapClient;
   /** Whether it takes work and has a tested replica of the expert. */
   serves(layer: number, expert: number): boolean;
+  /** What adapters add on it; undefined if it knows none. */
+  readonly adapters?: AdapterHolder | undefined;
   /** Credits tokens that it has just worked for, each once per pass. */
   helped(tokens: number): void;
   /** Whether its answer ([numRows, hiddenSize], finite) may enter a sum, as far as can be told without computing it. */
@@ -17,6 +27,14 @@ export interface LapPeer {
   readonly rowsAhead: number;
   /** False once it was found to give wrong results. */
   readonly believed: boolean;
+}
+
+/** The adapters on a peer. */
+export interface AdapterHolder {
+  /** Whether laps may name it. */
+  serves(adapter: ExpertAdapter): boolean;
+  /** A row would be computed there if it held it. */
+  want(adapter: ExpertAdapter): void;
 }
 
 /** What one peer (or, with null, the coordinator) computes of a call. */
@@ -43,16 +61,22 @@ function firstRows(call: MoeCall, assignments: readonly number[], most: number):
   return { count: assignments.length, rows };
 }
 
-const servesAll = (peer: LapPeer, { layer, topkIdx }: MoeCall, assignments: readonly number[]): boolean =>
-  assignments.every((a) => peer.serves(layer, topkIdx[a]!));
+const servesNeed = (peer: LapPeer, layer: number, { expert, adapters }: Need): boolean =>
+  peer.serves(layer, expert) && adapters.every((adapter) => peer.adapters?.serves(adapter));
 
 /**
  * Gives the rows that a peer may not be given yet to others that serve all of its experts, and else to the coordinator. A row's
  * experts stay together, since how they are grouped decides its rounding.
  *
  * @param ahead rows that each peer may be given; what is given is taken from it
+ * @param servesAll whether a peer could compute these assignments
  */
-function withinTrust(call: MoeCall, { peer, assignments }: Part, ahead: Map<LapPeer, number>): Part[] {
+function withinTrust(
+  call: MoeCall,
+  { peer, assignments }: Part,
+  ahead: Map<LapPeer, number>,
+  servesAll: (other: LapPeer, assignments: readonly number[]) => boolean,
+): Part[] {
   const parts: Part[] = [];
   let left = assignments;
   const give = (to: LapPeer): void => {
@@ -65,7 +89,7 @@ function withinTrust(call: MoeCall, { peer, assignments }: Part, ahead: Map<LapP
   give(peer);
   if (left.length === 0) return parts;
   for (const other of ahead.keys()) {
-    if (other !== peer && servesAll(other, call, assignments)) give(other);
+    if (other !== peer && servesAll(other, assignments)) give(other);
     if (left.length === 0) return parts;
   }
   return [...parts, { peer: null, assignments: left }];
@@ -82,17 +106,20 @@ export class LapSplitter {
     this.#peers = peers;
   }
 
-  /** Splits these assignments over few peers, none of which is in `tried`. */
-  split(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
-    const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
+  /**
+   * Splits these assignments over few peers, none of which is in `tried`. Where adapters add to one, its peer must hold both; where
+   * none does, the coordinator computes it, and peers that have the expert are to fetch what they lack.
+   */
+  split(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>, adapters?: ItemAdapters): Part[] {
+    const { needs, needOf } = assignmentNeeds(call, assignments, adapters);
     const rows = Uint32Array.from(assignments, (a) => rowOf(call, a));
-    const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
+    const { peers, holders } = this.#candidates(call.layer, needs, tried);
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
     const expected = peers.map((peer) => peer.laps.expected);
-    const chosen = coverRows(experts, rows, {
-      holders: (expert) => holders.get(expert)!,
+    const chosen = coverRows(needOf, rows, {
+      holders: (need) => holders[need]!,
       usualMs: (i) => usualMs[i]!,
       expected: (i) => expected[i]!,
       // In turns, so that the figures of all replicas stay fresh.
@@ -100,6 +127,7 @@ export class LapSplitter {
     });
     const parts = new Map<number, Part>();
     for (const [i, candidate] of chosen.entries()) {
+      if (candidate < 0) this.#want(call.layer, needs[needOf[i]!]!, tried);
       const part = parts.get(candidate);
       if (part) part.assignments.push(assignments[i]!);
       else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
@@ -107,7 +135,17 @@ export class LapSplitter {
     // In the placement's order: the sum must not depend on the order of answers.
     const inOrder = [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
     const ahead = new Map(peers.map((peer) => [peer, peer.rowsAhead]));
-    return inOrder.flatMap((part) => withinTrust(call, part, ahead));
+    const servesAll = (peer: LapPeer, of: readonly number[]): boolean =>
+      assignmentNeeds(call, of, adapters).needs.every((need) => servesNeed(peer, call.layer, need));
+    return inOrder.flatMap((part) => withinTrust(call, part, ahead, servesAll));
+  }
+
+  #want(layer: number, { expert, adapters }: Need, tried: ReadonlySet<LapPeer>): void {
+    if (adapters.length === 0) return;
+    for (const peer of this.#peers()) {
+      if (tried.has(peer) || !peer.adapters || !peer.serves(layer, expert)) continue;
+      for (const adapter of adapters) peer.adapters.want(adapter);
+    }
   }
 
   /** The experts that DeepSeek-V2's device-limited routing chooses, over the peers that serve the layer now. */
@@ -117,23 +155,24 @@ export class LapSplitter {
     scores: Float32Array,
     allowed: readonly number[],
   ): LimitedChoice {
-    const within = new Set(allowed);
-    const { holders } = this.#candidates(layer, within, new Set());
+    const needs = allowed.map((expert): Need => ({ expert, adapters: [] }));
+    const { holders } = this.#candidates(layer, needs, new Set());
+    const ofExpert = new Map(allowed.map((expert, i) => [expert, holders[i]!]));
     return limitDevices(scores, limits.numExpertsPerTok, {
       maxPeers: limits.maxPeers,
-      holders: (expert) => holders.get(expert) ?? [],
-      allowed: (expert) => within.has(expert),
+      holders: (expert) => ofExpert.get(expert) ?? [],
+      allowed: (expert) => ofExpert.has(expert),
     });
   }
 
-  /** The peers that serve some of these experts, and for each expert the positions of those that do. */
-  #candidates(layer: number, experts: ReadonlySet<number>, tried: ReadonlySet<LapPeer>) {
+  /** The peers that serve some of these needs, and for each need the positions of those that do. */
+  #candidates(layer: number, needs: readonly Need[], tried: ReadonlySet<LapPeer>) {
     const peers: LapPeer[] = [];
-    const holders = new Map<number, number[]>([...experts].map((expert) => [expert, []]));
+    const holders: number[][] = needs.map(() => []);
     for (const peer of this.#peers()) {
       if (tried.has(peer)) continue;
-      const served = [...experts].filter((expert) => peer.serves(layer, expert));
-      for (const expert of served) holders.get(expert)!.push(peers.length);
+      const served = [...needs.keys()].filter((i) => servesNeed(peer, layer, needs[i]!));
+      for (const i of served) holders[i]!.push(peers.length);
       if (served.length > 0) peers.push(peer);
     }
     return { peers, holders };
