@@ -143,6 +143,7 @@ describe('adapters of routed experts', () => {
   const tensors = readTensors(join(root, 'reference.safetensors'));
   const ids = Array.from(tensors('ids'));
   const names = ['experts', 'down', 'attention'];
+  const mixture = join(mixtures, name, 'experts');
 
   const firstOf = ({ events }: Answer): { id: number; logprob: number } => {
     const event = events.find(({ type }) => type === 'token');
@@ -153,7 +154,7 @@ describe('adapters of routed experts', () => {
   let core: Core;
   const donors: VirtualDonor[] = [];
   beforeAll(async () => {
-    const adapters = new Map(names.map((one) => [one, join(root, one)]));
+    const adapters = new Map(names.map((one) => [one, join(root, one)])).set('mixture', mixture);
     const given = { model: fixtureDir(name), quant: 'f16' as const, cacheDir, replicas: 1, adapters };
     core = await createCore(defaultConfig(given));
     donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
@@ -191,6 +192,26 @@ describe('adapters of routed experts', () => {
     for (const [i, one] of names.entries()) {
       const { logprob } = mostLikely(tensors(one), core.config.vocabSize);
       expect(firstOf(together[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+    }
+    expect(core.trust.counts).toMatchObject({ wrong: 0 });
+  });
+
+  it('are mixed in tabs by the scalings of each token', async () => {
+    const from = readTensors(join(mixture, '../reference.safetensors'));
+    const { figures } = core.dispatcher;
+    const asked = { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find('mixture') };
+    const mixed = (): Promise<Answer> => answer(core, Array.from(from('ids')), asked);
+    const first = await mixed();
+    await until('tabs to hold what was asked for', () => core.swarm.peers.every(({ adapters }) => adapters!.isSettled));
+    const before = { ...figures };
+    const second = await mixed();
+    expect(second.ids).toEqual(first.ids);
+    expect(figures.tabAdapted).toBeGreaterThan(before.tabAdapted);
+    expect(figures.fallbackAssignments).toBe(before.fallbackAssignments);
+    const { id, logprob } = mostLikely(from('experts'), core.config.vocabSize);
+    for (const each of [first, second]) {
+      expect(firstOf(each).id).toBe(id);
+      expect(firstOf(each).logprob).toBeCloseTo(logprob, 2);
     }
     expect(core.trust.counts).toMatchObject({ wrong: 0 });
   });

@@ -95,10 +95,11 @@ export class Adapters {
     const { experts, mixture } = adapter;
     const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
-    this.shards.add(name, experts);
+    const routed = mixture?.experts ?? [experts];
+    for (const each of routed) this.shards.add(name, each);
     const served = new ServedAdapter(name, this.#nextId++, { engine, experts, mixture }, () => {
       this.#bytes -= bytes;
-      this.shards.remove(experts);
+      for (const each of routed) this.shards.remove(each);
     });
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
