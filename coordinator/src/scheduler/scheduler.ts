@@ -294,6 +294,10 @@ export class Scheduler implements GenerationService {
       now: this.now,
       clock,
       onPass: (times: PassTimes): void => this.#countPass(times),
+      onSources: (rows: number): void => {
+        this.rows += rows;
+        this.passes++;
+      },
       onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
     };
     return Array.from({ length: MAX_MICRO_BATCHES }, (_, i) => new PassRunner(i + 1, options));

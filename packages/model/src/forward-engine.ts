@@ -23,8 +23,18 @@ export interface KvPageBudget {
 
 /** One token of one sequence. */
 export type EngineRow = ForwardRow<SequenceCache>;
+/** A whole source of an encoder–decoder model, and the sequence that is to read it, which holds nothing yet. */
+export interface EngineSource {
+  ids: readonly number[];
+  cache: SequenceCache;
+}
 /** One position of one sequence for the MTP module; `cache` comes from `newMtpSequence` or `mtpSequenceOn`. */
 export type EngineMtpRow = MtpRow<SequenceCache>;
+
+export interface SourceResult {
+  /** Per source: why it is no longer finite. Absent if all are. */
+  faults?: readonly (Error | undefined)[] | undefined;
+}
 
 /**
  * The dense engine: computes everything but the routed experts. A row's result is bit for bit independent of the other rows of
@@ -71,6 +81,16 @@ export interface ForwardEngine {
     experts: ExpertDispatch,
     observe?: ForwardObserver,
   ): Promise<EncodeResult>;
+  /**
+   * Encodes sources, each for its own sequence: afterwards the sequence holds a position for each token of its source, and `forward`
+   * continues behind them with the answer. A source's result is bit for bit independent of the others (provided `experts` is).
+   * Only the engine of an encoder–decoder model has it, and `forward` then takes only sequences whose source is encoded.
+   */
+  encodeSources?(
+    sources: readonly EngineSource[],
+    experts: ExpertDispatch,
+    observe?: ForwardObserver,
+  ): Promise<SourceResult>;
   /** The head that reads this model's hidden states, where the engine was opened with one. */
   readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */

@@ -43,8 +43,10 @@ export {
   createReferenceEngine,
   type EngineMtpRow,
   type EngineRow,
+  type EngineSource,
   type ForwardEngine,
   type KvPageBudget,
+  type SourceResult,
 } from './forward-engine.ts';
 export type { PageTable, SequenceCache, SequencePages } from './sequence-cache.ts';
 export type { DraftHead, HeadResult } from './heads/draft-head.ts';

@@ -86,8 +86,9 @@ function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: Return
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
   // Two blocks. Grouped-query attention may read three positions behind them.
   const positions = attention.kind === 'mla' ? 32 : 35;
+  // Scores and biases of a block.
   const attend =
-    64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + gemmScratchBytes(inner);
+    128 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + gemmScratchBytes(inner);
   return alignUp(Math.max(product, attend, padded(widest) * 4, queryScratchBytes(config.vocabSize))) + 64;
 }
 
