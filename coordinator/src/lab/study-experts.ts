@@ -1,5 +1,6 @@
 import {
   type Assignments,
+  assignmentsOfCall,
   type ExpertDispatch,
   type ForwardObserver,
   type GateLayer,
@@ -55,9 +56,8 @@ export class StudyExperts implements ExpertDispatch {
     this.observer = {
       gate: (_layer, topkIdx, topkWeights, seen) => {
         const numRows = options.tokenIds.length;
-        const rowEnd = uniformRowEnd(numRows, topkIdx.length / numRows);
-        const choice = { kind: 'assignments' as const, numRows, rowEnd, experts: topkIdx, weights: topkWeights };
-        this.#own = { choice: { ...choice, dropped: [] }, seen };
+        const work = assignmentsOfCall({ numRows, topkIdx, topkWeights });
+        this.#own = { choice: { kind: 'assignments', ...work, dropped: [] }, seen };
       },
     };
   }
@@ -69,7 +69,7 @@ export class StudyExperts implements ExpertDispatch {
     this.#count(choice);
     onLayer(call.layer, choice);
     // The call's own weights are 1 where the model's gate scales inputs.
-    const work = gate ? choice : { ...own, weights: call.topkWeights };
+    const work = gate ? choice : { ...own, weights: assignmentsOfCall(call).weights };
     return { combine: () => this.#compute(call.layer, call.x, work) };
   }
 

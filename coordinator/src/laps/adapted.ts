@@ -1,23 +1,24 @@
-import type { ExpertAdapter, ExpertAdapters, ItemAdapters, MoeCall } from '@shoal/model';
+import { type ExpertAdapter, type ExpertAdapters, type ItemAdapters, rowRange, type RowWork } from '@shoal/model';
 import type { Part } from './lap-splitter.ts';
 
 /** What the adapters of a pass's rows add to routed experts; undefined for a row whose adapter changes none. */
 export type RowAdapters = (row: number) => ExpertAdapters | undefined;
 
-/** What is added to each assignment of a call; undefined if nothing is added to any. */
+/** What is added to each assignment of a layer's rows; undefined if nothing is added to any. */
 export function itemAdaptersOf(
-  { layer, numRows, topkIdx }: Pick<MoeCall, 'layer' | 'numRows' | 'topkIdx'>,
+  work: RowWork & { layer: number },
   adapters: RowAdapters | undefined,
 ): ItemAdapters | undefined {
   if (!adapters) return undefined;
-  const perRow = topkIdx.length / numRows;
-  const of = new Int32Array(topkIdx.length).fill(-1);
+  const { layer, numRows, experts: chosen } = work;
+  const of = new Int32Array(chosen.length).fill(-1);
   const indices = new Map<ExpertAdapter, number>();
   for (let row = 0; row < numRows; row++) {
     const experts = adapters(row)?.get(layer);
     if (!experts) continue;
-    for (let a = row * perRow; a < (row + 1) * perRow; a++) {
-      const adapter = experts.get(topkIdx[a]!);
+    const [from, to] = rowRange(work, row);
+    for (let a = from; a < to; a++) {
+      const adapter = experts.get(chosen[a]!);
       if (!adapter) continue;
       if (!indices.has(adapter)) indices.set(adapter, indices.size);
       of[a] = indices.get(adapter)!;

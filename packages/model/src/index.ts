@@ -20,7 +20,16 @@ export {
 export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
-export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
+export {
+  assignmentsOfCall,
+  checkCombined,
+  chooserOf,
+  type ExpertDispatch,
+  itemOfCall,
+  type MoeCall,
+  NO_EXPERT,
+  topkOfAssignments,
+} from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
   activate,
@@ -148,6 +157,7 @@ export {
   type RowOutliers,
   rowRange,
   type RowSource,
+  rowsOfAssignments,
   rowStart,
   type AssignedRow,
   type RowWork,

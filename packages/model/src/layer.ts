@@ -15,8 +15,8 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
 /** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
 export interface ForwardObserver {
-  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched, and what they were chosen by. */
-  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array, seen: GateSeen): void;
+  /** topkIdx and topkWeights as in a `MoeCall`, before they are dispatched, and what they were chosen by. */
+  gate?(layer: number, topkIdx: Int32Array, topkWeights: Float32Array, seen: GateSeen): void;
   /**
    * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
    * are there by then.

@@ -19,11 +19,13 @@ export type ModelType =
   | 'llama4_text'
   | 'minimax_m2'
   | 'mixtral'
+  | 'nllb-moe'
   | 'nomic_bert'
   | 'olmoe'
   | 'qwen2_moe'
   | 'qwen3'
-  | 'qwen3_moe';
+  | 'qwen3_moe'
+  | 'switch_transformers';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
 export interface MlaConfig {
@@ -130,6 +132,42 @@ export interface EncoderConfig {
   tokenTypes: number;
 }
 
+/** A gate of the table (`gates/`) that chooses for a whole sequence at once, with its settings. */
+export interface SequenceGate {
+  name: 'top-1-capacity' | 'top-2-capacity';
+  settings: unknown;
+}
+
+/** How an encoder–decoder knows positions. */
+export type Seq2SeqPositions =
+  /**
+   * A learned bias of attention scores for each bucket of distances and each head, in the encoder and in the decoder's attention
+   * to its own rows; the same in all layers of a stack (T5).
+   */
+  | { kind: 'buckets'; buckets: number; maxDistance: number }
+  /** Sines and cosines that are added to the embeddings. A token with this id has none and takes no position (fairseq). */
+  | { kind: 'sinusoid'; padTokenId: number };
+
+/**
+ * What an encoder–decoder computes unlike a decoder: its first `encoderLayers` layers are a stack of their own, whose rows attend
+ * to their whole source; the other layers' rows attend to the rows before them, and to the encoder's last rows as well. An FFN is two
+ * matrices with the activation of `expert`, which adds biases where that does.
+ */
+export interface Seq2SeqConfig {
+  /** Layers of the encoder, which are the first in all lists of layers. The decoder's follow. */
+  encoderLayers: number;
+  /** Before each attention and FFN, and after each stack: RMSNorm, or LayerNorm with a bias. */
+  norm: 'rms' | 'layer';
+  positions: Seq2SeqPositions;
+  /**
+   * The encoder's gate, which sees a whole source and whose weights are multiplied by `routedScalingFactor` too; in the decoder
+   * `ModelConfig.gate` sees each row alone.
+   */
+  encoderGate: SequenceGate;
+  /** What a target begins with: the decoder's first token, and one that is always the first of an answer, where there is one. */
+  targetPrefix: readonly number[];
+}
+
 /** A model's dimensions and options, under the checkpoint's names, as checked by `parseModelConfig`. */
 export interface ModelConfig {
   modelType: ModelType;
@@ -145,7 +183,7 @@ export interface ModelConfig {
   sharedExpertGate: boolean;
   /** The arithmetic of a routed expert; `bias`: whether its matrices add one each. */
   expert: { activation: ExpertActivation; bias: boolean };
-  /** Layers of the main model; an MTP module has this index. */
+  /** Layers of the main model, an encoder–decoder's of both stacks; an MTP module has this index. */
   numHiddenLayers: number;
   /** [numHiddenLayers + numNextnPredictLayers] */
   layerKinds: readonly LayerKind[];
@@ -180,6 +218,13 @@ export interface ModelConfig {
   quantisation: Quantisation | null;
   /** Absent for decoders. */
   encoder?: EncoderConfig;
+  /** Of an encoder–decoder only. */
+  seq2seq?: Seq2SeqConfig;
+}
+
+/** Layers that keep keys and values of an answer's rows: of an encoder–decoder the decoder's. */
+export function numDecoderLayers({ numHiddenLayers, seq2seq }: Pick<ModelConfig, 'numHiddenLayers' | 'seq2seq'>): number {
+  return numHiddenLayers - (seq2seq?.encoderLayers ?? 0);
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
