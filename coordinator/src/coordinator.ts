@@ -34,6 +34,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { sourceModel } from './source-model.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
@@ -176,6 +177,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   return buildHttpServer({
     generation: scheduler,
     embeddings: core.encoder,
+    source: sourceModel(core),
     lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,

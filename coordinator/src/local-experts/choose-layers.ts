@@ -3,7 +3,7 @@ import { UsageError } from '../base/usage-error.ts';
 import type { MtpPlace } from '../config.ts';
 
 export interface LocalLayerInput {
-  config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;
+  config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts' | 'seq2seq'>;
   shardBytes: number;
   /** For whole layers (`--local-experts`). */
   localBytes: number;
@@ -46,9 +46,11 @@ export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   return { layers, mtp, bytes: (layers.length + drafters) * layerBytes };
 }
 
-/** The number of the main model's MoE layers that tabs serve. */
+/** The number of the main model's MoE layers that tabs serve; of an encoder–decoder those of a decoder's pass. */
 export function lapsPerPass(config: LocalLayerInput['config'], { layers }: Pick<LocalLayerChoice, 'layers'>): number {
-  return moeLayers(config).length - layers.length;
+  const first = config.seq2seq?.encoderLayers ?? 0;
+  const decoding = (all: readonly number[]): number => all.filter((layer) => layer >= first).length;
+  return decoding(moeLayers(config)) - decoding(layers);
 }
 
 function mtpPlace(

@@ -91,6 +91,7 @@ export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
   expertLayers,
   type AttentionConfig,
+  contextLength,
   type EncoderConfig,
   type GateConfig,
   type GqaConfig,

@@ -163,6 +163,9 @@ export function layOutWorkspace(
     rowNumbers: reserve(rows * 4),
     /** Of each page table in turn: a table of the rows. */
     rowTable: reserve(numTables * rows * ROW_ENTRY_BYTES),
+    /** Of an encoder–decoder: the rows at the ends of their sources, and the first positions of their answers. */
+    sourceTable: reserve(config.seq2seq ? rows * ROW_ENTRY_BYTES : 0),
+    firsts: reserve(config.seq2seq ? rows * 4 : 0),
     pageTables: reserve(room.tableWords * 4),
     /** At most one task for each row and head. */
     tasks: reserve(rows * dims.tasksPerRow * 16),

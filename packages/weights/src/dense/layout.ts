@@ -1,4 +1,12 @@
-import { denseTensors, encoderTensors, type HeadConfig, headTensors, type ModelConfig, TensorSpec } from '@shoal/model';
+import {
+  denseTensors,
+  encoderTensors,
+  type HeadConfig,
+  headTensors,
+  type ModelConfig,
+  seq2seqTensors,
+  TensorSpec,
+} from '@shoal/model';
 import { panelBytes, type DenseFormat } from './panels.ts';
 
 /** The part of a checkpoint's tensor that an entry holds: `kv_b_proj` becomes two entries of one matrix per head. */
@@ -23,7 +31,7 @@ export interface DenseEntry {
 
 /** Consecutive entries of the file that go into the same bank of memory. */
 export interface DenseSegment {
-  /** `embed`, `layers.0` …, `head`, `mtp`. */
+  /** `embed`, `layers.0` …, `head`, `mtp`; `encoder` behind the layers of an encoder–decoder's encoder. */
   name: string;
   offset: number;
   bytes: number;
@@ -56,7 +64,7 @@ export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil
  * `headerBytes` is the size of the file's header, 0 for memory without a file.
  */
 export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
-  const parts = config.encoder ? encoderParts(config) : decoderParts(config);
+  const parts = config.seq2seq ? seq2seqParts(config) : config.encoder ? encoderParts(config) : decoderParts(config);
   return layoutOf(config, parts, format, headerBytes);
 }
 
@@ -100,11 +108,24 @@ function encoderParts(config: ModelConfig): Part[] {
   return [['embed', embedding], ...layerParts(layers)];
 }
 
+function seq2seqParts(config: ModelConfig): Part[] {
+  const { encoderLayers } = config.seq2seq!;
+  const { embedTokens, positionBias, layers, encoderNorm, norm } = seq2seqTensors(config, config.seq2seq!);
+  const parts = layerParts(layers);
+  return [
+    ['embed', { embedTokens, positionBias }],
+    ...parts.slice(0, encoderLayers),
+    ['encoder', { encoderNorm }],
+    ...parts.slice(encoderLayers),
+    ['head', { norm }],
+  ];
+}
+
 const layerParts = (layers: readonly unknown[]): Part[] =>
   layers.map((layer, i) => [`layers.${i}`, { [`layers.${i}`]: layer }]);
 
-/** Matrices that decide which experts a row gets, and how much of the shared one. */
-const IS_GATE = /\.(gate\.weight|sharedGate)$/;
+/** Matrices that decide which experts a row gets, and how much of the shared one; and biases of positions. */
+const IS_F32 = /\.(gate\.weight|sharedGate)$|^positionBias\./;
 
 function leaves(path: string, part: unknown): [string, TensorSpec][] {
   if (part instanceof TensorSpec) return [[path, part]];
@@ -139,5 +160,5 @@ function entriesOf(config: ModelConfig, name: string, tensor: TensorSpec, format
       entry(`${prefix}wUv`, 'w-uv', heads, vHeadDim, kvLoraRank, format),
     ];
   }
-  return [entry(name, 'whole', 1, rows, cols, IS_GATE.test(name) ? 'f32' : format)];
+  return [entry(name, 'whole', 1, rows, cols, IS_F32.test(name) ? 'f32' : format)];
 }

@@ -1,0 +1,21 @@
+import type { ModelConfig, Tokenizer } from '@shoal/model';
+import type { SourceModel } from './http/requests/source.ts';
+
+/** The names of tokens that stand for a language, as FLORES-200 codes it. */
+const LANGUAGE = /^[a-z]{3}_[A-Z][a-z]{3}$/;
+
+/** What requests to the model are made of, where it is an encoder–decoder. */
+export function sourceModel({
+  config: { seq2seq, eosTokenIds },
+  tokenizer,
+}: {
+  config: ModelConfig;
+  tokenizer: Tokenizer;
+}): SourceModel | undefined {
+  if (!seq2seq) return undefined;
+  const languages = [...tokenizer.specialTokenIds].flatMap((id): [string, number][] => {
+    const text = tokenizer.tokenText(id) ?? '';
+    return LANGUAGE.test(text) ? [[text, id]] : [];
+  });
+  return { targetPrefix: seq2seq.targetPrefix, languages: new Map(languages), endOfSource: eosTokenIds[0]! };
+}
