@@ -6,7 +6,7 @@ import type { DraftHead } from './heads/draft-head.ts';
 import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
-import type { ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { SequenceCache, SequencePages } from './sequence-cache.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';

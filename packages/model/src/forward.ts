@@ -1,7 +1,8 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
-import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
+import { decoderLayer, openBatch } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';

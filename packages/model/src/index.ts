@@ -76,6 +76,8 @@ export {
   type Model,
 } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { gateWidth, slotsPerSequence } from './gate-width.ts';
+export { type LayerRows, type RoutedPass, routeRows, type Routing } from './routing.ts';
 export { type LimitedChoice, limitDevices } from './gates/device-limited.ts';
 export { type Assignments, type GateKind, type GateLayer, type GateRows, type Slots } from './gates/gate-kind.ts';
 export { randomHashTable } from './gates/hash.ts';
@@ -85,7 +87,8 @@ export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
+export type { ForwardObserver, ForwardSegment, GateSeen } from './forward-observer.ts';
+export { claimPositions } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
@@ -93,6 +96,7 @@ export {
   type AttentionConfig,
   contextLength,
   type EncoderConfig,
+  type SequenceGate,
   type GateConfig,
   type GqaConfig,
   isDenseModel,
@@ -100,11 +104,15 @@ export {
   type MlaConfig,
   type ModelConfig,
   moeLayers,
+  numDecoderLayers,
+  type Seq2SeqConfig,
+  type Seq2SeqPositions,
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
 export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
+export { addSinusoid, distanceBucket, sinusoidPlaces } from './seq2seq/positions.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
 export { parseHeader, PREFIX_BYTES, readHeaderLength, type TensorTable, toFloat32 } from './safetensors.ts';
@@ -126,6 +134,7 @@ export {
   layerTensors,
   listDenseTensors,
   listTensorSpecs,
+  seq2seqTensors,
   TensorSpec,
 } from './tensors.ts';
 export {

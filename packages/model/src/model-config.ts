@@ -119,6 +119,15 @@ export interface GateConfig {
   routedScalingFactor: number;
 }
 
+/**
+ * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` has no meaning. `soft` makes
+ * slots, which the experts get in the place of rows.
+ */
+export interface SequenceGate {
+  name: 'top-1-capacity' | 'top-2-capacity' | 'expert-choice' | 'soft';
+  settings: Readonly<Record<string, unknown>>;
+}
+
 export type LayerKind = 'dense' | 'moe';
 
 /**
@@ -130,12 +139,6 @@ export interface EncoderConfig {
   ffnBias: { up: boolean; down: boolean };
   /** Rows of the embedding of token types, of which the first is added to every token; 0 without one. */
   tokenTypes: number;
-}
-
-/** A gate of the table (`gates/`) that chooses for a whole sequence at once, with its settings. */
-export interface SequenceGate {
-  name: 'top-1-capacity' | 'top-2-capacity';
-  settings: unknown;
 }
 
 /** How an encoder–decoder knows positions. */
@@ -191,11 +194,13 @@ export interface ModelConfig {
   layerAttention: readonly LayerAttention[];
   /** 0 in a dense model, which has no layers with experts. */
   nRoutedExperts: number;
-  /** 0 in a dense model. */
+  /** 0 in a dense model. On average where a row may have more or fewer; of a slot, 1. */
   numExpertsPerTok: number;
   attention: AttentionConfig;
   rope: RopeConfig;
   gate: GateConfig;
+  /** Absent where the gate looks at each row alone, as `gate` says. */
+  sequenceGate?: SequenceGate;
   maxPositionEmbeddings: number;
   /** Of an encoder's LayerNorm too. */
   rmsNormEps: number;

@@ -1,6 +1,7 @@
 import { isGated } from './expert.ts';
 import { familyOf } from './families/index.ts';
 import type { StoredAt } from './families/family.ts';
+import { gateWidth } from './gate-width.ts';
 import {
   type EncoderConfig,
   type GqaConfig,
@@ -250,7 +251,7 @@ function moeTensors(config: ModelConfig, layer: number) {
   return {
     kind: 'moe' as const,
     gate: {
-      weight: specs.weight('gate', [nRoutedExperts, hiddenSize]),
+      weight: specs.weight('gate', [gateWidth(config), hiddenSize]),
       logitBias: specs.bias('gate', nRoutedExperts, gate.hasLogitBias),
       bias: gate.hasBias ? specs.tensor('gate.e_score_correction_bias', [nRoutedExperts]) : null,
     },

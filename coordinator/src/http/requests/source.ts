@@ -41,7 +41,7 @@ export function refuseBesideSource(body: Body): void {
   if ('logprobs' in body && 'prompt' in body && body.suffix) refuse('suffix', 'which fills no gaps. Leave it out.');
   if (!('messages' in body)) return;
   if (body.continue_final_message) refuse('continue_final_message', 'which begins each answer anew. Leave it out.');
-  if (body.tools?.length || body.functions?.length) refuse('tools', 'which was not taught to call any. Leave them out.');
+  if (body.tools?.length) refuse('tools', 'which was not taught to call any. Leave them out.');
 }
 
 /** The source of a conversation: the text of its last message of the user, and nothing else. */
@@ -58,12 +58,12 @@ export function sourceText(messages: ChatRequest['messages']): string {
 export async function encodeSource(
   text: string,
   param: string,
-  body: Pick<Body, 'shoal'> & Kept & { add_special_tokens?: boolean | null | undefined },
+  body: Pick<Body, 'shoal'> & Kept & { add_special_tokens?: unknown },
   deps: ParseDeps,
   client: TextClient,
 ): Promise<SourcePrompt> {
   const { languages, targetPrefix, endOfSource } = deps.source!;
-  const addsSpecialTokens = body.add_special_tokens ?? true;
+  const addsSpecialTokens = body.add_special_tokens !== false;
   if (languages.size === 0) {
     refuseLanguages(body);
     const { list: ids } = await encode({ text, addsSpecialTokens, isWhole: true }, param, body, deps, client);
