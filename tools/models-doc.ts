@@ -94,13 +94,17 @@ function draftRow(model: PublishedModel): string[] {
   ];
 }
 
-function attentionText({ attention, layerAttention, rope }: ModelConfig): string {
+const POSITIONS = { buckets: 'biases by distance', sinusoid: 'sinusoids' } as const;
+
+function attentionText({ attention, layerAttention, rope, seq2seq }: ModelConfig): string {
   const spans = new Set(
     layerAttention.map(({ span }) => (span.kind === 'full' ? 'full' : `${span.kind} of ${span.positions}`)),
   );
   const extras = [
     ...(spans.size > 1 || !spans.has('full') ? [[...spans].join(' and ')] : []),
-    ...(layerAttention.some((layer) => !layer.rope) ? ['layers without RoPE'] : []),
+    ...(layerAttention.some((layer) => !layer.rope)
+      ? [seq2seq ? POSITIONS[seq2seq.positions.kind] : 'layers without RoPE']
+      : []),
     ...(attention.kind === 'gqa' ? gqaExtras(attention, rope.dim) : []),
   ];
   return [attention.kind.toUpperCase(), ...extras].join(', ');
@@ -110,13 +114,14 @@ function gqaExtras({ sinks, bias, headDim }: Extract<AttentionConfig, { kind: 'g
   return [
     ...(sinks ? ['sinks'] : []),
     ...(bias.qkv || bias.o ? ['biases'] : []),
-    ...(ropeDim < headDim ? ['partial RoPE'] : []),
+    ...(ropeDim > 0 && ropeDim < headDim ? ['partial RoPE'] : []),
   ];
 }
 
-function gateText({ gate, numExpertsPerTok, nRoutedExperts, sharedIntermediateSize }: ModelConfig): string {
+function gateText({ gate, numExpertsPerTok, nRoutedExperts, sharedIntermediateSize, seq2seq }: ModelConfig): string {
   const parts = [
     `${gate.scoring} top ${numExpertsPerTok} of ${nRoutedExperts}`,
+    ...(seq2seq ? ['a capacity in the encoder'] : []),
     ...groupText(gate),
     ...(gate.hasBias ? ['bias-corrected'] : []),
     ...(gate.scalesInput ? ['weights the input'] : []),

@@ -7,9 +7,13 @@ import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
 import type { ForwardObserver } from './forward-observer.ts';
-import type { ModelConfig } from './model-config.ts';
+import { type ModelConfig, numDecoderLayers } from './model-config.ts';
 import type { SequenceCache, SequencePages } from './sequence-cache.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';
+import { decode, type TargetRow } from './seq2seq/decode.ts';
+import { readSources } from './seq2seq/encode-source.ts';
+import type { Seq2SeqModel } from './seq2seq/model.ts';
+import { SourcedCache } from './seq2seq/sourced-cache.ts';
 
 /** Size of a paged KV cache. */
 export interface KvPageBudget {
@@ -128,14 +132,17 @@ const noPages = (): never => {
   throw new TypeError('the reference engine has no pages to lend');
 };
 
+/** Rows with this engine's own caches. Throws a TypeError for another's. */
+function own<Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] {
+  return rows.map((row) => {
+    if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
+    throw new TypeError("a sequence of another engine: use this engine's newSequence()");
+  });
+}
+
 /** This package's forward, in float32 with sums in float64, on the calling thread: the reference that other engines must match. */
 export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEngine {
   const model = { ...plain, auxiliaryLayers: head?.config.auxiliaryLayers };
-  const own = <Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] =>
-    rows.map((row) => {
-      if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
-      throw new TypeError("a sequence of another engine: use this engine's newSequence()");
-    });
   return {
     name: 'reference',
     config: model.config,
@@ -157,6 +164,61 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
     forward: async (rows, experts, observe) => forward(model, own(rows).map(withAdapter), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
     ...(head && { head: createReferenceHead(head, model) }),
+    close: async () => {},
+  };
+}
+
+/** A decoder's row behind its source. Throws a RangeError without one. */
+function behindSource({ cache, position, slots, adapter, ...row }: EngineRow, r: number): TargetRow {
+  if (adapter) throw new TypeError('adapters of encoder–decoders are not computed');
+  const { source, target } = ownSourced(cache);
+  if (!source) throw new RangeError(`row ${r}: its sequence has no source: call encodeSources() first`);
+  const behind = slots?.map((slot) => slot - source.length);
+  return { ...row, source, cache: target, position: position - source.length, slots: behind };
+}
+
+function ownSourced(cache: SequenceCache): SourcedCache {
+  if (cache instanceof SourcedCache) return cache;
+  throw new TypeError("a sequence of another engine: use this engine's newSequence()");
+}
+
+/** The reference engine of an encoder–decoder. */
+export function createReferenceSeq2Seq(model: Seq2SeqModel): ForwardEngine {
+  const { config } = model;
+  const newTarget = (): KvCache => new KvCache(config, numDecoderLayers(config));
+  const noMtp = (): never => {
+    throw new RangeError(NO_MTP);
+  };
+  return {
+    name: 'reference',
+    config,
+    kvBytesPerToken: newTarget().bytesPerToken,
+    mtpKvBytesPerToken: 0,
+    lendPages: () => undefined,
+    sequenceOn: noPages,
+    mtpSequenceOn: noPages,
+    expertNormGain: (layer) => model.weights.layers[layer]!.ffnNorm.weight,
+    newSequence: () => new SourcedCache(newTarget()),
+    openAdapter: () => {
+      throw new RangeError('adapters of encoder–decoders are not computed');
+    },
+    newMtpSequence: noMtp,
+    forward: async (rows, experts, observe) => decode(model, rows.map(behindSource), experts, observe),
+    forwardMtp: async () => noMtp(),
+    encodeSources: async (sources, experts, observe) => {
+      const caches = sources.map(({ cache }) => ownSourced(cache));
+      const used = caches.findIndex(({ length }) => length > 0);
+      if (used >= 0) throw new RangeError(`source ${used}: its sequence holds ${caches[used]!.length} positions already`);
+      const read = await readSources(
+        model,
+        sources.map(({ ids }) => ids),
+        experts,
+        observe,
+      );
+      for (const [i, source] of read.entries()) if (!(source instanceof Error)) caches[i]!.source = source;
+      if (!read.some((source) => source instanceof Error)) return {};
+      return { faults: read.map((source) => (source instanceof Error ? source : undefined)) };
+    },
     close: async () => {},
   };
 }

@@ -130,7 +130,10 @@ export class Auxiliary {
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
-export function embed({ config, weights }: Model, tokenIds: readonly number[]): Float32Array {
+export function embed(
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'embedTokens'> },
+  tokenIds: readonly number[],
+): Float32Array {
   checkTokens(tokenIds, config.vocabSize);
   const { hiddenSize } = config;
   const x = new Float32Array(tokenIds.length * hiddenSize);
@@ -165,7 +168,7 @@ export async function masksAfterLayers(
 
 /** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */
 export function head(
-  { config, weights }: Model,
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'lmHead'> },
   rows: readonly HeadRow[],
   hidden: Float32Array,
   masks: readonly SettledMask[],

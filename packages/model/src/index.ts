@@ -50,6 +50,7 @@ export { checkSequences, type EncodeResult } from './encoder.ts';
 export {
   createReferenceEncoder,
   createReferenceEngine,
+  createReferenceSeq2Seq,
   type EngineMtpRow,
   type EngineRow,
   type EngineSource,
@@ -92,6 +93,7 @@ export { claimPositions } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
+  answerLayers,
   expertLayers,
   type AttentionConfig,
   contextLength,
@@ -155,7 +157,7 @@ export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';
-export { loadDenseWeights, loadEncoderWeights, loadExpert, type TensorReader } from './weights.ts';
+export { loadDenseWeights, loadEncoderWeights, loadExpert, loadSeq2SeqWeights, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
   type ItemAdapters,

@@ -228,7 +228,10 @@ export interface ModelConfig {
 }
 
 /** Layers that keep keys and values of an answer's rows: of an encoder–decoder the decoder's. */
-export function numDecoderLayers({ numHiddenLayers, seq2seq }: Pick<ModelConfig, 'numHiddenLayers' | 'seq2seq'>): number {
+export function numDecoderLayers({
+  numHiddenLayers,
+  seq2seq,
+}: Pick<ModelConfig, 'numHiddenLayers' | 'seq2seq'>): number {
   return numHiddenLayers - (seq2seq?.encoderLayers ?? 0);
 }
 
@@ -253,9 +256,14 @@ export function isDenseModel(config: Pick<ModelConfig, 'layerKinds'>): boolean {
   return expertLayers(config).length === 0;
 }
 
-/** The main model's layers that have routed experts, ascending. Each takes one lap per pass. */
+/** The main model's layers that have routed experts, ascending. Each takes one lap per pass through it. */
 export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers'>): number[] {
   return expertLayers(config).filter((layer) => layer < config.numHiddenLayers);
+}
+
+/** Those of them that a token of an answer passes, with a lap each: an encoder–decoder's encoder has only seen the source. */
+export function answerLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'seq2seq'>): number[] {
+  return moeLayers(config).filter((layer) => layer >= (config.seq2seq?.encoderLayers ?? 0));
 }
 
 /** All layers that have routed experts, ascending: the main model's, then the MTP module's. */

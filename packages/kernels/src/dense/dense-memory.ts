@@ -181,11 +181,8 @@ export class DenseMemory {
   /** Makes what follows from the weights, once they are loaded. */
   finish(): void {
     if (this.#positionBias.length === 0) return;
-    const table = (stack: string): Uint8Array => {
-      const { entry, place } = this.#entry(`positionBias.${stack}`);
-      return this.banks[place.bank]!.views.u8.subarray(place.address, place.address + entry.bytes);
-    };
-    for (const biases of this.#positionBias) biases.fill(table('encoder'), table('decoder'));
+    const [encoder, decoder] = ['encoder', 'decoder'].map((stack) => this.vectorValues(`positionBias.${stack}`));
+    for (const biases of this.#positionBias) biases.fill(encoder!, decoder!);
   }
 
   /** Lends a workspace of each bank. Throws a RangeError without having lent any. */

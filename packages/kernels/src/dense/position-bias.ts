@@ -1,5 +1,5 @@
 import { distanceBucket, type ModelConfig, type Seq2SeqPositions } from '@shoal/model';
-import { alignUp, unpackPanels } from '@shoal/weights';
+import { alignUp } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 
 /** Biases by distance, as packages/kernels/wasm/assembly/dense/grouped-query.ts reads them. */
@@ -44,16 +44,14 @@ export class PositionBias {
     this.decoder = { address: bank.reserve(bytes), reach };
   }
 
-  /** Takes the packed tables [buckets, heads] of both stacks. */
-  fill(encoder: Uint8Array, decoder: Uint8Array): void {
+  /** Takes the tables [buckets, heads] of both stacks. */
+  fill(encoder: Float32Array, decoder: Float32Array): void {
     this.#fillStack(encoder, this.encoder, true);
     this.#fillStack(decoder, this.decoder, false);
   }
 
-  #fillStack(packed: Uint8Array, { address, reach }: DistanceBiases, isBidirectional: boolean): void {
-    const { buckets } = this.#positions;
+  #fillStack(table: Float32Array, { address, reach }: DistanceBiases, isBidirectional: boolean): void {
     const heads = this.#heads;
-    const table = unpackPanels('f32', packed, buckets, heads);
     const { f32 } = this.#bank.views;
     const width = 2 * reach + 1;
     for (let distance = -reach; distance <= reach; distance++) {

@@ -1,7 +1,16 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { LayerKind, ModelConfig, SequenceGate } from '../model-config.ts';
-import { dimension, type Family, headCount, layerCount, MAX_LAYERS, refuse, type StoredAt, unsupported } from './family.ts';
+import {
+  dimension,
+  type Family,
+  headCount,
+  layerCount,
+  MAX_LAYERS,
+  refuse,
+  type StoredAt,
+  unsupported,
+} from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { positions } from './layer-types.ts';
 import { readQuantisation } from './quantisation-keys.ts';
@@ -78,15 +87,33 @@ function toConfig(raw: Raw, where: string): ModelConfig {
   for (const part of ['ffn_dim', 'attention_heads'] as const) {
     const [encoder, decoder] = [raw[`encoder_${part}`], raw[`decoder_${part}`]];
     if (encoder === decoder) continue;
-    throw unsupported(where, `decoder_${part}`, `is ${decoder} and encoder_${part} ${encoder}; this version computes only stacks that have the same`);
+    throw unsupported(
+      where,
+      `decoder_${part}`,
+      `is ${decoder} and encoder_${part} ${encoder}; this version computes only stacks that have the same`,
+    );
   }
   const { encoder_attention_heads: heads, d_model: hiddenSize, num_hidden_layers: layers } = raw;
   const headDim = hiddenSize / heads;
-  refuse(raw, where, !Number.isInteger(headDim), 'encoder_attention_heads', `d_model ${hiddenSize} is not a multiple of it`);
+  refuse(
+    raw,
+    where,
+    !Number.isInteger(headDim),
+    'encoder_attention_heads',
+    `d_model ${hiddenSize} is not a multiple of it`,
+  );
   refuse(raw, where, hiddenSize % 2 !== 0 || hiddenSize < 4, 'd_model', 'positions are pairs of a sine and a cosine');
-  refuse(raw, where, (layers ?? raw.encoder_layers) !== raw.encoder_layers, 'num_hidden_layers', `encoder_layers is ${raw.encoder_layers}`);
+  refuse(
+    raw,
+    where,
+    (layers ?? raw.encoder_layers) !== raw.encoder_layers,
+    'num_hidden_layers',
+    `encoder_layers is ${raw.encoder_layers}`,
+  );
   refuse(raw, where, raw.num_experts < 2, 'num_experts', 'each token has two');
-  const kinds = (['encoder', 'decoder'] as const).map((stack) => kindsOf(raw[`${stack}_layers`], raw[`${stack}_sparse_step`]));
+  const kinds = (['encoder', 'decoder'] as const).map((stack) =>
+    kindsOf(raw[`${stack}_layers`], raw[`${stack}_sparse_step`]),
+  );
   const layerKinds = stackKinds(kinds, ['encoder_sparse_step', 'decoder_sparse_step'], where);
   return {
     ...commonSeq2Seq(raw, layerKinds, where),

@@ -42,29 +42,46 @@ export const seq2seqIgnoredKeys: readonly string[] = [
 export function refuseUnsupportedSeq2Seq(raw: Seq2SeqKeys, where: string): void {
   const only = (key: keyof Seq2SeqKeys & string, value: unknown, why = ''): void => {
     if (raw[key] === value) return;
-    throw unsupported(where, key, `is ${JSON.stringify(raw[key])}; this version computes only ${JSON.stringify(value)}${why}`);
+    throw unsupported(
+      where,
+      key,
+      `is ${JSON.stringify(raw[key])}; this version computes only ${JSON.stringify(value)}${why}`,
+    );
   };
   only('router_dtype', 'float32');
   only('router_type', 'tokens_masked');
   only('is_encoder_decoder', true);
-  only('tie_word_embeddings', true, ' in this family, whose published models all have one embedding for both stacks and the head');
+  only(
+    'tie_word_embeddings',
+    true,
+    ' in this family, whose published models all have one embedding for both stacks and the head',
+  );
 }
 
 /** The activation of FFNs and experts, by transformers' name. */
 export function ffnActivation(name: string, key: string, where: string): ExpertActivation {
   if (name === 'relu' || name === 'gelu') return name;
-  throw unsupported(where, key, `is ${JSON.stringify(name)}; this version computes only "relu" and "gelu" in this family`);
+  throw unsupported(
+    where,
+    key,
+    `is ${JSON.stringify(name)}; this version computes only "relu" and "gelu" in this family`,
+  );
 }
 
 /** Throws unless an expert has room for at least one token. */
 export function refuseCapacity(capacity: number, where: string): void {
   if (Number.isInteger(capacity) && capacity >= 1) return;
-  const problem = 'an expert would take no token: give the tokens of a text that an expert takes, as in the published config';
+  const problem =
+    'an expert would take no token: give the tokens of a text that an expert takes, as in the published config';
   throw new ModelError('bad-value', 'expert_capacity', `${where}: expert_capacity is ${capacity}: ${problem}`);
 }
 
 /** Both stacks' kinds of layers, of which one at least has to be `moe`. */
-export function stackKinds(kinds: readonly (readonly LayerKind[])[], keys: readonly string[], where: string): LayerKind[] {
+export function stackKinds(
+  kinds: readonly (readonly LayerKind[])[],
+  keys: readonly string[],
+  where: string,
+): LayerKind[] {
   const all = kinds.flat();
   if (all.includes('moe')) return all;
   const problem = 'so no layer has routed experts that tabs could hold';
@@ -93,7 +110,13 @@ const NO_ROPE: RopeConfig = { pairs: 'halves', dim: 0, inverseFrequencies: new F
 /** What both families have alike. Checks token ids against the vocabulary. */
 export function commonSeq2Seq(raw: Seq2SeqKeys, layerKinds: readonly LayerKind[], where: string) {
   const eosTokenIds = typeof raw.eos_token_id === 'number' ? [raw.eos_token_id] : raw.eos_token_id;
-  for (const key of ['pad_token_id', 'bos_token_id', 'eos_token_id', 'decoder_start_token_id', 'forced_bos_token_id'] as const) {
+  for (const key of [
+    'pad_token_id',
+    'bos_token_id',
+    'eos_token_id',
+    'decoder_start_token_id',
+    'forced_bos_token_id',
+  ] as const) {
     const outside = [raw[key] ?? []].flat().some((id) => id >= raw.vocab_size);
     refuse(raw, where, outside, key, `vocab_size is ${raw.vocab_size}`);
   }
@@ -123,7 +146,10 @@ export function targetPrefix(raw: Seq2SeqKeys, where: string): number[] {
     const problem = 'is missing, and bos_token_id too, which would stand in for it: add it as in the published config';
     throw new ModelError('missing-key', 'decoder_start_token_id', `${where}: decoder_start_token_id ${problem}`);
   }
-  return [start, ...(raw.forced_bos_token_id === undefined || raw.forced_bos_token_id === null ? [] : [raw.forced_bos_token_id])];
+  return [
+    start,
+    ...(raw.forced_bos_token_id === undefined || raw.forced_bos_token_id === null ? [] : [raw.forced_bos_token_id]),
+  ];
 }
 
 /** A layer's numbers within its stack. */
@@ -137,4 +163,3 @@ export function stackLayer(layer: number, { seq2seq }: ModelConfig): StackLayer 
   const first = seq2seq!.encoderLayers;
   return layer < first ? { stack: 'encoder', index: layer } : { stack: 'decoder', index: layer - first };
 }
-

@@ -1,6 +1,16 @@
 import { z } from 'zod';
 import type { LayerKind, ModelConfig } from '../model-config.ts';
-import { dimension, type Family, headCount, layerCount, MAX_LAYERS, positive, refuse, type StoredAt, unsupported } from './family.ts';
+import {
+  dimension,
+  type Family,
+  headCount,
+  layerCount,
+  MAX_LAYERS,
+  positive,
+  refuse,
+  type StoredAt,
+  unsupported,
+} from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { positions } from './layer-types.ts';
 import { readQuantisation } from './quantisation-keys.ts';
@@ -68,12 +78,19 @@ function toConfig(raw: Raw, where: string): ModelConfig {
   refuseUnsupportedSeq2Seq(raw, where);
   refuseCapacity(raw.expert_capacity, where);
   const activation = ffnActivation(raw.dense_act_fn, 'dense_act_fn', where);
-  if (raw.is_gated_act) throw unsupported(where, 'is_gated_act', 'is true; this version computes only FFNs without a gate');
+  if (raw.is_gated_act)
+    throw unsupported(where, 'is_gated_act', 'is true; this version computes only FFNs without a gate');
   const other = raw.feed_forward_proj ?? raw.dense_act_fn;
   refuse(raw, where, other !== raw.dense_act_fn, 'feed_forward_proj', `dense_act_fn is "${raw.dense_act_fn}"`);
   const { relative_attention_num_buckets: buckets, relative_attention_max_distance: maxDistance } = raw;
   refuse(raw, where, buckets % 4 !== 0, 'relative_attention_num_buckets', 'it has to be a multiple of 4');
-  refuse(raw, where, maxDistance <= buckets / 2, 'relative_attention_max_distance', `half of ${buckets} buckets are exact`);
+  refuse(
+    raw,
+    where,
+    maxDistance <= buckets / 2,
+    'relative_attention_max_distance',
+    `half of ${buckets} buckets are exact`,
+  );
   const kinds = (['encoder', 'decoder'] as const).map((stack) => kindsOf(raw, stack));
   const layerKinds = stackKinds(kinds, ['num_sparse_encoder_layers', 'num_sparse_decoder_layers'], where);
   return {

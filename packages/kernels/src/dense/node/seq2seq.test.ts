@@ -1,6 +1,8 @@
 import {
+  createReferenceSeq2Seq,
   type ExpertDispatch,
   type ForwardEngine,
+  loadSeq2SeqWeights,
   type ModelConfig,
   NO_EXPERT,
   type SequenceCache,
@@ -90,6 +92,15 @@ const STEPS = Array.from({ length: targetOf(3).length }, (_, t) =>
 const ALONE = ALL.map((i) => [{ i, count: targetOf(i).length }]);
 
 describe.each(Object.entries(encoderDecoders))('the wasm engine of %s', (_, config) => {
+  it('computes what the reference does, rows without experts included', async () => {
+    const reference = createReferenceSeq2Seq({ config, weights: await loadSeq2SeqWeights(config, reader) });
+    const expected = await logitsOf(reference, [ALL], WHOLE);
+    const computed = await logitsOf(await wasm(config), [ALL], WHOLE);
+    for (const [i, rows] of expected.entries()) {
+      for (const [r, row] of rows.entries()) expect(nmse(computed[i]![r]!, row), `row ${r} of ${i}`).toBeLessThan(1e-5);
+    }
+  });
+
   it('gives each row the same bits in any pass, in one memory or several, on any number of threads', async () => {
     const engine = await wasm(config);
     const whole = await logitsOf(engine, [ALL], WHOLE);
@@ -101,4 +112,3 @@ describe.each(Object.entries(encoderDecoders))('the wasm engine of %s', (_, conf
     expect(engine.memory.pool.bytesInUse).toBe(0);
   });
 });
-void nmse;
