@@ -6,12 +6,21 @@ import {
   type ModelConfig,
   NO_EXPERT,
   type SequenceCache,
+  type TensorReader,
 } from '@shoal/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nmse } from '../../testing/numbers.ts';
-import { encoderDecoders, reader } from '../testing/small-model.ts';
+import { encoderDecoders, reader as large } from '../testing/small-model.ts';
 import type { WasmEngine } from '../wasm-engine.ts';
 import { openWasmEngine, type WasmEngineOptions } from './open.ts';
+
+/** Queries that are small enough for T5's scores, which are not scaled, to bear that keys are kept in 16 bits. */
+const reader: TensorReader = {
+  read: async (spec) => {
+    const values = await large.read(spec);
+    return spec.name.includes('q_proj.weight') ? values.map((value) => value / 4) : values;
+  },
+};
 
 const open: ForwardEngine[] = [];
 afterEach(async () => {
@@ -97,7 +106,7 @@ describe.each(Object.entries(encoderDecoders))('the wasm engine of %s', (_, conf
     const expected = await logitsOf(reference, [ALL], WHOLE);
     const computed = await logitsOf(await wasm(config), [ALL], WHOLE);
     for (const [i, rows] of expected.entries()) {
-      for (const [r, row] of rows.entries()) expect(nmse(computed[i]![r]!, row), `row ${r} of ${i}`).toBeLessThan(1e-5);
+      for (const [r, row] of rows.entries()) expect(nmse(computed[i]![r]!, row), `row ${r} of ${i}`).toBeLessThan(1e-6);
     }
   });
 
