@@ -120,12 +120,15 @@ export interface GateConfig {
 }
 
 /**
- * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` has no meaning. `soft` makes
- * slots, which the experts get in the place of rows.
+ * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` says no more than whether
+ * logits have a bias. `soft` makes slots, which the experts get in the place of rows. In an encoder–decoder a sequence is a source, and
+ * each row of a target is one of its own.
  */
 export interface SequenceGate {
   name: 'top-1-capacity' | 'top-2-capacity' | 'expert-choice' | 'soft';
   settings: Readonly<Record<string, unknown>>;
+  /** What its weights are multiplied by; 1 by default. */
+  factor?: number;
 }
 
 export type LayerKind = 'dense' | 'moe';
@@ -162,11 +165,6 @@ export interface Seq2SeqConfig {
   /** Before each attention and FFN, and after each stack: RMSNorm, or LayerNorm with a bias. */
   norm: 'rms' | 'layer';
   positions: Seq2SeqPositions;
-  /**
-   * The encoder's gate, which sees a whole source and whose weights are multiplied by `routedScalingFactor` too; in the decoder
-   * `ModelConfig.gate` sees each row alone.
-   */
-  encoderGate: SequenceGate;
   /** What a target begins with: the decoder's first token, and one that is always the first of an answer, where there is one. */
   targetPrefix: readonly number[];
 }

@@ -96,7 +96,7 @@ function routeSequences(pass: RoutedPass, rows: LayerRows): Routing {
   const numSlots = slotsPerSequence(config);
   const call =
     numSlots === undefined
-      ? { layer, numRows, x, ...topkOfAssignments(joined(sequences)) }
+      ? { layer, numRows, x, ...topkOfAssignments(joined(sequences, config.sequenceGate!.factor)) }
       : slotCall(sequences, layer, x, config.hiddenSize, numSlots);
   const choices = sequences.map(({ choice }) => choice);
   observe.gate?.(layer, call.topkIdx, call.topkWeights, { logits, bias, choices });
@@ -134,7 +134,7 @@ function gateSequences(
 }
 
 /** The sequences' assignments in one list; none for the rows of a sequence without a choice. */
-function joined(sequences: readonly GatedSequence[]) {
+function joined(sequences: readonly GatedSequence[], factor = 1) {
   const numRows = sequences.reduce((sum, sequence) => sum + sequence.numRows, 0);
   const rowEnd = new Uint32Array(numRows);
   const experts: number[] = [];
@@ -145,7 +145,7 @@ function joined(sequences: readonly GatedSequence[]) {
     for (let row = 0; row < count; row++) rowEnd[firstRow + row] = before + (own?.rowEnd[row] ?? 0);
     if (!own) continue;
     experts.push(...own.experts);
-    weights.push(...own.weights);
+    for (const weight of own.weights) weights.push(factor * weight);
   }
   return { numRows, rowEnd, experts, weights };
 }

@@ -7,7 +7,6 @@ import {
   type ForwardResult,
   gateWidth,
   type HeadRow,
-  type ModelConfig,
   masksAfterLayers,
   numDecoderLayers,
   routeRows,
@@ -215,10 +214,8 @@ export class ForwardPass extends BankPass {
     const x = this.readRows(workspace[input], config.hiddenSize);
     const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
     this.faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
-    const { call, rowSums } = routeRows(
-      { config: lengths ? encoding(config) : config, experts, observe, faults: this.faults, lengths },
-      { layer, x, logits, bias },
-    );
+    const pass = { config, experts, observe, faults: this.faults, lengths };
+    const { call, rowSums } = routeRows(pass, { layer, x, logits, bias });
     const handle = experts.dispatch(call);
     const hasShared = layers.hasSharedExpert(prefix);
     if (hasShared) layers.sharedExpert(step);
@@ -237,11 +234,6 @@ export class ForwardPass extends BankPass {
     const [routed] = await settled(lap, own).finally(() => observe.resumes?.(layer));
     return routed;
   }
-}
-
-/** Of an encoder–decoder, the config of its encoder's gate. */
-function encoding(config: ModelConfig): ModelConfig {
-  return config.seq2seq ? { ...config, sequenceGate: config.seq2seq.encoderGate } : config;
 }
 
 /** Awaits both, and then throws the first error, since threads must not go on in memory that was given back. */

@@ -123,11 +123,8 @@ function toConfig(raw: Raw, where: string): ModelConfig {
     expert: { activation: ffnActivation(raw.activation_function, 'activation_function', where), bias: true },
     numExpertsPerTok: 2,
     attention: plainAttention(heads, headDim, true, 1 / Math.sqrt(headDim)),
-    gate: softmaxGate({
-      hasLogitBias: raw.router_bias,
-      scaleWhenNormalised: true,
-      routedScalingFactor: outputFactor(raw, where),
-    }),
+    gate: softmaxGate({ hasLogitBias: raw.router_bias }),
+    sequenceGate: gateOf(raw, where),
     maxPositionEmbeddings: raw.max_position_embeddings,
     rmsNormEps: LAYER_NORM_EPS,
     embeddingMultiplier: raw.scale_embedding ? Math.sqrt(hiddenSize) : 1,
@@ -137,7 +134,6 @@ function toConfig(raw: Raw, where: string): ModelConfig {
       encoderLayers: raw.encoder_layers,
       norm: 'layer',
       positions: { kind: 'sinusoid', padTokenId: padTokenId(raw, where) },
-      encoderGate: gateOf(raw, where),
       targetPrefix: targetPrefix(raw, where),
     },
   };
@@ -170,6 +166,7 @@ function gateOf(raw: Raw, where: string): SequenceGate {
       normalizeBeforeDropping: raw.normalize_router_prob_before_dropping,
       batchPrioritizedRouting: raw.batch_prioritized_routing,
     },
+    factor: outputFactor(raw, where),
   };
 }
 

@@ -102,6 +102,7 @@ function toConfig(raw: Raw, where: string): ModelConfig {
     numExpertsPerTok: 1,
     attention: plainAttention(raw.num_heads, raw.d_kv, false, 1),
     gate: softmaxGate({ normTopkProb: false, hasLogitBias: raw.router_bias }),
+    sequenceGate: { name: 'top-1-capacity', settings: { capacity: raw.expert_capacity } },
     maxPositionEmbeddings: raw.n_positions ?? T5_POSITIONS,
     rmsNormEps: raw.layer_norm_epsilon,
     embeddingMultiplier: 1,
@@ -111,7 +112,6 @@ function toConfig(raw: Raw, where: string): ModelConfig {
       encoderLayers: kinds[0]!.length,
       norm: 'rms',
       positions: { kind: 'buckets', buckets, maxDistance },
-      encoderGate: { name: 'top-1-capacity', settings: { capacity: raw.expert_capacity } },
       targetPrefix: targetPrefix(raw, where),
     },
   };

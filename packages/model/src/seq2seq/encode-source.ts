@@ -34,7 +34,7 @@ export async function encodeSource(
     positionBias && positions.kind === 'buckets' ? new PositionBias(positionBias.encoder, true, positions) : undefined;
   const faults = new RowFaults(rows.map(({ cache }) => cache));
   const lengths = sources.map(({ length }) => length);
-  const pass = { config, rows, bias, experts, observe, faults, lengths };
+  const pass = { config, rows, lengths, bias, experts, observe, faults };
   const x = embeddedSources(model, sources);
   faults.check(x, (row) => `the embedding of token ${sources.flat()[row]}`);
   for (let layer = 0; layer < seq2seq.encoderLayers; layer++) {

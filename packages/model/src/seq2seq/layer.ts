@@ -16,17 +16,12 @@ import type { PositionBias } from './positions.ts';
 export interface StackPass {
   config: ModelConfig;
   rows: readonly RowPlace[];
+  /** Rows of each source in turn; absent in the decoder, where the gate sees each row alone. */
+  lengths?: readonly number[];
   bias: PositionBias | undefined;
   experts: ExpertDispatch;
   observe: ForwardObserver;
   faults: RowFaults;
-  /** Of the encoder: rows of each source in turn. */
-  lengths?: readonly number[];
-}
-
-/** The config with the encoder's gate. */
-export function encoderConfig(config: ModelConfig): ModelConfig {
-  return { ...config, sequenceGate: partsOf(config).seq2seq.encoderGate };
 }
 
 /** What `gqa` needs beside its rows, of attention without RoPE. */
@@ -63,8 +58,7 @@ export async function addFfn(
   faults.check(h, () => `the norm after attention in layer ${layer}`);
   const { ffn } = weights;
   if (ffn.kind === 'moe') {
-    const routed = { ...pass, config: pass.lengths ? encoderConfig(config) : config };
-    addInPlace(x, await withRoutedExperts(routed, ffn.gate, layer, h, () => new Float32Array(x.length)));
+    addInPlace(x, await withRoutedExperts(pass, ffn.gate, layer, h, () => new Float32Array(x.length)));
   } else {
     const numRows = x.length / hiddenSize;
     const up = addBias(linear(h, ffn.up, numRows, hiddenSize, width), ffn.upBias);
