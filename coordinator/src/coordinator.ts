@@ -30,11 +30,11 @@ import {
   isScopeIn,
   type OperatorRefusal,
   type SamplingDefaults,
+  sourceModel,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
-import { sourceModel } from './source-model.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';

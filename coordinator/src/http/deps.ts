@@ -11,7 +11,7 @@ import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
-import type { SourceModel } from './requests/source.ts';
+import type { SourceModel } from './source-model.ts';
 
 /** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
 export interface HttpLimits {

@@ -208,7 +208,8 @@ export function createReferenceSeq2Seq(model: Seq2SeqModel): ForwardEngine {
     encodeSources: async (sources, experts, observe) => {
       const caches = sources.map(({ cache }) => ownSourced(cache));
       const used = caches.findIndex(({ length }) => length > 0);
-      if (used >= 0) throw new RangeError(`source ${used}: its sequence holds ${caches[used]!.length} positions already`);
+      if (used >= 0)
+        throw new RangeError(`source ${used}: its sequence holds ${caches[used]!.length} positions already`);
       const read = await readSources(
         model,
         sources.map(({ ids }) => ids),

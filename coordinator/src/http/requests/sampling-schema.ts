@@ -36,7 +36,8 @@ export const shoalExtension = z
       description: 'Of a model with languages (NLLB): what the text is in, as FLORES-200 codes it. Default: eng_Latn.',
     }),
     target_language: language.meta({
-      description: 'The same of the answer. Needed unless the text begins with the codes of both, as "eng_Latn fra_Latn …".',
+      description:
+        'The same of the answer. Needed unless the text begins with the codes of both, as "eng_Latn fra_Latn …".',
     }),
   })
   .nullish()

@@ -6,16 +6,6 @@ import type { Kept } from './parse-common.ts';
 import type { ParsedPrompt, ParseDeps } from './parsed-request.ts';
 import { encode } from './parse-common.ts';
 
-/** What requests to an encoder–decoder are made of. */
-export interface SourceModel {
-  /** What answers begin with, before their first token. */
-  targetPrefix: readonly number[];
-  /** Tokens of the languages that a text may be translated from and to, by code; none where the model has no such tokens. */
-  languages: ReadonlyMap<string, number>;
-  /** Ends a source that begins with its language. */
-  endOfSource: number;
-}
-
 type Body = CompletionRequest | ChatRequest;
 
 /** A source, and what its answer begins with. */
@@ -48,7 +38,10 @@ export function refuseBesideSource(body: Body): void {
 export function sourceText(messages: ChatRequest['messages']): string {
   const last = messages.findLast(({ role }) => role === 'user');
   if (!last) {
-    throw ApiError.invalid('messages', "Invalid 'messages': the last message of the user is what is answered; there is none.");
+    throw ApiError.invalid(
+      'messages',
+      "Invalid 'messages': the last message of the user is what is answered; there is none.",
+    );
   }
   const { content } = last;
   return typeof content === 'string' ? content : (content ?? []).map((part) => part.text ?? '').join('');
@@ -130,7 +123,10 @@ function languageToken(key: string, code: string | undefined, { source }: ParseD
   const token = languages.get(code);
   if (token !== undefined) return token;
   const near = nearest(code, [...languages.keys()]).join(', ');
-  throw ApiError.invalid(param, `Invalid '${param}': the model has no language ${JSON.stringify(code)}. Near ones: ${near}.`);
+  throw ApiError.invalid(
+    param,
+    `Invalid '${param}': the model has no language ${JSON.stringify(code)}. Near ones: ${near}.`,
+  );
 }
 
 /** The codes with the fewest edits, of which those of the same beginning come first. */

@@ -281,7 +281,8 @@ export class DenseMemory {
   /** Bytes of a page in a bank with these segments. */
   #pageBytesOf(segments: readonly DenseSegment[]): number {
     // An encoder's layers use the same memory in turn.
-    const hasEncoder = segments.some(({ name }) => /^layers\./.test(name)) && (this.config.encoder || this.#firstKept > 0);
+    const hasEncoder =
+      segments.some(({ name }) => name.startsWith('layers.')) && (this.config.encoder || this.#firstKept > 0);
     const kept = this.config.encoder ? 0 : Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
     return pageBytes(Math.max(kept, hasEncoder ? 1 : 0), kvWidth(this.config.attention));
   }

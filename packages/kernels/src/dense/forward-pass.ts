@@ -112,7 +112,8 @@ export class ForwardPass extends BankPass {
     const step = { program: this.program, tables: this.tables, prefix: `layers.${layer}`, layer };
     const add = this.#pending.map((name) => step.tables.workspace[name]);
     this.#pending = [];
-    if (seq2seq.layerOrGate(step, this.bank, add) !== 'gate') return this.program.isLong ? this.run('dense') : undefined;
+    if (seq2seq.layerOrGate(step, this.bank, add) !== 'gate')
+      return this.program.isLong ? this.run('dense') : undefined;
     await this.run('gate');
     await this.#routedExperts(step, 'h');
   }

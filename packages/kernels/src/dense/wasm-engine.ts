@@ -199,7 +199,10 @@ export class WasmEngine implements ForwardEngine {
       pass.embed(this.memory.matrix('embedTokens'), all.flat(), pass.tables.workspace.x, embeddingMultiplier);
       if (seq2seq.positions.kind === 'sinusoid') {
         const { padTokenId } = seq2seq.positions;
-        pass.addSinusoids(all.flatMap((ids) => sinusoidPlaces(ids, padTokenId)), padTokenId);
+        pass.addSinusoids(
+          all.flatMap((ids) => sinusoidPlaces(ids, padTokenId)),
+          padTokenId,
+        );
       }
       for (let layer = 0; layer < seq2seq.encoderLayers; layer++) {
         await pass.enterLayers(`layers.${layer}`);
@@ -324,7 +327,9 @@ function checkBehindSources(
   for (const [r, { position, source }] of rows.entries()) {
     if (source === 0) throw new RangeError(`row ${r}: its sequence has no source: call encodeSources() first`);
     if (position - source < maxPositionEmbeddings) continue;
-    throw new RangeError(`row ${r}: an answer has ${maxPositionEmbeddings} positions, and this is ${position - source}`);
+    throw new RangeError(
+      `row ${r}: an answer has ${maxPositionEmbeddings} positions, and this is ${position - source}`,
+    );
   }
 }
 

@@ -53,7 +53,8 @@ const experts: ExpertDispatch = {
 
 /** Of different lengths, longer than a page and than the reach of biases. */
 const SOURCES = [40, 3, 17, 64].map((length, i) => Array.from({ length }, (_, t) => 2 + ((t * (7 + i) + i) % 50)));
-const targetOf = (i: number): number[] => Array.from({ length: 6 + 7 * i }, (_, t) => (t === 0 ? 0 : 2 + ((t * 11 + i) % 50)));
+const targetOf = (i: number): number[] =>
+  Array.from({ length: 6 + 7 * i }, (_, t) => (t === 0 ? 0 : 2 + ((t * 11 + i) % 50)));
 
 interface Pass {
   i: number;

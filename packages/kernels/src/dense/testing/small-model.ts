@@ -1,5 +1,5 @@
 import { createRng, type ExpertDispatch, type ModelConfig, parseModelConfig, type TensorReader } from '@shoal/model';
-import { smallConfigJson } from '@shoal/model/testing';
+import { smallConfigJson, smallNllb, smallSwitch } from '@shoal/model/testing';
 
 /** Ragged in every dimension, with an MTP module. */
 export const config = parseModelConfig({
@@ -76,53 +76,8 @@ export function enlarged(config: ModelConfig): TensorReader {
   };
 }
 
-const seq2seqKeys = {
-  vocab_size: 53,
-  d_model: 42,
-  num_experts: 4,
-  pad_token_id: 0,
-  eos_token_id: 1,
-  decoder_start_token_id: 0,
-};
-
 /** Encoder–decoders: with RMSNorm and biases of positions, and with LayerNorm, sinusoids and biases of products. */
 export const encoderDecoders = {
-  switch: parseModelConfig({
-    ...seq2seqKeys,
-    model_type: 'switch_transformers',
-    architectures: ['SwitchTransformersForConditionalGeneration'],
-    d_kv: 10,
-    d_ff: 37,
-    num_heads: 3,
-    num_layers: 3,
-    num_decoder_layers: 4,
-    num_sparse_encoder_layers: 1,
-    num_sparse_decoder_layers: 2,
-    encoder_sparse_step: 2,
-    decoder_sparse_step: 2,
-    // Fewer than the tests' sources would give an expert.
-    expert_capacity: 5,
-    layer_norm_epsilon: 1e-6,
-    relative_attention_num_buckets: 8,
-    relative_attention_max_distance: 12,
-    n_positions: 100,
-  }),
-  nllb: parseModelConfig({
-    ...seq2seqKeys,
-    model_type: 'nllb-moe',
-    architectures: ['NllbMoeForConditionalGeneration'],
-    encoder_layers: 3,
-    decoder_layers: 4,
-    encoder_ffn_dim: 37,
-    decoder_ffn_dim: 37,
-    encoder_attention_heads: 3,
-    decoder_attention_heads: 3,
-    encoder_sparse_step: 2,
-    decoder_sparse_step: 2,
-    max_position_embeddings: 100,
-    normalize_router_prob_before_dropping: false,
-    batch_prioritized_routing: false,
-    moe_eval_capacity_token_fraction: 0.4,
-    moe_token_dropout: 0.2,
-  }),
+  switch: parseModelConfig(smallSwitch),
+  nllb: parseModelConfig(smallNllb),
 };

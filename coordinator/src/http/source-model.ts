@@ -1,5 +1,14 @@
 import type { ModelConfig, Tokenizer } from '@shoal/model';
-import type { SourceModel } from './http/requests/source.ts';
+
+/** What requests to an encoder–decoder are made of. */
+export interface SourceModel {
+  /** What answers begin with, before their first token. */
+  targetPrefix: readonly number[];
+  /** Tokens of the languages that a text may be translated from and to, by code; none where the model has no such tokens. */
+  languages: ReadonlyMap<string, number>;
+  /** Ends a source that begins with its language. */
+  endOfSource: number;
+}
 
 /** The names of tokens that stand for a language, as FLORES-200 codes it. */
 const LANGUAGE = /^[a-z]{3}_[A-Z][a-z]{3}$/;
