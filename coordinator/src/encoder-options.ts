@@ -4,9 +4,15 @@ import type { Config } from './config.ts';
 
 type TextOptions = Pick<Config, 'adapters' | 'adapterRoot' | 'drafter' | 'draftModel'>;
 
-/** Throws a UsageError that names the option, if the model is an encoder and the option is for models that make text. */
-export function checkOptionsFor({ encoder }: Pick<ModelConfig, 'encoder'>, options: TextOptions): void {
-  if (!encoder) return;
+/**
+ * Throws a UsageError that names the option, if the model is an encoder or an encoder–decoder and the option is for models that only
+ * have a decoder.
+ */
+export function checkOptionsFor(
+  { encoder, seq2seq }: Pick<ModelConfig, 'encoder' | 'seq2seq'>,
+  options: TextOptions,
+): void {
+  if (!encoder && !seq2seq) return;
   const given = {
     '--adapter': options.adapters.size > 0,
     '--adapter-dir': options.adapterRoot !== undefined,
@@ -14,6 +20,7 @@ export function checkOptionsFor({ encoder }: Pick<ModelConfig, 'encoder'>, optio
     '--draft-model': options.draftModel !== undefined,
   };
   for (const [flag, isGiven] of Object.entries(given)) {
-    if (isGiven) throw new UsageError(`${flag} is for models that make text, and this one is an encoder: leave it out`);
+    const [others, kind] = seq2seq ? ['have a decoder only', 'encoder–decoder'] : ['make text', 'encoder'];
+    if (isGiven) throw new UsageError(`${flag} is for models that ${others}, and this one is an ${kind}: leave it out`);
   }
 }

@@ -205,7 +205,8 @@ class Run {
     return this.deps.generation.submit({
       ...generation,
       id: `${this.#context.head.id}-${index}`,
-      promptIds: prompt.ids,
+      promptIds: prompt.answerPrefix ? [...prompt.ids, ...prompt.answerPrefix] : prompt.ids,
+      sourceLength: prompt.answerPrefix && prompt.ids.length,
       maxTokens: prompt.maxTokens,
       seed: choiceSeed(seed, choice),
       promptLogprobs,

@@ -100,7 +100,7 @@ export class Answers {
 }
 
 /** Counts what was noted for a row, now that its token is certain. */
-function settle({ sequence, notes }: BatchEntry, row: number): void {
+export function settle({ sequence, notes }: BatchEntry, row: number): void {
   const { deviceLimit } = sequence;
   if (!deviceLimit) return;
   deviceLimit.tokenLayers += notes[row]!.limitedLayers;

@@ -12,8 +12,8 @@ import { GenerationError } from '../generation.ts';
 import { Grace, type GraceClock } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
-import type { Answers } from './answers.ts';
-import { assembleBatch, type BatchEntry, batchOptions, inTime } from './batch.ts';
+import { type Answers, settle } from './answers.ts';
+import { assembleBatch, type BatchEntry, batchOptions, inTime, sourceEntries } from './batch.ts';
 import type { MicroBatch } from './micro-batch.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassCosts, PassTimes } from './pass-costs.ts';
@@ -33,6 +33,8 @@ export interface PassRunnerOptions {
   clock?: GraceClock | undefined;
   /** Called after a pass that succeeded, once the drafts for the next one are made. */
   onPass: (times: PassTimes) => void;
+  /** Called after a pass that has encoded sources. */
+  onSources: (rows: number) => void;
   /** Called when `count` tokens of a sequence have been handed to its reader. */
   onTokens: (sequence: Sequence, count: number) => void;
 }
@@ -54,6 +56,10 @@ export class PassRunner {
    * timeline. Never throws.
    */
   async pass(microBatch: MicroBatch, pass: number): Promise<void> {
+    return microBatch.encodes ? this.#encode(microBatch.sequences, pass) : this.#decode(microBatch, pass);
+  }
+
+  async #decode(microBatch: MicroBatch, pass: number): Promise<void> {
     const { forward, experts, speculation, costs, onPass, timeline } = this.#options;
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
@@ -93,6 +99,37 @@ export class PassRunner {
       this.#options.shares.end(share);
       const { startedMs, endedMs } = watch.end();
       timeline?.pass({ ...name, rows: rows.length, sequences: entries.length, startedMs, endedMs });
+      for (const { sequence } of entries) sequence.rowsInPass = 0;
+      this.isFree = true;
+    }
+  }
+
+  /** Encodes the sources of some sequences, which then decode. */
+  async #encode(sequences: readonly Sequence[], pass: number): Promise<void> {
+    const { forward, experts, timeline, onSources } = this.#options;
+    const name = { microBatch: this.#microBatch, pass };
+    const watch = new PassWatch(name, this.#options);
+    const entries = sourceEntries(sequences);
+    const rows = entries.reduce((sum, { numRows }) => sum + numRows, 0);
+    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
+    this.isFree = false;
+    try {
+      const sources = entries.map(({ sequence: { request, cache }, numRows }) => {
+        return { ids: request.promptIds.slice(0, numRows), cache: cache! };
+      });
+      const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
+      const { faults } = await forward.encodeSources!(sources, dispatch, watch.observer);
+      for (const [i, entry] of entries.entries()) {
+        entry.sequence.awaitsSource = false;
+        for (let row = 0; row < entry.numRows; row++) settle(entry, row);
+        if (faults?.[i]) abandon(entry.sequence, faults[i]);
+      }
+      onSources(rows);
+    } catch (error) {
+      for (const { sequence } of entries) abandon(sequence, error);
+    } finally {
+      const { startedMs, endedMs } = watch.end();
+      timeline?.pass({ ...name, rows, sequences: entries.length, startedMs, endedMs });
       for (const { sequence } of entries) sequence.rowsInPass = 0;
       this.isFree = true;
     }

@@ -189,14 +189,15 @@ export class Admission {
     const { forward } = this.#options;
     if (!this.#pages) return forward.newSequence();
     const { request, deviceLimit } = sequence;
-    // Under a device limit results depend on the peers of the moment, so no prefix is shared.
-    const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // Under a device limit results depend on the peers of the moment, and behind a source on all of it, so no prefix is shared.
+    const isApart = deviceLimit !== undefined || request.sourceLength !== undefined;
+    const scope = isApart ? `request ${request.id}` : (request.cacheScope ?? '');
     // Keys and values depend on it.
     const adapter = request.adapter ? `adapter ${request.adapter.id}` : '';
     // A page holds the drafter's cache only if its first user drafts.
     const drafter = sequence.speculation?.cacheScope ?? '';
-    // Prompt log-probabilities need every position computed.
-    const known = request.promptLogprobs ? [] : request.promptIds;
+    // Prompt log-probabilities need every position computed, and so does a source, whose tokens all depend on each other.
+    const known = request.promptLogprobs || request.sourceLength ? [] : request.promptIds;
     sequence.pages = this.#pages.open(
       known,
       this.#kvTokens(request),
