@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openWasmEngine } from '@shoal/kernels/node';
-import { distanceBucket, encodeSource, type ForwardEngine, moeLayers, NO_EXPERT } from '@shoal/model';
+import { addSinusoid, distanceBucket, encodeSource, type ForwardEngine, moeLayers, NO_EXPERT } from '@shoal/model';
 import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandIo } from '../../coordinator/src/cli/command.ts';
@@ -140,7 +140,12 @@ describe.each(seq2seqFixtures)('the engines on %s', (name) => {
     }
   });
 
-  it('puts distances into the buckets of transformers', () => {
+  it('has the positions of transformers, to float32’s digits', () => {
+    for (const { place, values } of model.reference.sinusoids ?? []) {
+      const row = new Float32Array(values.length);
+      addSinusoid(row, place, 1);
+      expect(nmse(row, values), `place ${place}`).toBeLessThan(1e-13);
+    }
     for (const { bothWays, of, ...sizes } of model.reference.buckets ?? []) {
       const theirs = of.flatMap(([bucket, count]) => Array<number>(count).fill(bucket));
       expect(theirs.map((_, i) => distanceBucket(i - 400, bothWays, sizes))).toEqual(theirs);
