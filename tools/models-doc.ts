@@ -21,7 +21,7 @@ import {
 } from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
-const FIXTURES = ['families', 'encoders'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
+const FIXTURES = ['families', 'encoders', 'seq2seq'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
 const BEGIN = '<!-- models: written by tools/models-doc.ts -->';
 const END = '<!-- models: end -->';
 
@@ -58,7 +58,9 @@ export function modelsMarkdown(): string {
     '',
     'Small random checkpoints, saved and computed by transformers 5.24 (`test/golden/make/families`): logits at every position',
     'of three sequences, experts and their weights in every layer, greedy answers. An encoder is computed by an independent',
-    'implementation (`test/golden/make/encoders`): hidden states at every position, embeddings, and the tokens of texts.',
+    'implementation (`test/golden/make/encoders`): hidden states at every position, embeddings, and the tokens of texts. Of an',
+    'encoder–decoder (`test/golden/make/seq2seq`): hidden states of both stacks and logits at every position, which rows each expert has',
+    'dropped, greedy answers, and the tokens of texts; for NLLB with a dispatch of our own, since that of transformers 5.24 is faulty.',
     '',
     ...table(['family', 'checkpoints'], checked),
     '',

@@ -114,6 +114,8 @@ export {
 export { forwardMtp, NO_MTP } from './mtp.ts';
 export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
+export { encodeSource } from './seq2seq/encode-source.ts';
+export type { Seq2SeqModel } from './seq2seq/model.ts';
 export { addSinusoid, distanceBucket, sinusoidPlaces } from './seq2seq/positions.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
