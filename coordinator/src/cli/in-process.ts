@@ -97,6 +97,10 @@ async function withLocal(
   const closing = [() => opened.close()];
   try {
     const { folder, config, reader, dense } = opened;
+    if (config.seq2seq)
+      throw new UsageError(
+        `${model} is an encoder–decoder: it answers texts and doesn't go on with them. Serve it, and ask POST /v1/completions`,
+      );
     if (config.encoder)
       throw new UsageError(
         `${model} is an encoder: it makes embeddings and no text. Serve it, and ask POST /v1/embeddings`,
