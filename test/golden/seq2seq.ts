@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   answerOf,
   createReferenceSeq2Seq,
+  type ExpertDispatch,
   type ForwardEngine,
   type ForwardObserver,
   loadExpert,
@@ -13,7 +14,6 @@ import {
   type SequenceCache,
 } from '@shoal/model';
 import { type Checkpoint, openCheckpoint } from '@shoal/model/node';
-import { expect } from 'vitest';
 import { readTensors } from './families.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures/seq2seq');
@@ -84,17 +84,18 @@ export async function openSeq2Seq(name: string): Promise<Seq2Seq> {
   };
 }
 
-/** A sequence of the engine for each source, which are encoded in one pass. */
-export async function openSources(
+/** Sequences whose source is encoded, all in one pass. Throws what a source can't be encoded for. */
+export async function encoded(
   engine: ForwardEngine,
-  experts: LocalExperts,
+  experts: ExpertDispatch,
   sources: readonly (readonly number[])[],
   observe?: ForwardObserver,
 ): Promise<SequenceCache[]> {
-  const caches = sources.map(() => engine.newSequence());
-  const encoded = sources.map((ids, i) => ({ ids, cache: caches[i]! }));
-  expect(await engine.encodeSources!(encoded, experts, observe)).toEqual({});
-  return caches;
+  const all = sources.map((ids) => ({ ids, cache: engine.newSequence() }));
+  const { faults } = await engine.encodeSources!(all, experts, observe);
+  const fault = faults?.find((error) => error !== undefined);
+  if (fault) throw fault;
+  return all.map(({ cache }) => cache);
 }
 
 /** An answer by the likeliest token at each step, after the target's prefix; ends with an end token or after `count`. */
@@ -105,19 +106,17 @@ export async function greedyIds(
   prefix: readonly number[],
   count: number,
 ): Promise<number[]> {
-  const [opened] = await openSources(engine, experts, [source]);
-  const cache = opened!;
+  const [cache] = await encoded(engine, experts, [source]);
   const ids = [...prefix];
+  const query = { token: { temperature: 0, topP: 1, uniform: 0 } };
   while (ids.length < count && !config.eosTokenIds.includes(ids.at(-1)!)) {
-    const rows = ids.slice(cache.length - source.length).map((tokenId, i) => ({
-      tokenId,
-      position: cache.length + i,
-      cache,
-      query: { token: { temperature: 0, topP: 1, uniform: 0 } },
-    }));
+    const computed = cache!.length - source.length;
+    const rows = ids
+      .slice(computed)
+      .map((tokenId, i) => ({ tokenId, position: cache!.length + i, cache: cache!, query }));
     const { answers } = await engine.forward(rows, experts);
     ids.push(answerOf(answers, rows.length - 1).tokenId);
   }
-  cache.free();
+  cache!.free();
   return ids;
 }
