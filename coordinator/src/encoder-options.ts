@@ -2,7 +2,7 @@ import type { ModelConfig } from '@shoal/model';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 
-type TextOptions = Pick<Config, 'adapters' | 'adapterRoot' | 'drafter' | 'draftModel'>;
+type TextOptions = Pick<Config, 'adapters' | 'adapterRoot' | 'drafter' | 'draftModel' | 'deviceLimit'>;
 
 /**
  * Throws a UsageError that names the option, if the model is an encoder or an encoder–decoder and the option is for models that only
@@ -18,6 +18,8 @@ export function checkOptionsFor(
     '--adapter-dir': options.adapterRoot !== undefined,
     '--drafter': options.drafter !== undefined,
     '--draft-model': options.draftModel !== undefined,
+    // Its gates are given whole sequences, whose rows share an expert's places.
+    '--device-limit': seq2seq !== undefined && options.deviceLimit > 0,
   };
   for (const [flag, isGiven] of Object.entries(given)) {
     const [others, kind] = seq2seq ? ['have a decoder only', 'encoder–decoder'] : ['make text', 'encoder'];

@@ -2,7 +2,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openWasmEngine } from '@shoal/kernels/node';
-import { addSinusoid, distanceBucket, encodeSource, type ForwardEngine, moeLayers, NO_EXPERT } from '@shoal/model';
+import {
+  addSinusoid,
+  distanceBucket,
+  encodeSource,
+  type ForwardEngine,
+  type ForwardObserver,
+  moeLayers,
+  NO_EXPERT,
+} from '@shoal/model';
 import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandIo } from '../../coordinator/src/cli/command.ts';
@@ -25,13 +33,12 @@ describe.each(seq2seqFixtures)('the engines on %s', (name) => {
     await model.checkpoint.close();
   });
 
-  /** The encoder's rows of these sources, and what its gates have chosen: [layers, rows] of [expert, weight], experts ascending. */
-  async function encode(sources: readonly (readonly number[])[]) {
-    const { config, experts } = model;
+  /** Takes note of what gates choose: [layers, rows] of [expert, weight], experts ascending. */
+  function listen() {
     const chosen: [number, number][][][] = [];
-    const { hidden } = await encodeSource(model.model, sources, experts, {
-      gate: (_layer, topkIdx, topkWeights) => {
-        const numRows = sources.flat().length;
+    const observe: ForwardObserver = {
+      gate: (_layer, topkIdx, topkWeights, { logits }) => {
+        const numRows = logits.length / model.config.nRoutedExperts;
         const k = topkIdx.length / numRows;
         chosen.push(
           Array.from({ length: numRows }, (_, row) =>
@@ -41,7 +48,15 @@ describe.each(seq2seqFixtures)('the engines on %s', (name) => {
           ),
         );
       },
-    });
+    };
+    return { chosen, observe };
+  }
+
+  /** The encoder's rows of these sources, and what its gates have chosen. */
+  async function encode(sources: readonly (readonly number[])[]) {
+    const { config, experts } = model;
+    const { chosen, observe } = listen();
+    const { hidden } = await encodeSource(model.model, sources, experts, observe);
     expect(chosen).toHaveLength(moeLayers(config).filter((layer) => layer < config.seq2seq!.encoderLayers).length);
     return { hidden, chosen };
   }
@@ -102,6 +117,21 @@ describe.each(seq2seqFixtures)('the engines on %s', (name) => {
     expectClose(whole.logits, model.logits, model.config.vocabSize);
     const steps = await decode(model.engine, 3);
     expect(firstDifference(whole.logits, steps.logits)).toBe(-1);
+  });
+
+  it('drops the same rows in the fast engine, and none of a target', async () => {
+    const { reference, experts, config } = model;
+    const [theirs, ours, decoding] = [await encode(reference.sources), listen(), listen()];
+    const caches = await encoded(wasm, experts, reference.sources, ours.observe);
+    const expertsOf = (all: typeof ours.chosen) => all.map((rows) => rows.map((row) => row.map(([expert]) => expert)));
+    expect(expertsOf(ours.chosen)).toEqual(expertsOf(theirs.chosen));
+    // More rows than some experts have places for, if they were of one source.
+    const rows = reference.targets.flatMap((ids, i) =>
+      ids.map((tokenId, t) => ({ tokenId, position: caches[i]!.length + t, cache: caches[i]! })),
+    );
+    await wasm.forward(rows, experts, decoding.observe);
+    for (const row of decoding.chosen.flat()) expect(row).toHaveLength(config.numExpertsPerTok);
+    for (const cache of caches) cache.free();
   });
 
   it('decodes them in the fast engine too (NMSE ≤ 1e-5), five rows at a time as all at once', async () => {

@@ -5,6 +5,7 @@ import {
   createReferenceSeq2Seq,
   type ExpertDispatch,
   type ForwardEngine,
+  type ForwardObserver,
   loadExpert,
   loadSeq2SeqWeights,
   LocalExperts,
@@ -90,9 +91,10 @@ export async function encoded(
   engine: ForwardEngine,
   experts: ExpertDispatch,
   sources: readonly (readonly number[])[],
+  observe?: ForwardObserver,
 ): Promise<SequenceCache[]> {
   const all = sources.map((ids) => ({ ids, cache: engine.newSequence() }));
-  const { faults } = await engine.encodeSources!(all, experts);
+  const { faults } = await engine.encodeSources!(all, experts, observe);
   const fault = faults?.find((error) => error !== undefined);
   if (fault) throw fault;
   return all.map(({ cache }) => cache);

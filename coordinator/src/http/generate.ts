@@ -174,6 +174,7 @@ class Run {
       text,
       echoIds: echo ? prompt.ids : undefined,
       promptLogprobs,
+      beginsText: prompt.answerPrefix !== undefined,
       onPromptLogprobs: (tokens) => {
         if (listed !== undefined) run.promptLogprobs = tokens;
       },

@@ -141,8 +141,10 @@ export class Scheduler implements GenerationService {
     const room = { maxContext, maxBatch, maxQueue, maxRows, drafterBytesPerToken };
     this.#admission = new Admission({ forward, ...room, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
-    this.maxContext = Math.min(forward.config.maxPositionEmbeddings, this.#admission.mostPositions);
-    this.#answers = new Answers({ maxContext });
+    const { maxPositionEmbeddings, seq2seq } = forward.config;
+    const { mostPositions } = this.#admission;
+    this.maxContext = Math.min(maxPositionEmbeddings, seq2seq ? Math.floor(mostPositions / 2) : mostPositions);
+    this.#answers = new Answers({ maxContext: maxPositionEmbeddings });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#runners = this.#openRunners();

@@ -70,6 +70,7 @@ describe('a prompt of an encoder–decoder', () => {
       /reads its prompt whole/,
     ],
     ['a gap', 'completions', { prompt: 'a', suffix: 'b' }, 'suffix', /fills no gaps/],
+    ['a device limit', 'completions', { prompt: 'a', shoal: { device_limit: 1 } }, 'shoal.device_limit', /whole texts/],
     [
       'a language',
       'completions',

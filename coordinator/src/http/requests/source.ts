@@ -29,6 +29,7 @@ export function refuseBesideSource(body: Body): void {
   if ('echo' in body && body.echo) refuse('echo', 'whose answers do not go on from their prompt. Leave it out.');
   if (body.prompt_logprobs != null) refuse('prompt_logprobs', 'which reads its prompt whole. Leave it out.');
   if ('prompt' in body && body.suffix) refuse('suffix', 'which fills no gaps. Leave it out.');
+  if (body.shoal?.device_limit) refuse('shoal.device_limit', 'whose gate looks at whole texts. Leave it out.');
   if (!('messages' in body)) return;
   if (body.continue_final_message) refuse('continue_final_message', 'which begins each answer anew. Leave it out.');
   if (body.tools?.length) refuse('tools', 'which was not taught to call any. Leave them out.');

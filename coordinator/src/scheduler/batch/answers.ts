@@ -3,6 +3,7 @@ import type { BatchEntry } from './batch.ts';
 import { verifyDrafts } from '../speculation/verify.ts';
 
 export interface AnswersOptions {
+  /** Of an encoder–decoder's answer alone. */
   maxContext: number;
 }
 
@@ -80,7 +81,8 @@ export class Answers {
         ...sequence.details(),
       },
     });
-    const full = sequence.ids.length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
+    const length = sequence.ids.length - (request.sourceLength ?? 0);
+    const full = length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
     if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
     return sequence.finished ? undefined : tokenId;
   }
@@ -100,7 +102,7 @@ export class Answers {
 }
 
 /** Counts what was noted for a row, now that its token is certain. */
-export function settle({ sequence, notes }: BatchEntry, row: number): void {
+function settle({ sequence, notes }: BatchEntry, row: number): void {
   const { deviceLimit } = sequence;
   if (!deviceLimit) return;
   deviceLimit.tokenLayers += notes[row]!.limitedLayers;

@@ -67,18 +67,6 @@ export function assembleBatch(
   return { rows, entries };
 }
 
-/** The rows of the sources of some sequences, one after the other. */
-export function sourceEntries(sequences: readonly Sequence[]): BatchEntry[] {
-  let firstRow = 0;
-  return sequences.map((sequence) => {
-    const numRows = sequence.request.sourceLength!;
-    const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
-    const entry = { sequence, firstRow, numRows, startLength: 0, drafts: NO_DRAFTS, accepted: [], notes };
-    firstRow += numRows;
-    return entry;
-  });
-}
-
 /** Of a draft's row: its position, the drafts up to it, and where they lie; undefined for −1 and less. `first` is the first draft's position. */
 function placeOf(
   drafts: DraftTree,

@@ -12,8 +12,8 @@ import { GenerationError } from '../generation.ts';
 import { Grace, type GraceClock } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
-import { type Answers, settle } from './answers.ts';
-import { assembleBatch, type BatchEntry, batchOptions, inTime, sourceEntries } from './batch.ts';
+import type { Answers } from './answers.ts';
+import { assembleBatch, type BatchEntry, batchOptions, inTime } from './batch.ts';
 import type { MicroBatch } from './micro-batch.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassCosts, PassTimes } from './pass-costs.ts';
@@ -109,28 +109,25 @@ export class PassRunner {
     const { forward, experts, timeline, onSources } = this.#options;
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
-    const entries = sourceEntries(sequences);
-    const rows = entries.reduce((sum, { numRows }) => sum + numRows, 0);
-    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
+    const rows = sequences.reduce((sum, { request }) => sum + request.sourceLength!, 0);
+    for (const sequence of sequences) sequence.rowsInPass = sequence.request.sourceLength!;
     this.isFree = false;
     try {
-      const sources = entries.map(({ sequence: { request, cache }, numRows }) => {
-        return { ids: request.promptIds.slice(0, numRows), cache: cache! };
+      const sources = sequences.map(({ request: { promptIds, sourceLength }, cache }) => {
+        return { ids: promptIds.slice(0, sourceLength), cache: cache! };
       });
-      const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
-      const { faults } = await forward.encodeSources!(sources, dispatch, watch.observer);
-      for (const [i, entry] of entries.entries()) {
-        entry.sequence.awaitsSource = false;
-        for (let row = 0; row < entry.numRows; row++) settle(entry, row);
-        if (faults?.[i]) abandon(entry.sequence, faults[i]);
+      const { faults } = await forward.encodeSources!(sources, experts.batch({ pass: name }), watch.observer);
+      for (const [i, sequence] of sequences.entries()) {
+        sequence.awaitsSource = false;
+        if (faults?.[i]) abandon(sequence, faults[i]);
       }
       onSources(rows);
     } catch (error) {
-      for (const { sequence } of entries) abandon(sequence, error);
+      for (const sequence of sequences) abandon(sequence, error);
     } finally {
       const { startedMs, endedMs } = watch.end();
-      timeline?.pass({ ...name, rows, sequences: entries.length, startedMs, endedMs });
-      for (const { sequence } of entries) sequence.rowsInPass = 0;
+      timeline?.pass({ ...name, rows, sequences: sequences.length, startedMs, endedMs });
+      for (const sequence of sequences) sequence.rowsInPass = 0;
       this.isFree = true;
     }
   }
