@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseModelConfig, withoutMtp } from '@shoal/model';
+import { nllbMoe54b } from '../../../packages/model/src/testing/published-models/seq2seq-configs.ts';
 import { ROOT_DIR } from '../config.ts';
 import { describe, expect, it } from 'vitest';
 import { measureBandwidth, planServing, type PlanInput } from './capacity.ts';
@@ -64,9 +65,9 @@ const TABLE = [
 ];
 
 function plan(name: string, changes: Partial<PlanInput> = {}) {
-  const config = withoutMtp(parseModelConfig(JSON.parse(readFileSync(join(CONFIGS, `${name}.json`), 'utf8')), name));
+  const read = () => JSON.parse(readFileSync(join(CONFIGS, `${name}.json`), 'utf8')) as unknown;
   return planServing({
-    config,
+    config: changes.config ?? withoutMtp(parseModelConfig(read(), name)),
     quant: 'q4',
     denseQuant: 'q8',
     tabBytes: GIB,
@@ -142,6 +143,25 @@ describe('planServing', () => {
     // On a fast line, reading a layer takes longer than asking for it.
     const near = plan('DeepSeek-V2-Lite', { rttMs: 1, bandwidthBytesPerS: 1e9 });
     expect(near.localExperts.steps[0]!.tokensPerSecond).toBeLessThan(near.ceilings.both);
+  });
+
+  it('counts laps and reads of an encoder–decoder’s decoder, and experts and positions of both stacks', () => {
+    const nllb = plan('', { config: parseModelConfig(nllbMoe54b), contextTokens: 100 });
+    expect([nllb.moeLayers, nllb.lapsPerToken]).toEqual([12, 6]);
+    expect(nllb.allExpertsBytes).toBe(12 * 128 * nllb.expertBytes);
+    const { kvBytesPerToken, kvBytesAtContext, weightsBytes } = nllb.coordinator;
+    // Keys and values of 2048 values, in 16 bits with an exponent each.
+    expect(kvBytesPerToken).toBe(24 * (2 * 2048 * 2 + 2));
+    expect(kvBytesAtContext).toBe(2 * 100 * kvBytesPerToken);
+    const encoder = weightsBytes - nllb.ceilings.weightsReadPerToken;
+    expect(encoder / weightsBytes).toBeGreaterThan(0.3);
+    const [first] = nllb.localExperts.steps;
+    expect(nllb.tabs.count).toBe(Math.ceil((12 * 128) / nllb.tabs.expertsPerTab));
+    expect(first).toMatchObject({
+      layers: 1,
+      lapsPerToken: 5,
+      tabs: Math.ceil((11 * 128) / nllb.tabs.expertsPerTab),
+    });
   });
 
   it('has no steps of less than a layer', () => {
