@@ -6,7 +6,7 @@ import type { ModelEntry } from './response-schema.ts';
 
 /** The served model, its other names and its adapters. */
 export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
-  const { modelId, maxContext } = deps.generation;
+  const { modelId } = deps.generation;
   const { convention, templateTraits } = deps;
   const languages = [...(deps.source?.languages.keys() ?? [])].toSorted();
   const created = Math.floor(Date.now() / 1000);
@@ -21,12 +21,13 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
     owned_by: 'shoal',
     root: modelId,
     ...(adapter && { parent: modelId }),
-    max_model_len: maxContext,
+    max_model_len: deps.generation.maxContextUnder(adapter),
     shoal: {
       convention: convention.name,
       tools: deps.source ? 'none' : templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
       ...(languages.length > 0 && { languages }),
+      ...(deps.embeddings && { dimensions: deps.embeddings.dimensions }),
     },
   });
   const ids = [modelId, ...deps.aliases];

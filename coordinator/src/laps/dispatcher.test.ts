@@ -1,5 +1,5 @@
 import { type MoeCall, NO_EXPERT } from '@shoal/model';
-import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { FrameError, MAX_ASSIGNMENTS_PER_LAP, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import { LapError, type LapTrace, type RedispatchEvent } from './lap.ts';
@@ -57,6 +57,17 @@ describe('Dispatcher', () => {
     });
     expect(dispatcher.figures.frameBytes).toBe(200);
     expect([...dispatcher.figures.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
+  });
+
+  it('sends no more assignments in a frame than it holds', async () => {
+    peers = [new FakePeer('only', every)];
+    const width = 48;
+    const rows = Array.from({ length: 400 }, () => Array.from({ length: width }, (_, i) => i % EXPERTS));
+    const moe = call(rows, { weights: rows.flatMap((row) => row.map(() => 1)) });
+    expect(width * 400).toBeGreaterThan(MAX_ASSIGNMENTS_PER_LAP);
+    expect(new Set(perRow(await lap(moe)))).toEqual(new Set([width]));
+    const most = Math.floor(MAX_ASSIGNMENTS_PER_LAP / width);
+    expect(peers[0]!.asked.map(({ numRows }) => numRows)).toEqual([most, 400 - most]);
   });
 
   it('sends nothing for places without an expert, and gives rows that have none 0', async () => {

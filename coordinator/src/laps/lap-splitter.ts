@@ -1,6 +1,6 @@
 import { type LimitedChoice, limitDevices, rowsOfAssignments, type RowWork, type WorkItem } from '@shoal/model';
 import { coverRows } from '@shoal/placement';
-import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { MAX_ASSIGNMENTS_PER_LAP, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -138,21 +138,22 @@ export class LapSplitter {
   }
 }
 
-/** Cuts a part into pieces whose rows fit into one frame. */
-export function inFrames(work: RowWork, part: Part): Part[] {
+/** Cuts a part into pieces that fit into one frame. A row is only cut if it alone has more assignments than a frame. */
+export function inFrames(work: RowWork, { peer, assignments }: Part): Part[] {
+  const rows = rowsOfAssignments(work, assignments);
   const pieces: Part[] = [];
   let rowsHere = 0;
-  let lastRow = -1;
-  const rows = rowsOfAssignments(work, part.assignments);
-  for (const [i, a] of part.assignments.entries()) {
-    const row = rows[i]!;
-    if (row !== lastRow) rowsHere++;
-    lastRow = row;
-    if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
-      pieces.push({ peer: part.peer, assignments: [] });
+  for (let from = 0, to = 0; from < assignments.length; from = to) {
+    while (to < assignments.length && rows[to] === rows[from] && to - from < MAX_ASSIGNMENTS_PER_LAP) to++;
+    const here = pieces.at(-1)?.assignments;
+    const own = assignments.slice(from, to);
+    if (here && rowsHere < MAX_ROWS_PER_LAP && here.length + own.length <= MAX_ASSIGNMENTS_PER_LAP) {
+      here.push(...own);
+      rowsHere++;
+    } else {
+      pieces.push({ peer, assignments: own });
       rowsHere = 1;
     }
-    pieces.at(-1)!.assignments.push(a);
   }
   return pieces;
 }

@@ -1,5 +1,6 @@
 import { contextLength, type ExpertDispatch, type ForwardEngine, type SequenceCache } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
+import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { BatchOptions } from '../laps/dispatcher.ts';
 import type { Timeline } from '../timeline/timeline.ts';
 import { Answers } from './batch/answers.ts';
@@ -142,12 +143,16 @@ export class Scheduler implements GenerationService {
     this.#admission = new Admission({ forward, ...room, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
     const { maxPositionEmbeddings, seq2seq } = forward.config;
-    const { mostPositions } = this.#admission;
+    const mostPositions = this.#admission.mostPositions();
     this.maxContext = Math.min(maxPositionEmbeddings, seq2seq ? Math.floor(mostPositions / 2) : mostPositions);
     this.#answers = new Answers({ maxContext: maxPositionEmbeddings });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#runners = this.#openRunners();
+  }
+
+  maxContextUnder(adapter: ServedAdapter | undefined): number {
+    return Math.min(this.maxContext, this.#admission.mostPositions(adapter));
   }
 
   /** KV cache of one more token of one sequence, without the drafter's. */

@@ -1,4 +1,5 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
+import { checkScalings } from './adapters/mixture.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import { encode, type EncoderModel, type EncodeResult } from './encoder.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model, type ReferenceRow } from './forward.ts';
@@ -101,6 +102,11 @@ export interface ForwardEngine {
   close(): Promise<void>;
 }
 
+/** Of an adapter's matrices that an engine loads, as float32. */
+function denseBytes({ bytes, expertBytes, mixture }: Adapter): number {
+  return bytes - expertBytes - (mixture?.bytes ?? 0);
+}
+
 /** Keeps the adapter's own matrices. */
 class ReferenceAdapter implements EngineAdapter {
   readonly bytes: number;
@@ -108,7 +114,7 @@ class ReferenceAdapter implements EngineAdapter {
 
   constructor(adapter: Adapter) {
     this.#adapter = adapter;
-    this.bytes = adapter.bytes - adapter.expertBytes;
+    this.bytes = denseBytes(adapter);
   }
 
   get adapter(): Adapter {
@@ -124,7 +130,10 @@ class ReferenceAdapter implements EngineAdapter {
 function withAdapter(row: ForwardRow): ReferenceRow {
   const { adapter } = row;
   if (adapter === undefined) return { ...row, adapter };
-  if (adapter instanceof ReferenceAdapter) return { ...row, adapter: adapter.adapter };
+  if (adapter instanceof ReferenceAdapter) {
+    checkScalings(adapter.adapter.mixture, row.scalings);
+    return { ...row, adapter: adapter.adapter };
+  }
   throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }
 

@@ -37,6 +37,8 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   slots?: RowSlots;
   /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
   adapter?: EngineAdapter | undefined;
+  /** Of a mixture of adapters: what they are multiplied by for this row, as `scalingsOf` gives it. */
+  scalings?: Float32Array | undefined;
 }
 
 /** A row of the reference's forward. */
@@ -51,6 +53,8 @@ export interface ForwardResult {
   faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;
+  /** [numRows, hiddenSize], what the output head reads: the last hidden states after the norm. */
+  normed: Float32Array;
   /**
    * [numRows, layers, hiddenSize], of each layer asked for the input, which is what the layer before it gives; of numHiddenLayers
    * what the last one gives. Absent where none was asked for.
@@ -75,7 +79,9 @@ export async function forward(
   const masks = settleMasks(rows, config.vocabSize);
   const ids = rows.map(({ tokenId }) => tokenId);
   const x = embed(model, ids);
-  const adapters = rows.some(({ adapter }) => adapter) ? rows.map(({ adapter }) => adapter) : undefined;
+  const adapters = rows.some(({ adapter }) => adapter)
+    ? rows.map(({ adapter, scalings }) => adapter && { adapter, scalings })
+    : undefined;
   const batch = openBatch(config, rows, experts, observe, adapters);
   batch.faults.check(x, (row) => `the embedding of token ${ids[row]}`);
   const auxiliary = new Auxiliary(model.auxiliaryLayers ?? [], rows.length, config.hiddenSize);
@@ -94,7 +100,7 @@ export async function forward(
   const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
   batch.faults.check(normed, () => 'the norm before the output head');
   const hidden = config.mtpHidden === 'after-norm' ? normed : x;
-  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, ...auxiliary.result });
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, normed, ...auxiliary.result });
 }
 
 /** Collects the hidden states of some layers while a pass runs. */

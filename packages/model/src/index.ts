@@ -14,9 +14,22 @@ export {
   type EngineAdapter,
   type ExpertAdapter,
   type ExpertAdapters,
+  type HeldAdapter,
   type LowRank,
   MAX_ADAPTER_RANK,
+  MAX_MIXTURE_RANK,
+  type Mixture,
 } from './adapters/adapter.ts';
+export { checkScalings, firstPassScalings } from './adapters/mixture.ts';
+export { computeScalings, type FirstPassResult, type FirstPassRow } from './first-pass.ts';
+export {
+  adapterRange,
+  type AdapterScales,
+  copyAdapters,
+  isAdapted,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
+} from './adapters/item-adapters.ts';
 export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
@@ -162,7 +175,6 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadEncoderWeights, loadExpert, loadSeq2SeqWeights, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
-  type ItemAdapters,
   halfRows,
   type Int8Rows,
   pickAssignments,

@@ -1,6 +1,5 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
-import type { Adapter } from './adapters/adapter.ts';
-import { LayerAdapters } from './adapters/layer-adapters.ts';
+import { type AdaptedRow, LayerAdapters } from './adapters/layer-adapters.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
 import { gateLogits, type GateWeights } from './gate.ts';
@@ -21,7 +20,7 @@ export interface Batch {
   rows: readonly RowPlace[];
   angles: RopeAngles;
   /** Each row's adapter; undefined if no row has one. */
-  adapters: readonly (Adapter | undefined)[] | undefined;
+  adapters: readonly (AdaptedRow | undefined)[] | undefined;
   experts: ExpertDispatch;
   observe: ForwardObserver;
   claim: Claim;

@@ -25,6 +25,7 @@ export type ModelType =
   | 'qwen2_moe'
   | 'qwen3'
   | 'qwen3_moe'
+  | 'shoal_bert'
   | 'switch_transformers';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */

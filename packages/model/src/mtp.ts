@@ -63,5 +63,5 @@ export async function forwardMtp(
   const settled = await masksAfterLayers(masks, config.numHiddenLayers, observe);
   batch.faults.check(normed, () => "the MTP module's norm before the output head");
   const hidden = config.mtpHidden === 'after-norm' ? normed : x;
-  return batch.faults.into({ ...head(model, rows, normed, settled), hidden });
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, normed });
 }

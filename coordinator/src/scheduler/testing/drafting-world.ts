@@ -216,7 +216,7 @@ export class DraftingWorld {
       hidden.set([stream, 1, 1], row * HIDDEN);
       return query && { tokenId: this.token(stream, position + 1) };
     });
-    return { logits: rows.map(() => undefined), answers, hidden };
+    return { logits: rows.map(() => undefined), answers, hidden, normed: hidden };
   }
 
   /** One layer and its experts, which the coordinator computes itself. */
@@ -234,7 +234,7 @@ export class DraftingWorld {
       hidden.set([stream, Number(isRight), depth + 1], row * HIDDEN);
       return query && this.#drafts(stream, position + 2, isRight, depth);
     });
-    return { logits: rows.map(() => undefined), answers, hidden };
+    return { logits: rows.map(() => undefined), answers, hidden, normed: hidden };
   }
 
   /** The draft that the module draws for a position, and the likeliest others. */

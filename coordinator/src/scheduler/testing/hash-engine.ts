@@ -311,6 +311,7 @@ function resultOf(rows: readonly HeadRow[], states: readonly number[], masks: re
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
     answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query, masks[r])),
     hidden,
+    normed: hidden,
   };
 }
 

@@ -85,7 +85,12 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
         const chosen = next(tokenId, position);
         return query && answerQuery(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), query);
       });
-      return { logits: rows.map(() => undefined), answers, hidden: new Float32Array(rows.length) };
+      return {
+        logits: rows.map(() => undefined),
+        answers,
+        hidden: new Float32Array(rows.length),
+        normed: new Float32Array(rows.length),
+      };
     },
     forwardMtp: () => Promise.reject(new Error('no MTP module')),
     close: async () => {},

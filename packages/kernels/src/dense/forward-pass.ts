@@ -186,7 +186,7 @@ export class ForwardPass extends BankPass {
     const normed = this.readRows(this.tables.workspace.h, hiddenSize);
     this.faults.check(normed, () => 'the input of the output head, which is from the layers after the last experts,');
     const hidden = memory.config.mtpHidden === 'after-norm' ? normed : this.readRows(workspace.x, hiddenSize, normBank);
-    return this.faults.into({ logits, answers, hidden, ...this.#auxiliary.result });
+    return this.faults.into({ logits, answers, hidden, normed, ...this.#auxiliary.result });
   }
 
   /** Takes the input of a layer, if it is asked for: x and the sums that the layer's norm is to add. */

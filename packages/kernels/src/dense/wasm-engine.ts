@@ -1,11 +1,11 @@
 import {
   type Adapter,
   checkQueries,
+  checkScalings,
   checkSequences,
   checkTokens,
   claimPositions,
   contextLength,
-  type EngineAdapter,
   type EncodeResult,
   type EngineMtpRow,
   type EngineRow,
@@ -135,7 +135,8 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
     const own = this.#checkRows(rows, ids, this.memory.pool).map((row, r) => {
-      return { ...row, adapter: ownAdapter(rows[r]!.adapter) };
+      const { scalings } = rows[r]!;
+      return { ...row, adapter: ownAdapter(rows[r]!), scalings };
     });
     const masks = settleMasks(rows, this.config.vocabSize);
     if (this.config.seq2seq) return this.#decode(own, rows, { experts, observe, masks });
@@ -192,7 +193,7 @@ export class WasmEngine implements ForwardEngine {
       Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
     );
     const tableWords = all.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
-    const room = { rows: rows.length, tableWords, listWords: 0 };
+    const room = { rows: rows.length, tableWords, listWords: 0, ranks: 0 };
     const lengths = all.map(({ length }) => length);
     const program = new Seq2SeqProgram(this.memory, this.#layers);
     const { faults } = await this.#pass({ rows, room, experts, observe, kv: 'main', lengths }, async (pass) => {
@@ -231,7 +232,7 @@ export class WasmEngine implements ForwardEngine {
       Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
     );
     const tableWords = sequences.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
-    const room = { rows: rows.length, tableWords, listWords: 0 };
+    const room = { rows: rows.length, tableWords, listWords: 0, ranks: 0 };
     const lengths = sequences.map(({ length }) => length);
     const program = new EncoderProgram(this.memory, this.#layers);
     try {
@@ -333,7 +334,11 @@ function checkBehindSources(
   }
 }
 
-function ownAdapter(adapter: EngineAdapter | undefined): BankAdapter | undefined {
-  if (adapter === undefined || adapter instanceof BankAdapter) return adapter;
+function ownAdapter({ adapter, scalings }: Pick<EngineRow, 'adapter' | 'scalings'>): BankAdapter | undefined {
+  if (adapter === undefined) return adapter;
+  if (adapter instanceof BankAdapter) {
+    checkScalings(adapter.mixture, scalings);
+    return adapter;
+  }
   throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }

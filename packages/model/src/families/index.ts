@@ -20,6 +20,7 @@ import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3 } from './qwen3.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
+import { shoalBert } from './shoal-bert.ts';
 import { switchTransformers } from './switch-transformers.ts';
 
 const all = [
@@ -45,6 +46,7 @@ const all = [
   qwen2Moe,
   qwen3,
   qwen3Moe,
+  shoalBert,
   switchTransformers,
 ];
 

@@ -51,7 +51,7 @@ export async function decode(
   const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
   faults.check(hidden, () => 'the norm before the output head');
   const headed = head({ config, weights: { lmHead: weights.embedTokens } }, rows, hidden, settled);
-  return faults.into({ ...headed, hidden });
+  return faults.into({ ...headed, hidden, normed: hidden });
 }
 
 async function decoderLayer(
