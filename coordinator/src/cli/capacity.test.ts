@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseModelConfig, withoutMtp } from '@shoal/model';
-import { nllbMoe54b } from '../../../packages/model/src/testing/published-models/seq2seq-configs.ts';
 import { ROOT_DIR } from '../config.ts';
 import { describe, expect, it } from 'vitest';
 import { measureBandwidth, planServing, type PlanInput } from './capacity.ts';
@@ -146,7 +145,11 @@ describe('planServing', () => {
   });
 
   it('counts laps and reads of an encoder–decoder’s decoder, and experts and positions of both stacks', () => {
-    const nllb = plan('', { config: parseModelConfig(nllbMoe54b), contextTokens: 100 });
+    const small = join(ROOT_DIR, 'test/golden/fixtures/seq2seq/nllb-moe/config.json');
+    const sizes = { d_model: 2048, encoder_ffn_dim: 8192, decoder_ffn_dim: 8192, num_experts: 128 };
+    const layers = { encoder_layers: 24, decoder_layers: 24, encoder_sparse_step: 4, decoder_sparse_step: 4 };
+    const json = { ...(JSON.parse(readFileSync(small, 'utf8')) as object), ...sizes, ...layers };
+    const nllb = plan('', { config: parseModelConfig(json), contextTokens: 100 });
     expect([nllb.moeLayers, nllb.lapsPerToken]).toEqual([12, 6]);
     expect(nllb.allExpertsBytes).toBe(12 * 128 * nllb.expertBytes);
     const { kvBytesPerToken, kvBytesAtContext, weightsBytes } = nllb.coordinator;
