@@ -193,7 +193,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
     shard: (sha256) => {
       const path = packed.shardPath(sha256);
       if (!health.mayServe(sha256)) throw damagedShard();
-      return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
+      return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),

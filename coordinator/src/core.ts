@@ -151,7 +151,8 @@ async function assemble(
   const warn = warnings(events, hooks);
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
-  const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
+  const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
+  const swarm = closeLater(newSwarm(loaded, trust, adapters.shards, counters));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
@@ -273,6 +274,7 @@ function newTrust(
 function newSwarm(
   { config, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
+  adapterShards: Adapters['shards'],
   counters: (layers: readonly number[]) => Float64Array,
 ): Swarm {
   const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
@@ -286,6 +288,7 @@ function newSwarm(
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local: localExperts.work.audits,
     trust,
+    adapterShards,
     events,
     onBadShards: (hashes) => health.suspect(hashes),
     replicas: config.replicas,

@@ -1,4 +1,5 @@
 import { type Adapter, AdapterError, type EngineAdapter } from '@shoal/model';
+import { AdapterShards } from './adapter-shards.ts';
 import { ServedAdapter } from './served-adapter.ts';
 
 export interface AdaptersOptions {
@@ -33,6 +34,8 @@ export class AdaptersError extends Error {
 
 /** The adapters that requests may name as their model. */
 export class Adapters {
+  /** What tabs may hold of them. */
+  readonly shards = new AdapterShards();
   readonly #options: AdaptersOptions;
   readonly #byName = new Map<string, ServedAdapter>();
   /** Of those that are loaded, and of unloaded ones that answers still use. */
@@ -92,19 +95,18 @@ export class Adapters {
     const { experts, mixture } = adapter;
     const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
-    const served = new ServedAdapter(name, this.#nextId++, { engine, experts, mixture }, () => (this.#bytes -= bytes));
+    const routed = mixture?.experts ?? [experts];
+    for (const each of routed) this.shards.add(name, each);
+    const served = new ServedAdapter(name, this.#nextId++, { engine, experts, mixture }, () => {
+      this.#bytes -= bytes;
+      for (const each of routed) this.shards.remove(each);
+    });
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
     onChange?.(`The adapter ${name} was loaded (${bytes} bytes)`, 'info');
     if (mixture) {
       onChange?.(
         `The adapter ${name} mixes ${mixture.numAdapters} adapters: each pass of its answers makes a first one for their scalings`,
-        'warning',
-      );
-    }
-    if (adapter.expertBytes > 0) {
-      onChange?.(
-        `The adapter ${name} changes routed experts: the coordinator computes these for its requests, and no tab does`,
         'warning',
       );
     }

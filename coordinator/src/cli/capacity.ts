@@ -10,6 +10,7 @@ import {
   type ModelConfig,
   moeLayers,
   numDecoderLayers,
+  slotsPerSequence,
 } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
@@ -68,6 +69,8 @@ export function planServing(input: PlanInput) {
     expertWidth: moeIntermediateSize,
     expertsPerLayer: nRoutedExperts,
     expertsPerToken: numExpertsPerTok,
+    /** Slots of a text, which experts get in the place of its tokens; undefined without. */
+    slotsPerText: slotsPerSequence(config),
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),

@@ -120,8 +120,10 @@ export interface HttpDeps {
   registry: Registry;
   /** From the model's generation_config.json, for requests that do not set them. */
   defaults: SamplingDefaults;
-  /** A shard's file by its SHA-256 (64 lower-case hex digits). */
-  shard(sha256: string): { path: string; bytes: number } | undefined;
+  /** A shard by its SHA-256 (64 lower-case hex digits): an expert's file, or what an adapter adds to one. */
+  shard(
+    sha256: string,
+  ): { path: string; bytes: number } | { contents: () => Uint8Array<ArrayBuffer>; bytes: number } | undefined;
   readiness(): { ready: boolean; detail: object };
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
