@@ -38,14 +38,15 @@ describe('requests with a source', () => {
     },
   );
 
-  it('share no prefix, but have the answers of equal sources', async () => {
+  it('share no prefix with a source that begins alike, nor with an equal one', async () => {
     const { scheduler, forward } = open({ mode: 'off' });
-    const asked = { promptIds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 0], sourceLength: 9 };
-    const [first, second] = [request('a', asked), request('b', asked)];
-    const { events } = await collect(scheduler.submit(first));
-    expect((await collect(scheduler.submit(second))).events).toEqual(events);
+    const short = { promptIds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 0], sourceLength: 9 };
+    const long = { promptIds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 0], sourceLength: 12 };
+    for (const asked of [short, long, short].map((each, i) => request(`${i}`, each))) {
+      expect(idsOf((await collect(scheduler.submit(asked))).events)).toEqual(expected(asked).ids);
+    }
     expect(scheduler.prefix.reused).toBe(0);
-    expect(forward.sourcePasses).toEqual([9, 9]);
+    expect(forward.sourcePasses).toEqual([9, 12, 9]);
   });
 
   it('do not keep others waiting: between two passes of sources, streams have a turn', async () => {

@@ -197,8 +197,8 @@ export class Admission {
       sequence.firstPass = scopes.length > 1 ? { cache: forward.newSequence(), pages: undefined } : undefined;
       return true;
     }
-    // Prompt log-probabilities need every position computed, and so does a source, whose tokens all depend on each other.
-    const known = request.promptLogprobs || request.sourceLength ? [] : request.promptIds;
+    // Prompt log-probabilities need every position computed.
+    const known = request.promptLogprobs ? [] : request.promptIds;
     const [pages, first] = this.#pages.openTogether(known, this.#kvTokens(request), scopes) ?? [];
     if (!pages) return false;
     sequence.pages = pages;
@@ -210,7 +210,8 @@ export class Admission {
   /** Of its KV cache, and of that of its first pass: only what is the same in both keys and values may be shared. */
   #scopesOf({ request, deviceLimit, speculation }: Sequence): string[] {
     const { adapter } = request;
-    // Under a device limit results depend on the peers of the moment, and behind a source on all of it, so no prefix is shared.
+    // Under a device limit results depend on the peers of the moment, and each position of a source on all of it, so no prefix is
+    // shared.
     const isApart = deviceLimit !== undefined || request.sourceLength !== undefined;
     const scope = isApart ? `request ${request.id}` : (request.cacheScope ?? '');
     // Keys and values depend on it.
