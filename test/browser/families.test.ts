@@ -8,6 +8,7 @@ import { ENCODER_DIR, openEncoder } from '../golden/encoders.ts';
 import { type FamilyReference, fixtureDir } from '../golden/families.ts';
 import { answer } from '../integration/answers.ts';
 import { MIN_MARGIN } from '../integration/golden.ts';
+import { until } from '../integration/virtual-donor.ts';
 import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
 import { expectTabsServed, Network } from './network.ts';
 
@@ -32,6 +33,8 @@ const FAMILIES = [
   { name: 'deepseek-v3-fp8', quant: 'f16', activation: 'swiglu' },
   { name: 'gpt-oss-mxfp4', quant: 'mxfp4', activation: 'clamped-swiglu' },
 ] as const;
+
+const ADAPTERS = join(import.meta.dirname, '../golden/fixtures/adapters/qwen3-moe');
 
 /** Kinds of experts that no served family has. */
 const OTHER_KINDS: readonly ExpertKind[] = [
@@ -79,7 +82,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     }
     expect(greedy.reduce((sum, { ids }) => sum + ids.length, 0)).toBeGreaterThan(20);
     // Each holds one of two layers.
-    network = await Network.start({ modelDir, replicas: 1, quant: 'f16', cacheDir: folder });
+    network = await Network.start({ modelDir, replicas: 1, quant: 'f16', cacheDir: folder, adapterRoot: ADAPTERS });
     expect(network.coordinator.packed.manifest.shape).toMatchObject({
       activation: kind.activation,
       ...(kind.bias && { bias: true }),
@@ -88,6 +91,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     await expectAnswers(network, greedy);
     const peers = peersOf(network).filter(({ rows }) => rows > 0);
     expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
+    if (kind.activation === 'geglu') await expectAdapted(network, greedy[0]!.prompt_ids);
   });
 
   it('and embeddings are, of an encoder', async () => {
@@ -130,6 +134,23 @@ async function expectAnswers({ coordinator }: Network, greedy: Greedy): Promise<
     expect(said.ids).toEqual(ids);
   }
   expectTabsServed(coordinator);
+}
+
+/** Both tabs fetch what an adapter adds to their experts, are right about it, and then compute what the coordinator did before. */
+async function expectAdapted({ coordinator }: Network, prompt: readonly number[]): Promise<void> {
+  const { adapters, dispatcher, swarm } = coordinator;
+  const adapter = await adapters.load('experts', join(ADAPTERS, 'experts'));
+  const ask = () => answer(coordinator, prompt, { maxTokens: 6, ignoreEos: true, adapter });
+  const { ids } = await ask();
+  expect(dispatcher.figures.fallbackAdapted).toBeGreaterThan(0);
+  const isSettled = () => swarm.peers.every((peer) => peer.adapters!.isSettled);
+  await until('tabs to hold the adapter', isSettled, 60_000);
+  const before = dispatcher.figures.tabAdapted;
+  expect((await ask()).ids).toEqual(ids);
+  expect(dispatcher.figures.tabAdapted).toBeGreaterThan(before);
+  expect(swarm.peers.map((peer) => peer.adapters!.bytes > 0)).toEqual([true, true]);
+  adapters.unload('experts');
+  await until('tabs to drop it', () => swarm.adapters!.bytes === 0);
 }
 
 /** The peers by device, with the rows that they have answered. */

@@ -170,8 +170,12 @@ describe('firstPassScalings', () => {
 
 describe('scalingsOf', () => {
   it('computes a large classifier in pieces, with the same bits, and lets others in between', async () => {
-    const [inDim, outDim] = [3000, 2999];
-    const values = (length: number): Float32Array => Float32Array.from({ length }, (_, i) => Math.sin(i * i));
+    const [inDim, outDim] = [5000, 999];
+    const values = (length: number): Float32Array => {
+      const all = new Float32Array(length);
+      for (let i = 0; i < length; i++) all[i] = ((i * 7919) % 1009) / 1009 - 0.5;
+      return all;
+    };
     const layer = { inDim, outDim, weight: values(inDim * outDim), bias: values(outDim) };
     const rules = { softmaxTemperature: null, topK: null, renormalises: false, weight: 1, firstPassValue: 0 };
     const mixture = { numAdapters: outDim, numLayers: 1, classifier: [layer], rules, experts: [], bytes: 0 };
