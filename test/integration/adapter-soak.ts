@@ -52,6 +52,13 @@ export interface Soak {
   /** How often an adapter is loaded, asked and unloaded while its answer is under way. */
   loads: number;
   prompt: readonly number[];
+  /** The adapters that are loaded, in turn. */
+  churned?: readonly string[];
+  /**
+   * Whether the same tokens count as the same answer. Where rows move between tabs and the coordinator, the last bits of
+   * log-probabilities may be others.
+   */
+  idsAlone?: boolean;
   onLoad?: (loads: number) => void;
 }
 
@@ -59,13 +66,13 @@ export interface Soak {
  * Loads and unloads adapters under running streams. Resolves with the number of answers, and of those that failed or are not what
  * their model has answered before.
  */
-export async function soak({ url, models, streams, loads, prompt, onLoad }: Soak) {
+export async function soak({ url, models, streams, loads, prompt, churned = ADAPTERS, idsAlone, onLoad }: Soak) {
   const counts = { answers: 0, failed: 0, changed: 0 };
   const expected = new Map<string, string>();
   const ask = async (model: string, key = model): Promise<void> => {
     try {
       const [choice] = (await complete(url, model, prompt, 12)).choices;
-      const answer = JSON.stringify(choice);
+      const answer = JSON.stringify(idsAlone ? choice!.token_ids : choice);
       if (expected.get(key) !== undefined && expected.get(key) !== answer) counts.changed++;
       expected.set(key, answer);
     } catch {
@@ -79,14 +86,15 @@ export async function soak({ url, models, streams, loads, prompt, onLoad }: Soak
     while (!progress.isOver) await ask(models[i % models.length]!);
   });
   for (let load = 0; load < loads; load++) {
-    const path = ADAPTERS[load % ADAPTERS.length]!;
+    const path = churned[load % churned.length]!;
     const loaded = await post(url, '/v1/load_lora_adapter', { lora_name: 'churned', lora_path: path }, TOKEN);
     if (loaded.status !== 200) throw new Error(await loaded.text());
     const body = { model: 'churned', prompt, max_tokens: 12, temperature: 0, ignore_eos: true, stream: true };
     const stream = await post(url, '/v1/completions', { ...body, logprobs: 0, return_token_ids: true }, undefined);
     const unloaded = await post(url, '/v1/unload_lora_adapter', { lora_name: 'churned' }, TOKEN);
     if (stream.status !== 200 || unloaded.status !== 200) counts.failed++;
-    const tokens = [...(await stream.text()).matchAll(/"token_logprobs":\[([^\]]*)\]/g)].map(([, values]) => values);
+    const what = idsAlone ? /"token_ids":\[([^\]]*)\]/g : /"token_logprobs":\[([^\]]*)\]/g;
+    const tokens = [...(await stream.text()).matchAll(what)].map(([, values]) => values);
     const answer = JSON.stringify(tokens);
     if (tokens.length === 0 || (expected.get(`churned ${path}`) ?? answer) !== answer) counts.changed++;
     expected.set(`churned ${path}`, answer);

@@ -1,3 +1,4 @@
+import { type ExpertAdapter, ItemAdaptersBuilder } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { ExpertCoverage, MAX_UNAUDITED_USES } from './expert-coverage.ts';
 import { drawFrom, usedRow } from './testing/fixtures.ts';
@@ -19,6 +20,28 @@ describe('ExpertCoverage', () => {
     }
     expect(Math.min(...first)).toBeLessThan(10);
     expect(Math.max(...first)).toBeGreaterThan(MAX_UNAUDITED_USES - 10);
+  });
+
+  it('counts what each adapter adds to an expert by itself', () => {
+    const coverage = new ExpertCoverage(() => MAX_UNAUDITED_USES - 1);
+    const plain = usedRow([1], [1]);
+    const [often, rarely] = [{}, {}].map((adapter: ExpertAdapter) => {
+      const lists = new ItemAdaptersBuilder();
+      lists.add(adapter);
+      lists.end();
+      return { ...plain, adapters: lists.build() };
+    });
+    // One use of the rare one for each nine of the expert's others, whose audits are not its own.
+    let uses = 0;
+    for (let i = 1; ; i++) {
+      const row = i % 10 === 0 ? rarely! : i % 2 ? often! : plain;
+      if (row === rarely) uses++;
+      if (!coverage.use(row)) continue;
+      if (row === rarely && uses >= MAX_UNAUDITED_USES) break;
+      coverage.audited(row === rarely ? plain : row);
+      expect(uses).toBeLessThan(MAX_UNAUDITED_USES);
+    }
+    expect(uses).toBe(MAX_UNAUDITED_USES);
   });
 
   it('does not count a row for an expert with a small share of its weight', () => {

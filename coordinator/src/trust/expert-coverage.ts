@@ -1,4 +1,4 @@
-import type { WorkItem } from '@shoal/model';
+import { adapterRange, type WorkItem } from '@shoal/model';
 import type { Draw } from './audit-share.ts';
 
 /**
@@ -21,23 +21,24 @@ interface Watch {
   due: number;
 }
 
-/** One row's experts and weights. */
-export type UsedRow = Pick<WorkItem, 'layer' | 'experts' | 'weights'>;
+/** One row's experts and weights, and what adapters add to them. */
+export type UsedRow = Pick<WorkItem, 'layer' | 'experts' | 'weights' | 'adapters'>;
 
-/** Counts, for one peer, the uses of each expert since its last audit. */
+/** Counts, for one peer, the uses of each expert, and of what each adapter adds to one, since the last audit. */
 export class ExpertCoverage {
   readonly #draw: Draw;
   readonly #watches = new Map<number, Watch>();
+  /** By what an adapter adds to an expert, as long as that is loaded. */
+  readonly #ofAdapters = new WeakMap<object, Watch>();
 
   constructor(draw: Draw) {
     this.#draw = draw;
   }
 
-  /** Counts a row for its experts. Returns whether one of them is due; it stays due until `audited`. */
+  /** Counts a row for its experts and their adapters. Returns whether one of them is due; it stays due until `audited`. */
   use(row: UsedRow): boolean {
     let due = false;
-    for (const expert of shownExperts(row)) {
-      const watch = this.#watch(row.layer, expert);
+    for (const watch of this.#shown(row)) {
       if (++watch.uses >= watch.due) due = true;
     }
     return due;
@@ -45,26 +46,30 @@ export class ExpertCoverage {
 
   /** Counts the row as an audit of all its experts. */
   audited(row: UsedRow): void {
-    for (const expert of shownExperts(row)) {
-      const watch = this.#watch(row.layer, expert);
+    for (const watch of this.#shown(row)) {
       watch.uses = 0;
       watch.due = MIN_DUE_USES + 1 + this.#draw(MAX_UNAUDITED_USES - MIN_DUE_USES);
     }
   }
 
-  /** The first deadline may be any use, so that a tab which keeps rejoining never has uses that are certain to go unaudited. */
-  #watch(layer: number, expert: number): Watch {
-    const key = layer * 65_536 + expert;
-    const watch = this.#watches.get(key) ?? { uses: 0, due: 1 + this.#draw(MAX_UNAUDITED_USES) };
-    this.#watches.set(key, watch);
-    return watch;
+  /** Of the row's experts, and of what adapters add to them. */
+  *#shown(row: UsedRow): Iterable<Watch> {
+    const { layer, experts, weights, adapters } = row;
+    let total = 0;
+    for (const weight of weights) total += Math.abs(weight);
+    for (const [i, expert] of experts.entries()) {
+      if (Math.abs(weights[i]!) < MIN_WEIGHT_SHARE * total) continue;
+      yield this.#watch(this.#watches, layer * 65_536 + expert);
+      if (!adapters) continue;
+      const [from, to] = adapterRange(adapters, i);
+      for (const of of adapters.of.subarray(from, to)) yield this.#watch(this.#ofAdapters, adapters.experts[of]!);
+    }
   }
-}
 
-function* shownExperts({ experts, weights }: UsedRow): Iterable<number> {
-  let total = 0;
-  for (const weight of weights) total += Math.abs(weight);
-  for (const [i, expert] of experts.entries()) {
-    if (Math.abs(weights[i]!) >= MIN_WEIGHT_SHARE * total) yield expert;
+  /** The first deadline may be any use, so that a tab which keeps rejoining never has uses that are certain to go unaudited. */
+  #watch<Key>(watches: { get(key: Key): Watch | undefined; set(key: Key, watch: Watch): unknown }, key: Key): Watch {
+    const watch = watches.get(key) ?? { uses: 0, due: 1 + this.#draw(MAX_UNAUDITED_USES) };
+    watches.set(key, watch);
+    return watch;
   }
 }

@@ -36,13 +36,13 @@ export interface ShardDownloadObserver {
 interface Download {
   sha256: string;
   bytes: number;
-  controller: AbortController;
+  signal: AbortSignal;
   observers: Set<ShardDownloadObserver>;
   /** Bytes of the current attempt, for observers that join late. */
   receivedBytes: number;
 }
 
-type InFlight = Download & { whole: Promise<Uint8Array> };
+type InFlight = Download & { controller: AbortController; whole: Promise<Uint8Array> };
 
 /** Provides verified shards by content hash from the cache or the coordinator. Callers that want the same shard share one download. */
 export class ShardStore {
@@ -104,11 +104,7 @@ export class ShardStore {
    * as `download` does, and after the first failure.
    */
   downloadOnce(sha256: string, bytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    const controller = new AbortController();
-    const download = { sha256, bytes, controller, observers: new Set<never>(), receivedBytes: 0 };
-    signal.addEventListener('abort', () => controller.abort(), { once: true });
-    if (signal.aborted) controller.abort();
-    return this.#attempt(download, 'default');
+    return this.#attempt({ sha256, bytes, signal, observers: new Set(), receivedBytes: 0 }, 'default');
   }
 
   #forget(flight: InFlight): void {
@@ -116,10 +112,12 @@ export class ShardStore {
   }
 
   #launch(sha256: string): InFlight {
+    const controller = new AbortController();
     const state = {
       sha256,
       bytes: this.#options.shardBytes,
-      controller: new AbortController(),
+      controller,
+      signal: controller.signal,
       observers: new Set<ShardDownloadObserver>(),
       receivedBytes: 0,
     };
@@ -131,7 +129,7 @@ export class ShardStore {
 
   async #downloadWithRetries(flight: Download): Promise<Uint8Array> {
     const { sha256 } = flight;
-    const { signal } = flight.controller;
+    const { signal } = flight;
     let wrongContents = 0;
     let limitWaitMs = 0;
     for (let attempt = 1; ;) {
@@ -161,7 +159,7 @@ export class ShardStore {
   /** Without `cache`, the browser's own does not keep it, since Cache Storage already does. */
   async #attempt(flight: Download, cache: RequestCache = 'no-store'): Promise<Uint8Array> {
     const { sha256 } = flight;
-    const { signal } = flight.controller;
+    const { signal } = flight;
     const stalled = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const rearm = () => {

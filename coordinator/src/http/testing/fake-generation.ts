@@ -50,9 +50,7 @@ export class FakeGeneration implements GenerationService {
     this.maxContext = options.maxContext ?? 4096;
   }
 
-  maxContextUnder(): number {
-    return this.maxContext;
-  }
+  maxContextUnder: GenerationService['maxContextUnder'] = () => this.maxContext;
 
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
     if (this.refusal) throw this.refusal;

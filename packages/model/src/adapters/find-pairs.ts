@@ -43,6 +43,10 @@ export interface Pair {
 }
 
 const TENSOR = /^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight$/;
+/** Modules that PEFT also saves whole, and as `lora_embedding_A` and `_B`. */
+const ENDS = /(^|\.)(lm_head|embed_tokens)(\.|$)/;
+const NO_ENDS =
+  'belongs to the embedding or the output head, whose adapters are not computed: train one without lm_head and embed_tokens in target_modules';
 const WHOLE: Stride = { first: 0, step: 1 };
 
 /** The pairs of an adapter's file. Throws an AdapterError that names the tensor. */
@@ -67,8 +71,8 @@ export function findPairs(file: WeightFile, config: AdapterConfig, model: ModelC
 function unknownTensor(tensor: string): AdapterError {
   const problem = /lora_magnitude/.test(tensor)
     ? 'belongs to DoRA, which is not computed'
-    : /lora_embedding/.test(tensor)
-      ? 'changes an embedding, which is not computed'
+    : ENDS.test(tensor)
+      ? NO_ENDS
       : 'is no lora_A or lora_B of a matrix';
   return new AdapterError('unsupported', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} ${problem}`);
 }
@@ -107,9 +111,7 @@ class Modules {
       if (layer !== undefined) return this.#stackedPair(name, a, b, layer);
     }
     const what = `${ADAPTER_WEIGHTS_FILE} changes ${module}`;
-    if (/(^|\.)(lm_head|embed_tokens)$/.test(module)) {
-      throw new AdapterError('unsupported', `${what}: adapters of the embedding and the output head are not computed`);
-    }
+    if (ENDS.test(module)) throw new AdapterError('unsupported', `${what}, which ${NO_ENDS}`);
     throw new AdapterError('other-model', `${what}, which this model does not have: it was made for another model`);
   }
 

@@ -2,25 +2,32 @@ import { addBias } from '../expert.ts';
 import { linear } from '../math.ts';
 import type { ClassifierLayer, Mixture } from './adapter.ts';
 
-/** Multiplications after which others get a turn on the calling thread: some milliseconds. */
+/** Multiplications after which others get a turn on the calling thread: about 4 ms. */
 const TURN_PRODUCTS = 4e6;
 
 /** Scalings of each row [numLayers × numAdapters] from hidden states [numRows, hiddenSize] of the first pass, after the last norm. */
 export async function scalingsOf(mixture: Mixture, hidden: Float32Array): Promise<Float32Array[]> {
   const { classifier } = mixture;
   const size = classifier[0]!.inDim;
-  const products = classifier.reduce((sum, { weight }) => sum + weight.length, 0);
+  const turns = new Turns();
   const scalings: Float32Array[] = [];
-  let done = 0;
   for (let from = 0; from < hidden.length; from += size) {
-    if (done > TURN_PRODUCTS) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      done = 0;
-    }
-    scalings.push(applied(mixture, classify(classifier, hidden.subarray(from, from + size))));
-    done += products;
+    const outputs = await classify(classifier, hidden.subarray(from, from + size), turns);
+    scalings.push(applied(mixture, outputs));
   }
   return scalings;
+}
+
+/** Lets others use the calling thread now and then. */
+class Turns {
+  #products = 0;
+
+  async before(products: number): Promise<void> {
+    this.#products += products;
+    if (this.#products <= TURN_PRODUCTS) return;
+    this.#products = products;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
 }
 
 /** Scalings of every row of the first pass; undefined where nothing is added in it. */
@@ -40,11 +47,20 @@ export function checkScalings(
   throw new TypeError(`a row with ${scalings?.length ?? 'no'} scalings for an adapter that needs ${needed ?? 'none'}`);
 }
 
-function classify(layers: readonly ClassifierLayer[], hidden: Float32Array): Float32Array {
-  return layers.reduce((x, { weight, bias, inDim, outDim }, i) => {
-    const y = addBias(linear(x, weight, 1, inDim, outDim), bias);
-    return i < layers.length - 1 ? y.map((value) => Math.max(0, value)) : y;
-  }, hidden);
+async function classify(layers: readonly ClassifierLayer[], hidden: Float32Array, turns: Turns): Promise<Float32Array> {
+  let x = hidden;
+  for (const [i, { weight, bias, inDim, outDim }] of layers.entries()) {
+    const y = new Float32Array(outDim);
+    const atATime = Math.max(1, Math.floor(TURN_PRODUCTS / inDim));
+    for (let from = 0; from < outDim; from += atATime) {
+      const end = Math.min(from + atATime, outDim);
+      await turns.before((end - from) * inDim);
+      linear(x, weight.subarray(from * inDim, end * inDim), 1, inDim, end - from, y.subarray(from, end));
+    }
+    addBias(y, bias);
+    x = i < layers.length - 1 ? y.map((value) => Math.max(0, value)) : y;
+  }
+  return x;
 }
 
 /** What is applied, from the classifier's outputs [numLayers × numAdapters]; where layers share theirs, numLayers is 1. */

@@ -127,8 +127,16 @@ describe('readAdapter', () => {
           [...all.keys()].forEach((name) => rename(all, name, name.replace(/model\.layers.*proj/, 'lm_head'))),
       },
       'unsupported',
-      /changes lm_head: adapters of the embedding and the output head are not computed/,
+      /changes lm_head, which belongs to .* not computed: train one without lm_head/,
     ],
+    ...['embed_tokens.lora_embedding_A', 'embed_tokens.base_layer.weight', 'embed_tokens.weight'].map(
+      (name): [string, Parameters<typeof readChanged>[0], AdapterError['reason'], RegExp] => [
+        name,
+        { tensors: (all) => rename(all, Q_A, `base_model.model.model.${name}`) },
+        'unsupported',
+        /embed_tokens\S* belongs to the embedding or the output head.*: train one without/,
+      ],
+    ),
     ['more than there is room for', { room: 1000 }, 'too-large', /takes \d+ bytes, and there is room for 1000/],
   ])('refuses %s by name', async (_, change, reason, message) => {
     const error = await readChanged(change).catch((thrown: unknown) => thrown);

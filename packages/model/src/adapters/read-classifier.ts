@@ -11,7 +11,7 @@ import { readTensor } from './read-tensor.ts';
 const CLASSIFIER_FILE = 'xlora_classifier.safetensors';
 export const CLASSIFIER_FILES = [CLASSIFIER_FILE, ADAPTER_WEIGHTS_FILE];
 
-/** It is computed on the calling thread: as many products take about 50 ms a row. */
+/** It is computed on the calling thread: as many products take about 65 ms a row. */
 const MAX_PRODUCTS = 64e6;
 /** PEFT drops the number of the only layer if an adapter has that number as its name. */
 const TENSOR = /^(?:.*internal_xlora_classifier\.)?(?:layers|inner)\.(?:(\d+)\.)?(weight|bias)$/;

@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../config.ts';
+import { addBias } from '../expert.ts';
+import { linear } from '../math.ts';
 import { parseHeader, PREFIX_BYTES, readHeaderLength } from '../safetensors.ts';
 import { AdapterError } from './adapter-error.ts';
 import type { Mixture } from './adapter.ts';
-import { firstPassScalings } from './mixture.ts';
+import { firstPassScalings, scalingsOf } from './mixture.ts';
 import { otherAdapterFiles, readAdapter } from './read-adapter.ts';
 
 const golden = join(import.meta.dirname, '../../../../test/golden/fixtures');
@@ -163,5 +165,26 @@ describe('firstPassScalings', () => {
     expect(firstPassScalings(mixture({ firstPassValue: 0 }))).toBeUndefined();
     expect(firstPassScalings(mixture({}))).toEqual(Float32Array.of(1, 1, 1, 1));
     expect(firstPassScalings(mixture({ renormalises: true }))).toEqual(Float32Array.of(0.5, 0.5, 0.5, 0.5));
+  });
+});
+
+describe('scalingsOf', () => {
+  it('computes a large classifier in pieces, with the same bits, and lets others in between', async () => {
+    const [inDim, outDim] = [5000, 999];
+    const values = (length: number): Float32Array => {
+      const all = new Float32Array(length);
+      for (let i = 0; i < length; i++) all[i] = ((i * 7919) % 1009) / 1009 - 0.5;
+      return all;
+    };
+    const layer = { inDim, outDim, weight: values(inDim * outDim), bias: values(outDim) };
+    const rules = { softmaxTemperature: null, topK: null, renormalises: false, weight: 1, firstPassValue: 0 };
+    const mixture = { numAdapters: outDim, numLayers: 1, classifier: [layer], rules, experts: [], bytes: 0 };
+    const hidden = values(inDim);
+    let turns = 0;
+    const others = setInterval(() => turns++, 0);
+    const [scalings] = await scalingsOf(mixture, hidden);
+    clearInterval(others);
+    expect(turns).toBeGreaterThan(0);
+    expect(scalings).toEqual(addBias(linear(hidden, layer.weight, 1, inDim, outDim), layer.bias));
   });
 });
