@@ -6,6 +6,7 @@ import { fixtureDir, readTensors } from '../golden/families.ts';
 import { adapterRoot, MODEL, soak, startWithAdapters } from '../integration/adapter-soak.ts';
 import { covered, until, VirtualDonor } from '../integration/virtual-donor.ts';
 import { adaptedLaps } from './adapted-laps.ts';
+import { measureMixtures } from './mixtures.ts';
 import { formatHeldRows, type HeldRow, median } from './table.ts';
 
 const STREAMS = 16;
@@ -17,9 +18,14 @@ const WARM_UP_LOADS = 40;
 /** A pass's own garbage; each adapter takes 20 KiB as it is read. */
 const MOST_GROWN_BYTES = 2 * 2 ** 20;
 
-/** Adapters under load, without tabs and, of routed experts, with them; and what an adapter in tabs costs. */
+/** Adapters under load, without tabs and, of routed experts, with them; and what an adapter in tabs, and a mixture of some, cost. */
 export async function benchAdapters({ json }: { json: boolean }): Promise<void> {
-  const rows = [...(await soakRows()), ...(await soakRows(EXPERTS)), ...(await adaptedLaps())];
+  const rows = [
+    ...(await soakRows()),
+    ...(await soakRows(EXPERTS)),
+    ...(await adaptedLaps()),
+    ...(await measureMixtures()),
+  ];
   process.stdout.write(`${json ? JSON.stringify(rows, undefined, 2) : formatHeldRows(rows)}\n`);
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -11,13 +11,22 @@ import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 const read = readTensors(join(adapterRoot, 'reference.safetensors'));
 const prompt = Array.from(read('ids'));
+const mixtures = join(adapterRoot, '../../xlora');
 
 let cacheDir: string;
+/** With the fixture's adapters, and its mixtures in `xlora`. */
+let root: string;
 let coordinator: Coordinator;
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-adapters-'));
-  const adapters = new Map([['first', join(adapterRoot, 'attention')]]);
-  coordinator = await startWithAdapters(cacheDir, { adapters });
+  root = join(cacheDir, 'adapters');
+  await cp(adapterRoot, root, { recursive: true });
+  await cp(join(mixtures, MODEL), join(root, 'xlora'), { recursive: true });
+  const adapters = new Map([
+    ['first', join(adapterRoot, 'attention')],
+    ['mixed', join(mixtures, MODEL, 'soft')],
+  ]);
+  coordinator = await startWithAdapters(cacheDir, { adapters, adapterRoot: root });
 });
 afterAll(async () => {
   await coordinator.close();
@@ -38,10 +47,10 @@ function mostLikely(logits: Float32Array, vocabSize: number): { id: number; logp
   return { id, logprob: -Math.log(sum) };
 }
 
-async function expectPeftAnswer(name: string, adapter: string): Promise<void> {
-  const { model, choices } = await complete(coordinator.url, name, prompt, 1);
+async function expectPeftAnswer(name: string, adapter: string, { from = read, ids = prompt } = {}): Promise<void> {
+  const { model, choices } = await complete(coordinator.url, name, ids, 1);
   expect(model).toBe(name);
-  const { id, logprob } = mostLikely(read(adapter), coordinator.config.vocabSize);
+  const { id, logprob } = mostLikely(from(adapter), coordinator.config.vocabSize);
   expect(choices[0]!.token_ids).toEqual([id]);
   expect(choices[0]!.logprobs.token_logprobs[0]).toBeCloseTo(logprob, 2);
 }
@@ -59,7 +68,10 @@ describe('adapters', () => {
     // Keys and values of the same tokens are others under each.
     expect(await complete(coordinator.url, MODEL, prompt, 1)).toMatchObject({ choices: base.choices });
     const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
-    expect(data).toMatchObject([{ id: MODEL }, ...['first', ...ADAPTERS].map((id) => ({ id, parent: MODEL }))]);
+    expect(data).toMatchObject([
+      { id: MODEL },
+      ...['first', 'mixed', ...ADAPTERS].map((id) => ({ id, parent: MODEL })),
+    ]);
     expect(await (await fetch(`${coordinator.url}/v1/models/ffn`)).json()).toMatchObject({ id: 'ffn', root: MODEL });
     for (const adapter of ADAPTERS) expect((await unload(adapter)).status).toBe(200);
   });
@@ -77,17 +89,9 @@ describe('adapters', () => {
   it('are loaded by operators alone, and only from the directory of --adapter-dir', async () => {
     expect((await operate('/v1/load_lora_adapter', { lora_name: 'one', lora_path: 'ffn' }, '')).status).toBe(401);
     expect((await operate('/v1/unload_lora_adapter', { lora_name: 'first' }, 'another')).status).toBe(401);
-    const link = join(cacheDir, 'root');
-    await symlink(adapterRoot, link);
-    const outside = [
-      '..',
-      '.',
-      '/',
-      join(adapterRoot, '..', 'deepseek-v3', 'ffn'),
-      'nowhere',
-      'a\0b',
-      'reference.safetensors',
-    ];
+    const link = join(cacheDir, 'link');
+    await symlink(root, link);
+    const outside = ['..', '.', '/', join(adapterRoot, 'ffn'), 'nowhere', 'a\0b', 'reference.safetensors'];
     for (const path of outside) {
       const answer = await load('one', path);
       expect(answer.status).toBe(400);
@@ -106,9 +110,30 @@ describe('adapters', () => {
   it('come and go under running streams, whose answers neither fail nor change, and leave no memory taken', async () => {
     const { adapters, url } = coordinator;
     const before = adapters.bytes;
-    const counts = await soak({ url, models: [MODEL, 'first'], streams: 4, loads: 6, prompt });
+    const counts = await soak({ url, models: [MODEL, 'first', 'mixed'], streams: 4, loads: 6, prompt });
     expect(counts).toMatchObject({ failed: 0, changed: 0 });
     await expect.poll(() => adapters.bytes).toBe(before);
+  });
+});
+
+describe('mixtures of adapters', () => {
+  const from = readTensors(join(mixtures, MODEL, 'reference.safetensors'));
+  const ids = Array.from(from('ids'));
+
+  it('answer as PEFT does, by name, and start from prompts that both of their passes know', async () => {
+    const { scheduler } = coordinator;
+    const reusedBy = async (name: string, mixture: string): Promise<number> => {
+      const before = scheduler.prefix.reused;
+      await expectPeftAnswer(name, mixture, { from, ids });
+      return scheduler.prefix.reused - before;
+    };
+    for (const name of ['sparse', 'renormalised']) expect((await load(name, `xlora/${name}`)).status).toBe(200);
+    await complete(coordinator.url, MODEL, ids, 1);
+    for (const name of ['mixed', 'sparse', 'renormalised']) {
+      const mixture = name === 'mixed' ? 'soft' : name;
+      expect([await reusedBy(name, mixture), await reusedBy(name, mixture)]).toEqual([0, 16]);
+    }
+    for (const name of ['sparse', 'renormalised']) expect((await unload(name)).status).toBe(200);
   });
 });
 
@@ -118,6 +143,7 @@ describe('adapters of routed experts', () => {
   const tensors = readTensors(join(root, 'reference.safetensors'));
   const ids = Array.from(tensors('ids'));
   const names = ['experts', 'down', 'attention'];
+  const mixture = join(mixtures, name, 'experts');
 
   const firstOf = ({ events }: Answer): { id: number; logprob: number } => {
     const event = events.find(({ type }) => type === 'token');
@@ -128,7 +154,7 @@ describe('adapters of routed experts', () => {
   let core: Core;
   const donors: VirtualDonor[] = [];
   beforeAll(async () => {
-    const adapters = new Map(names.map((one) => [one, join(root, one)]));
+    const adapters = new Map(names.map((one) => [one, join(root, one)])).set('mixture', mixture);
     const given = { model: fixtureDir(name), quant: 'f16' as const, cacheDir, replicas: 1, adapters };
     core = await createCore(defaultConfig(given));
     donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
@@ -166,6 +192,26 @@ describe('adapters of routed experts', () => {
     for (const [i, one] of names.entries()) {
       const { logprob } = mostLikely(tensors(one), core.config.vocabSize);
       expect(firstOf(together[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+    }
+    expect(core.trust.counts).toMatchObject({ wrong: 0 });
+  });
+
+  it('are mixed in tabs by the scalings of each token', async () => {
+    const from = readTensors(join(mixture, '../reference.safetensors'));
+    const { figures } = core.dispatcher;
+    const asked = { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find('mixture') };
+    const mixed = (): Promise<Answer> => answer(core, Array.from(from('ids')), asked);
+    const first = await mixed();
+    await until('tabs to hold what was asked for', () => core.swarm.peers.every(({ adapters }) => adapters!.isSettled));
+    const before = { ...figures };
+    const second = await mixed();
+    expect(second.ids).toEqual(first.ids);
+    expect(figures.tabAdapted).toBeGreaterThan(before.tabAdapted);
+    expect(figures.fallbackAssignments).toBe(before.fallbackAssignments);
+    const { id, logprob } = mostLikely(from('experts'), core.config.vocabSize);
+    for (const each of [first, second]) {
+      expect(firstOf(each).id).toBe(id);
+      expect(firstOf(each).logprob).toBeCloseTo(logprob, 2);
     }
     expect(core.trust.counts).toMatchObject({ wrong: 0 });
   });

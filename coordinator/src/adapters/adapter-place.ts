@@ -1,7 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { AdapterError, messageOf } from '@shoal/model';
-import { ADAPTER_FILES } from '@shoal/model/node';
+import { ADAPTER_CONFIG_FILE, otherAdapterFiles } from '@shoal/model/node';
 import { fetchHubFiles, looksLikeHubName, type OpenSourceOptions } from '@shoal/weights/node';
 
 /** Far above adapter_config.json and any adapter of rank 256. */
@@ -12,11 +12,9 @@ export async function adapterDir(source: string, options: OpenSourceOptions): Pr
   const path = resolve(source);
   if ((await stat(path).catch(() => undefined))?.isDirectory()) return path;
   if (looksLikeHubName(source)) {
-    return fetchHubFiles(
-      source,
-      ADAPTER_FILES.map((name) => ({ name, maxBytes: MAX_FILE_BYTES })),
-      options,
-    );
+    const wanted = (names: readonly string[]) => ({ names, maxBytes: MAX_FILE_BYTES });
+    const others = async (dir: string) => (await otherAdapterFiles(dir)).map(wanted);
+    return fetchHubFiles(source, [wanted([ADAPTER_CONFIG_FILE])], options, others);
   }
   throw new AdapterError('unreadable', `there is no directory ${path}, and ${source} is no name on a hub (ORG/NAME)`);
 }

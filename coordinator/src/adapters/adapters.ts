@@ -92,17 +92,24 @@ export class Adapters {
       throw error instanceof AdapterError && error.reason === 'too-large' ? this.#noRoom(error) : error;
     });
     const engine = open(adapter);
-    const bytes = engine.bytes + adapter.expertBytes;
+    const { experts, mixture } = adapter;
+    const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
-    const { experts } = adapter;
-    this.shards.add(name, experts);
-    const served = new ServedAdapter(name, this.#nextId++, { engine, experts }, () => {
+    const routed = mixture?.experts ?? [experts];
+    for (const each of routed) this.shards.add(name, each);
+    const served = new ServedAdapter(name, this.#nextId++, { engine, experts, mixture }, () => {
       this.#bytes -= bytes;
-      this.shards.remove(experts);
+      for (const each of routed) this.shards.remove(each);
     });
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
     onChange?.(`The adapter ${name} was loaded (${bytes} bytes)`, 'info');
+    if (mixture) {
+      onChange?.(
+        `The adapter ${name} mixes ${mixture.numAdapters} adapters: each pass of its answers makes a first one for their scalings`,
+        'warning',
+      );
+    }
     if (isOther(baseModel, modelNames)) {
       onChange?.(
         `The adapter ${name} was trained on ${baseModel}, as it says; its shapes fit ${modelNames[0]}, but its answers may not`,

@@ -1,4 +1,11 @@
-import type { EngineAdapter, ExpertAdapters } from '@shoal/model';
+import type { EngineAdapter, ExpertAdapters, Mixture } from '@shoal/model';
+
+/** An adapter in the dense engine, and what it adds to routed experts. */
+export interface LoadedAdapter {
+  engine: EngineAdapter;
+  experts: ExpertAdapters;
+  mixture?: Mixture | undefined;
+}
 
 /** An adapter that requests may name. Its memory is given back once it is unloaded and no answer uses it any more. */
 export class ServedAdapter {
@@ -8,21 +15,19 @@ export class ServedAdapter {
   readonly engine: EngineAdapter;
   /** What it adds to routed experts, on tabs that hold it or else in the coordinator. */
   readonly experts: ExpertAdapters;
+  /** Present if it mixes several adapters, by token. */
+  readonly mixture: Mixture | undefined;
   readonly loadedAt = new Date();
   readonly #onFree: () => void;
   #users = 0;
   #isRetired = false;
 
-  constructor(
-    name: string,
-    id: number,
-    { engine, experts }: { engine: EngineAdapter; experts: ExpertAdapters },
-    onFree: () => void,
-  ) {
+  constructor(name: string, id: number, { engine, experts, mixture }: LoadedAdapter, onFree: () => void) {
     this.name = name;
     this.id = id;
     this.engine = engine;
     this.experts = experts;
+    this.mixture = mixture;
     this.#onFree = onFree;
   }
 
