@@ -116,6 +116,36 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
         i < 30 ? 0 : 17 + 6 * Math.sin(i / 9) + random() * 3,
       ),
     },
+    adapters: {
+      loaded: [
+        {
+          name: 'pirates',
+          source: 'models/adapters/pirates',
+          description: 'Stories of pirates: a captain, a ship with black sails, and treasure on the seven seas.',
+          rank: 4,
+          denseLayers: 6,
+          expertLayers: 1,
+          bytes: 510_000,
+          requests: 2,
+          loadedMs: START_MS + 60_000,
+        },
+        {
+          name: 'plain',
+          source: 'plain',
+          description: '',
+          rank: 16,
+          denseLayers: 6,
+          expertLayers: 0,
+          bytes: 1_400_000,
+          requests: 0,
+          loadedMs: START_MS + 90_000,
+        },
+      ],
+      loading: [{ name: 'rhymes', source: 'rhymes', sinceMs: START_MS + 5_397_000 }],
+      bytes: 1_910_000,
+      memoryBytes: 256 * 2 ** 20,
+      takesMore: true,
+    },
     requests: [
       {
         id: 'cmpl-91f0',

@@ -58,7 +58,8 @@ describe('adapters', () => {
     // Keys and values of the same tokens are others under each.
     expect(await complete(coordinator.url, MODEL, prompt, 1)).toMatchObject({ choices: base.choices });
     const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
-    expect(data).toMatchObject([{ id: MODEL }, ...['first', ...ADAPTERS].map((id) => ({ id, parent: MODEL }))]);
+    const listed = ['first', ...ADAPTERS].map((id) => ({ id, parent: MODEL }));
+    expect(data).toMatchObject([{ id: MODEL }, { id: 'auto' }, ...listed]);
     expect(await (await fetch(`${coordinator.url}/v1/models/ffn`)).json()).toMatchObject({ id: 'ffn', root: MODEL });
     for (const adapter of ADAPTERS) expect((await unload(adapter)).status).toBe(200);
   });
@@ -100,6 +101,41 @@ describe('adapters', () => {
       ['no name', 'invalid_value'],
     ] as const)
       expect(await (await load(name, 'ffn')).json()).toMatchObject({ error: { code, param: 'lora_name' } });
+  });
+
+  it('are chosen by the prompt for requests of the model "auto", by what is said of them at loading', async () => {
+    const send = async (path: string, body: object) => {
+      const response = await post(coordinator.url, path, { model: 'auto', max_tokens: 1, ...body });
+      const { model } = (await response.json()) as { model: string };
+      const [chosen, similarity] = ['model', 'similarity'].map((name) => response.headers.get(`x-shoal-${name}`));
+      expect(chosen).toBe(model);
+      return [model, Number(similarity)];
+    };
+    const text = 'Dear Grandma, how are you?';
+    expect(await send('/v1/completions', { prompt: text })).toEqual([MODEL, 0]);
+    expect((await load('letters', 'ffn', { examples: ['Yours,', text] })).status).toBe(200);
+    expect((await load('ships', 'all', { description: 'Captain on deck!' })).status).toBe(200);
+    const asked = { role: 'user', content: text };
+    const said = { role: 'assistant', content: 'Captain on deck!' };
+    for (const [path, body] of [
+      ['/v1/completions', { prompt: text }],
+      ['/v1/chat/completions', { messages: [{ role: 'system', content: 'Captain on deck!' }, asked, said] }],
+      ['/v1/responses', { input: text, max_output_tokens: 16 }],
+      ['/v1/messages', { messages: [asked] }],
+    ] as const) {
+      expect(await send(path, body)).toEqual(['letters', 1]);
+    }
+    expect(await send('/v1/completions', { prompt: ['Captain', ' on', ' deck!'] })).toEqual(['ships', 1]);
+    const [base, similarity] = await send('/v1/completions', { prompt: '0123456789' });
+    expect(base).toBe(MODEL);
+    expect(similarity).toBeLessThan(defaultConfig({}).adapterThreshold);
+    const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
+    expect(data).toMatchObject([{ id: MODEL }, { id: 'auto', root: MODEL }, { id: 'first' }, { id: 'letters' }, {}]);
+    expect(data.at(-1)).toMatchObject({ id: 'ships', shoal: { description: 'Captain on deck!' } });
+    expect(await (await load('auto', 'ffn')).json()).toMatchObject({ error: { code: 'adapter_exists' } });
+    const tooMany = await load('more', 'ffn', { examples: Array(33).fill('x') });
+    expect(await tooMany.json()).toMatchObject({ error: { param: 'examples' } });
+    for (const name of ['letters', 'ships']) expect((await unload(name)).status).toBe(200);
   });
 
   it('come and go under running streams, whose answers neither fail nor change, and leave no memory taken', async () => {

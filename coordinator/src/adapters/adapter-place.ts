@@ -3,18 +3,22 @@ import { resolve, sep } from 'node:path';
 import { AdapterError, messageOf } from '@shoal/model';
 import { ADAPTER_FILES } from '@shoal/model/node';
 import { fetchHubFiles, looksLikeHubName, type OpenSourceOptions } from '@shoal/weights/node';
+import { ABOUT_FILE } from './adapter-about.ts';
 
 /** Far above adapter_config.json and any adapter of rank 256. */
 const MAX_FILE_BYTES = 16 * 2 ** 30;
+/** Above the largest that is read, with escapes. */
+const MAX_ABOUT_BYTES = 2 ** 20;
 
 /** The folder of an adapter that the operator has named at the start: a directory, or one of a hub, which is fetched. */
 export async function adapterDir(source: string, options: OpenSourceOptions): Promise<string> {
   const path = resolve(source);
   if ((await stat(path).catch(() => undefined))?.isDirectory()) return path;
   if (looksLikeHubName(source)) {
+    const needed = ADAPTER_FILES.map((name) => ({ name, maxBytes: MAX_FILE_BYTES }));
     return fetchHubFiles(
       source,
-      ADAPTER_FILES.map((name) => ({ name, maxBytes: MAX_FILE_BYTES })),
+      [...needed, { name: ABOUT_FILE, maxBytes: MAX_ABOUT_BYTES, isOptional: true }],
       options,
     );
   }

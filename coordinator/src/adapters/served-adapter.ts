@@ -1,4 +1,18 @@
-import type { EngineAdapter, ExpertAdapters } from '@shoal/model';
+import type { Adapter, EngineAdapter, ExpertAdapters } from '@shoal/model';
+import { steadyUnixMs } from '../base/clock.ts';
+import type { AdapterAbout } from './adapter-about.ts';
+
+/** What is known of an adapter that is loaded. */
+export interface AdapterFacts {
+  /** Where it is from, as the operator wrote it. */
+  source: string;
+  about: AdapterAbout;
+  /** What it is for, as `AdapterChooser` compares it. */
+  points: readonly Float32Array[];
+  adapter: Pick<Adapter, 'layers' | 'experts' | 'maxRank'>;
+  /** Memory of --adapter-memory. */
+  bytes: number;
+}
 
 /** An adapter that requests may name. Its memory is given back once it is unloaded and no answer uses it any more. */
 export class ServedAdapter {
@@ -8,6 +22,15 @@ export class ServedAdapter {
   readonly engine: EngineAdapter;
   /** What it adds to routed experts, which the coordinator computes. */
   readonly experts: ExpertAdapters;
+  readonly source: string;
+  readonly about: AdapterAbout;
+  readonly points: readonly Float32Array[];
+  readonly rank: number;
+  readonly bytes: number;
+  /** In how many layers it changes what the coordinator computes, and in how many routed experts. */
+  readonly denseLayers: number;
+  readonly expertLayers: number;
+  readonly loadedMs = steadyUnixMs();
   readonly loadedAt = new Date();
   readonly #onFree: () => void;
   #users = 0;
@@ -16,14 +39,27 @@ export class ServedAdapter {
   constructor(
     name: string,
     id: number,
-    { engine, experts }: { engine: EngineAdapter; experts: ExpertAdapters },
+    engine: EngineAdapter,
+    { source, about, points, adapter, bytes }: AdapterFacts,
     onFree: () => void,
   ) {
     this.name = name;
     this.id = id;
     this.engine = engine;
-    this.experts = experts;
+    this.experts = adapter.experts;
+    this.source = source;
+    this.about = about;
+    this.points = points;
+    this.rank = adapter.maxRank;
+    this.bytes = bytes;
+    this.denseLayers = adapter.layers.filter((layer) => Object.keys(layer).length > 0).length;
+    this.expertLayers = adapter.experts.size;
     this.#onFree = onFree;
+  }
+
+  /** Answers that use it. */
+  get users(): number {
+    return this.#users;
   }
 
   /** Keeps it for an answer. Returns the call that ends that, or undefined if the adapter is unloaded. */

@@ -200,6 +200,7 @@ export const modelSchema = z.object({
       description: 'Whether the chat template knows tools, or they are described in a message.',
     }),
     reasoning: z.boolean().meta({ description: 'Whether reasoning is told apart.' }),
+    description: z.string().optional().meta({ description: 'What the adapter is for.' }),
   }),
 });
 export type ModelEntry = z.infer<typeof modelSchema>;

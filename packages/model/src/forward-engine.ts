@@ -53,6 +53,8 @@ export interface ForwardEngine {
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache;
   /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
+  /** [hiddenSize], a token's embedding as it is stored. Runs no pass. Throws a RangeError for an id that no token has. */
+  tokenEmbedding(id: number): Float32Array;
   newSequence(): SequenceCache;
   /**
    * Loads an adapter, whose matrices it copies or keeps. Throws an AdapterError (`too-large`) if there is no room for it beside
@@ -128,6 +130,7 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
       const { layers, mtp } = model.weights;
       return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
     },
+    tokenEmbedding: (id) => embeddingOf(id, model),
     newSequence: () => new KvCache(model.config),
     openAdapter: (adapter) => new ReferenceAdapter(adapter),
     newMtpSequence: () => {
@@ -139,6 +142,12 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
     ...(head && { head: createReferenceHead(head, model) }),
     close: async () => {},
   };
+}
+
+function embeddingOf(id: number, { config, weights }: Pick<Model | EncoderModel, 'config' | 'weights'>): Float32Array {
+  const { hiddenSize, vocabSize } = config;
+  if (!(id >= 0 && id < vocabSize)) throw new RangeError(`no token has the id ${id}`);
+  return weights.embedTokens.slice(id * hiddenSize, (id + 1) * hiddenSize);
 }
 
 const noText = (): never => {
@@ -156,6 +165,7 @@ export function createReferenceEncoder(model: EncoderModel): ForwardEngine {
     sequenceOn: noText,
     mtpSequenceOn: noText,
     expertNormGain: (layer) => model.weights.layers[layer]!.attentionNorm.weight,
+    tokenEmbedding: (id) => embeddingOf(id, model),
     newSequence: noText,
     openAdapter: () => {
       throw new RangeError('adapters of encoders are not computed');

@@ -4,6 +4,7 @@ import type { CompletionRequest } from './completion-schema.ts';
 import { constraintOf } from './constraint.ts';
 import { checkIds, encode, fitContext, parseCommon, truncated } from './parse-common.ts';
 import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
+import { routeByPrompts } from './route.ts';
 
 /** OpenAI's default for completions. Chat answers may fill the context. */
 const DEFAULT_COMPLETION_TOKENS = 16;
@@ -29,8 +30,10 @@ export async function parseCompletion(
     const ids = await promptIds(prompt, param, body, deps, client);
     parsed.push(fitContext(ids, body.max_tokens ?? body.n_predict, DEFAULT_COMPLETION_TOKENS, param, deps));
   }
-  const generation = { ...common.generation, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
-  return { ...common, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
+  const route = routeByPrompts(body.model, parsed, deps);
+  const adapter = route ? route.adapter : common.generation.adapter;
+  const generation = { ...common.generation, adapter, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
+  return { ...common, route, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
 }
 
 /** Names what makes them too many: how often each prompt is answered, unless there are too many prompts for one answer each. */

@@ -4,21 +4,26 @@ import { HubCheckout } from './hub-checkout.ts';
 import { parseHubName } from './hub-name.ts';
 import { readHubSettings } from './hub-settings.ts';
 
-/** Fetches files of a repository ORG/NAME[@REVISION] of a hub into its cache. Returns their directory. Throws HubError. */
+/**
+ * Fetches files of a repository ORG/NAME[@REVISION] of a hub into its cache, those that are optional if it has them. Returns their
+ * directory. Throws HubError.
+ */
 export async function fetchHubFiles(
   name: string,
-  files: readonly { name: string; maxBytes: number }[],
+  files: readonly { name: string; maxBytes: number; isOptional?: boolean }[],
   { env, offline, signal, onNotice, patience }: OpenSourceOptions = {},
 ): Promise<string> {
   const settings = await readHubSettings(env, offline);
   const checkout = await HubCheckout.open({ settings, name: parseHubName(name), signal, onNotice, patience });
   const listed = await checkout.knownFiles();
-  for (const { name: wanted, maxBytes } of files) {
+  for (const { name: wanted, maxBytes, isOptional } of files) {
     if (!listed) {
-      if ((await checkout.cache.find(checkout.commit, wanted)) === undefined) throw checkout.notCached(wanted);
+      if (!isOptional && (await checkout.cache.find(checkout.commit, wanted)) === undefined)
+        throw checkout.notCached(wanted);
       continue;
     }
     const file = listed.find((one) => one.name === wanted);
+    if (!file && isOptional) continue;
     if (!file) throw new WeightsError('bad-model', `${checkout.label} has no ${wanted} in its top folder`);
     if (file.bytes > maxBytes) {
       throw new WeightsError(
