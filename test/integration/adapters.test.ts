@@ -1,15 +1,30 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Coordinator, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { fixtureDir, readTensors } from '../golden/families.ts';
-import { ADAPTERS, adapterRoot, complete, MODEL, post, soak, startWithAdapters, TOKEN } from './adapter-soak.ts';
+import {
+  ADAPTERS,
+  adapterRoot,
+  complete,
+  type Completion,
+  MODEL,
+  post,
+  soak,
+  startWithAdapters,
+  TOKEN,
+} from './adapter-soak.ts';
 import { type Answer, answer } from './answers.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 const read = readTensors(join(adapterRoot, 'reference.safetensors'));
 const prompt = Array.from(read('ids'));
+const SHIPPED = join(import.meta.dirname, '../../models/adapters');
+/** Made by tools/train/adapters/losses.py. */
+const HELD_OUT = join(import.meta.dirname, '../golden/fixtures/held-out-styles.json');
 
 let cacheDir: string;
 let coordinator: Coordinator;
@@ -144,6 +159,50 @@ describe('adapters', () => {
     const counts = await soak({ url, models: [MODEL, 'first'], streams: 4, loads: 6, prompt });
     expect(counts).toMatchObject({ failed: 0, changed: 0 });
     await expect.poll(() => adapters.bytes).toBe(before);
+  });
+});
+
+describe('the default model’s adapters', () => {
+  const styles = ['letters', 'pirates', 'rhymes'] as const;
+  type Style = (typeof styles)[number];
+  const held = JSON.parse(readFileSync(HELD_OUT, 'utf8')) as Record<
+    Style,
+    { ids: number[][] } & Record<'base' | 'adapter', number>
+  >;
+  let tiny: Coordinator;
+  beforeAll(async () => {
+    const adapters = new Map(styles.map((style) => [style, join(SHIPPED, style)]));
+    tiny = await startTinyCoordinator({ adapters });
+  });
+  afterAll(() => tiny.close());
+
+  /** The mean loss of texts. */
+  async function lossOf(model: string, texts: readonly number[][]): Promise<number> {
+    const body = { model, prompt: texts, max_tokens: 0, echo: true, logprobs: 0 };
+    const { choices } = (await (await post(tiny.url, '/v1/completions', body)).json()) as Completion;
+    const logprobs = choices.flatMap((choice) => choice.logprobs.token_logprobs.slice(1));
+    return -logprobs.reduce((sum, one) => sum + one, 0) / logprobs.length;
+  }
+
+  it.each(styles)(
+    '%s: held-out texts have the losses that PEFT finds, a fraction of the base model’s',
+    async (style) => {
+      const { ids, base, adapter } = held[style];
+      expect(await lossOf('tiny-stories', ids)).toBeCloseTo(base, 1);
+      expect(Math.abs((await lossOf(style, ids)) - adapter)).toBeLessThan(0.01);
+      expect(adapter).toBeLessThan(base / 10);
+    },
+  );
+
+  it('are chosen by prompts of their kind, and none by others', async () => {
+    const model = async (prompt: string): Promise<string> => {
+      const response = await post(tiny.url, '/v1/completions', { model: 'auto', prompt, max_tokens: 1 });
+      return ((await response.json()) as Completion).model;
+    };
+    expect(await model('Dear Aunt Kate, how are you? I hope')).toBe('letters');
+    expect(await model('The captain of the pirate ship looked for treasure')).toBe('pirates');
+    expect(await model('A little frog sat in the sun and said, "Good day!"')).toBe('rhymes');
+    expect(await model('Sam wanted to bake bread with his mother.')).toBe('tiny-stories');
   });
 });
 
