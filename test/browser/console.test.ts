@@ -144,11 +144,11 @@ describe('adapters', () => {
     await section.getByRole('button', { name: 'Unload pirates' }).click();
     await page.getByRole('dialog').getByText('2 answers use it').waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click();
-    fake.onCommand = () => ({ ok: false, message: 'Lora_path must be a folder.' });
+    fake.onCommand = () => ({ ok: false, message: 'lora_path must be a folder.' });
     await section.getByLabel('Folder in --adapter-dir').fill('styles/letters');
     await section.getByLabel('What it is for').fill('Letters');
     await section.getByRole('button', { name: 'Load', exact: true }).click();
-    await eventually(() => status.textContent()).toContain('letters: Lora_path must be a folder.');
+    await eventually(() => status.textContent()).toContain('letters: lora_path must be a folder.');
     expect(fake.commands).toEqual([
       { command: 'unload-adapter', name: 'plain' },
       { command: 'load-adapter', name: 'letters', path: 'styles/letters', description: 'Letters' },

@@ -52,7 +52,6 @@ export async function runAdapterCommand(
     return { ok: true };
   } catch (error) {
     if (!(error instanceof AdaptersError || error instanceof AdapterError)) throw error;
-    const text = messageOf(error);
-    return { ok: false, message: `${text[0]!.toUpperCase()}${text.slice(1)}.` };
+    return { ok: false, message: `${messageOf(error)}.` };
   }
 }
