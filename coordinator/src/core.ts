@@ -20,7 +20,7 @@ import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
-import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
+import type { ExpertThread, ExpertThreadOptions, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
@@ -140,7 +140,8 @@ async function assemble(
   const modelDrafter = draftModel && new DraftModelEngine({ engine: draftModel.engine });
   const drafter = modelDrafter ?? (forward.head && headDrafter(forward.head));
   const norms = new NormLimits();
-  const onLoaded = norms.learn.bind(norms);
+  const onLoaded: ExpertThreadOptions['onLoaded'] = (...[layer, expert, found]) =>
+    norms.learn(layer, expert, packed.manifest.shape.activation, found);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
@@ -159,7 +160,7 @@ async function assemble(
   health.start(packed);
   const { work } = localExperts;
   const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
-  const lab = model.encoder ? undefined : openLab(parts);
+  const lab = openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),

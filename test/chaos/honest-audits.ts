@@ -1,15 +1,6 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import {
-  createRng,
-  expertLimit,
-  expertNorms,
-  normalDraw,
-  readRows,
-  type Rng,
-  type WorkItem,
-  uniformWorkItem,
-} from '@shoal/model';
+import { createRng, expertNorms, normalDraw, readRows, type Rng, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { itemRows, roundedRows, type RowFormat } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
@@ -62,7 +53,7 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
   const norms = new NormLimits();
   const read = async (layer: number, expert: number) => {
     const weights = unpackExpert(shape, shards[expert]!);
-    norms.learn(layer, expert, expertLimit('swiglu', expertNorms(weights)));
+    norms.learn(layer, expert, 'swiglu', expertNorms(weights));
     return weights;
   };
   const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });

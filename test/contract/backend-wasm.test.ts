@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
-import { createRng, encodeF16, expertLimit, expertNorms, type WorkItem, uniformWorkItem } from '@shoal/model';
+import { createRng, encodeF16, expertNorms, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert, type ExpertShape } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import { describeExpertBackend } from './backend-suite.ts';
@@ -72,9 +72,10 @@ describe.each(QUANTS)('the WebAssembly backend, %s', (quant) => {
     const backend = await createWasmBackend({ shape });
     const shard = shardOf(shape, 7);
     await backend.load(3, 1, shard);
-    const { square } = expertLimit('swiglu', expertNorms(unpackExpert(shape, shard)));
-    expect(backend.limitOf(3, 1).square / square).toBeCloseTo(1, 5);
-    expect(() => backend.limitOf(3, 2)).toThrow(expect.objectContaining({ reason: 'not-loaded' }));
+    const { gate, up, down } = expertNorms(unpackExpert(shape, shard));
+    const norms = backend.normsOf(3, 1);
+    for (const ratio of [norms.gate / gate, norms.up / up, norms.down / down]) expect(ratio).toBeCloseTo(1, 5);
+    expect(() => backend.normsOf(3, 2)).toThrow(expect.objectContaining({ reason: 'not-loaded' }));
     backend.destroy();
     await expect(backend.load(3, 1, shard)).rejects.toMatchObject({ reason: 'device-lost' });
   });

@@ -2,7 +2,13 @@ import { createWebGpuBackend, KernelError } from '@shoal/kernels';
 import { uniformWorkItem, type WorkItem } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type ConformanceCase, kernelCase, scalesCase, storageCases } from '../../packages/kernels/src/conformance.ts';
+import {
+  adapterCase,
+  type ConformanceCase,
+  kernelCase,
+  scalesCase,
+  storageCases,
+} from '../../packages/kernels/src/conformance.ts';
 import { MAX_SCRATCH_BYTES, WebGpuExpertBackend } from '../../packages/kernels/src/webgpu/backend.ts';
 import { createWebGpuBackend as createWithOptions } from '../../packages/kernels/src/webgpu/create.ts';
 import { ExpertFfn } from '../../packages/kernels/src/wgsl/expert-ffn/expert-ffn.ts';
@@ -16,13 +22,14 @@ import { dawnAdapter } from './dawn.ts';
  * how each format is unpacked and multiplied. One ragged shape shows that (`kernelCase`).
  * With direct loads a layer's experts lie in several buffers of three each, covered by the storage cases of one format.
  */
+const ADAPTED_Q8 = adapterCase({ hiddenSize: 33, moeIntermediateSize: 70, quant: 'q8' });
 const VARIANTS: readonly (FfnVariant & { cases: readonly ConformanceCase[] | undefined })[] = [
   { arithmetic: 'f32', loads: 'subgroup', cases: undefined },
   { arithmetic: 'f32', loads: 'direct', cases: [kernelCase('f16'), kernelCase('q4'), ...storageCases('f16')] },
   {
     arithmetic: 'int8',
     loads: 'subgroup',
-    cases: [kernelCase('q8'), kernelCase('q4'), kernelCase('mxfp4'), scalesCase()],
+    cases: [kernelCase('q8'), kernelCase('q4'), kernelCase('mxfp4'), scalesCase(), ADAPTED_Q8],
   },
   { arithmetic: 'int8', loads: 'direct', cases: [kernelCase('q8')] },
 ];

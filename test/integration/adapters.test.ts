@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -25,13 +25,22 @@ const prompt = Array.from(read('ids'));
 const SHIPPED = join(import.meta.dirname, '../../models/adapters');
 /** Made by tools/train/adapters/losses.py. */
 const HELD_OUT = join(import.meta.dirname, '../golden/fixtures/held-out-styles.json');
+const mixtures = join(adapterRoot, '../../xlora');
 
 let cacheDir: string;
+/** With the fixture's adapters, and its mixtures in `xlora`. */
+let root: string;
 let coordinator: Coordinator;
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-adapters-'));
-  const adapters = new Map([['first', join(adapterRoot, 'attention')]]);
-  coordinator = await startWithAdapters(cacheDir, { adapters });
+  root = join(cacheDir, 'adapters');
+  await cp(adapterRoot, root, { recursive: true });
+  await cp(join(mixtures, MODEL), join(root, 'xlora'), { recursive: true });
+  const adapters = new Map([
+    ['first', join(adapterRoot, 'attention')],
+    ['mixed', join(mixtures, MODEL, 'soft')],
+  ]);
+  coordinator = await startWithAdapters(cacheDir, { adapters, adapterRoot: root });
 });
 afterAll(async () => {
   await coordinator.close();
@@ -52,10 +61,10 @@ function mostLikely(logits: Float32Array, vocabSize: number): { id: number; logp
   return { id, logprob: -Math.log(sum) };
 }
 
-async function expectPeftAnswer(name: string, adapter: string): Promise<void> {
-  const { model, choices } = await complete(coordinator.url, name, prompt, 1);
+async function expectPeftAnswer(name: string, adapter: string, { from = read, ids = prompt } = {}): Promise<void> {
+  const { model, choices } = await complete(coordinator.url, name, ids, 1);
   expect(model).toBe(name);
-  const { id, logprob } = mostLikely(read(adapter), coordinator.config.vocabSize);
+  const { id, logprob } = mostLikely(from(adapter), coordinator.config.vocabSize);
   expect(choices[0]!.token_ids).toEqual([id]);
   expect(choices[0]!.logprobs.token_logprobs[0]).toBeCloseTo(logprob, 2);
 }
@@ -73,7 +82,7 @@ describe('adapters', () => {
     // Keys and values of the same tokens are others under each.
     expect(await complete(coordinator.url, MODEL, prompt, 1)).toMatchObject({ choices: base.choices });
     const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
-    const listed = ['first', ...ADAPTERS].map((id) => ({ id, parent: MODEL }));
+    const listed = ['first', 'mixed', ...ADAPTERS].map((id) => ({ id, parent: MODEL }));
     expect(data).toMatchObject([{ id: MODEL }, { id: 'auto' }, ...listed]);
     expect(await (await fetch(`${coordinator.url}/v1/models/ffn`)).json()).toMatchObject({ id: 'ffn', root: MODEL });
     for (const adapter of ADAPTERS) expect((await unload(adapter)).status).toBe(200);
@@ -92,17 +101,9 @@ describe('adapters', () => {
   it('are loaded by operators alone, and only from the directory of --adapter-dir', async () => {
     expect((await operate('/v1/load_lora_adapter', { lora_name: 'one', lora_path: 'ffn' }, '')).status).toBe(401);
     expect((await operate('/v1/unload_lora_adapter', { lora_name: 'first' }, 'another')).status).toBe(401);
-    const link = join(cacheDir, 'root');
-    await symlink(adapterRoot, link);
-    const outside = [
-      '..',
-      '.',
-      '/',
-      join(adapterRoot, '..', 'deepseek-v3', 'ffn'),
-      'nowhere',
-      'a\0b',
-      'reference.safetensors',
-    ];
+    const link = join(cacheDir, 'link');
+    await symlink(root, link);
+    const outside = ['..', '.', '/', join(adapterRoot, 'ffn'), 'nowhere', 'a\0b', 'reference.safetensors'];
     for (const path of outside) {
       const answer = await load('one', path);
       expect(answer.status).toBe(400);
@@ -145,7 +146,14 @@ describe('adapters', () => {
     expect(base).toBe(MODEL);
     expect(similarity).toBeLessThan(defaultConfig({}).adapterThreshold);
     const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
-    expect(data).toMatchObject([{ id: MODEL }, { id: 'auto', root: MODEL }, { id: 'first' }, { id: 'letters' }, {}]);
+    expect(data).toMatchObject([
+      { id: MODEL },
+      { id: 'auto', root: MODEL },
+      { id: 'first' },
+      { id: 'mixed' },
+      { id: 'letters' },
+      {},
+    ]);
     expect(data.at(-1)).toMatchObject({ id: 'ships', shoal: { description: 'Captain on deck!' } });
     expect(await (await load('auto', 'ffn')).json()).toMatchObject({ error: { code: 'adapter_exists' } });
     const tooMany = await load('more', 'ffn', { examples: Array(33).fill('x') });
@@ -156,7 +164,7 @@ describe('adapters', () => {
   it('come and go under running streams, whose answers neither fail nor change, and leave no memory taken', async () => {
     const { adapters, url } = coordinator;
     const before = adapters.bytes;
-    const counts = await soak({ url, models: [MODEL, 'first'], streams: 4, loads: 6, prompt });
+    const counts = await soak({ url, models: [MODEL, 'first', 'mixed'], streams: 4, loads: 6, prompt });
     expect(counts).toMatchObject({ failed: 0, changed: 0 });
     await expect.poll(() => adapters.bytes).toBe(before);
   });
@@ -203,6 +211,27 @@ describe('the default model’s adapters', () => {
     expect(await model('The captain of the pirate ship looked for treasure')).toBe('pirates');
     expect(await model('A little frog sat in the sun and said, "Good day!"')).toBe('rhymes');
     expect(await model('Sam wanted to bake bread with his mother.')).toBe('tiny-stories');
+  });
+});
+
+describe('mixtures of adapters', () => {
+  const from = readTensors(join(mixtures, MODEL, 'reference.safetensors'));
+  const ids = Array.from(from('ids'));
+
+  it('answer as PEFT does, by name, and start from prompts that both of their passes know', async () => {
+    const { scheduler } = coordinator;
+    const reusedBy = async (name: string, mixture: string): Promise<number> => {
+      const before = scheduler.prefix.reused;
+      await expectPeftAnswer(name, mixture, { from, ids });
+      return scheduler.prefix.reused - before;
+    };
+    for (const name of ['sparse', 'renormalised']) expect((await load(name, `xlora/${name}`)).status).toBe(200);
+    await complete(coordinator.url, MODEL, ids, 1);
+    for (const name of ['mixed', 'sparse', 'renormalised']) {
+      const mixture = name === 'mixed' ? 'soft' : name;
+      expect([await reusedBy(name, mixture), await reusedBy(name, mixture)]).toEqual([0, 16]);
+    }
+    for (const name of ['sparse', 'renormalised']) expect((await unload(name)).status).toBe(200);
   });
 });
 

@@ -1,6 +1,5 @@
 import {
   createRng,
-  expertLimit,
   expertNorms,
   normalDraw,
   type Rng,
@@ -69,7 +68,7 @@ function model(seed: number, expert: (layer: number, expert: number) => [number,
   const norms = new NormLimits();
   const read = async (layer: number, e: number): Promise<SwigluWeights> => {
     const found = weights.get(expert(layer, e).join('/'))!;
-    norms.learn(layer, e, expertLimit('swiglu', expertNorms(found)));
+    norms.learn(layer, e, 'swiglu', expertNorms(found));
     return found;
   };
   return { work: new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };

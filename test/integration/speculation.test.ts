@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { argmax, type TokenAnswer } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
@@ -13,19 +16,26 @@ import { GOLDEN } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
 import { putLapsOnClock } from './laps-on-clock.ts';
+import { type ChangedMatrix, writeLora, writeMixture } from './random-adapters.ts';
 
 let core: Core;
 /** Texts that the model has not seen, as ids that begin with the beginning of a text. */
 let heldOut: number[][];
 
+let adapterRoot: string;
+
 beforeAll(async () => {
-  core = await createCore(tinyConfig({ replicas: 1 }));
+  adapterRoot = await mkdtemp(join(tmpdir(), 'shoal-speculation-'));
+  core = await createCore(tinyConfig({ replicas: 1, adapterRoot }));
   const { config, tokenizer } = core;
   const texts = heldOutText.split('<|endoftext|>').filter((text) => text.trim() !== '');
   heldOut = texts.map((text) => [config.eosTokenIds[0]!, ...tokenizer.encode(text.trim())]);
   putLapsOnClock(core);
 });
-afterAll(() => core.close());
+afterAll(async () => {
+  await core.close();
+  await rm(adapterRoot, { recursive: true });
+});
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
@@ -86,6 +96,31 @@ describe('answers of the default model', () => {
     expect(drafted.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
     for (const { usage } of drafted) expect(usage!.accepted).toBeGreaterThan(0);
     for (const { usage } of plain) expect(usage).toBeUndefined();
+  });
+
+  it('are bit for bit the same with drafts and without under an adapter and a mixture of some, which the drafter has not', async () => {
+    const { hiddenSize } = core.config;
+    const matrices = [0, 3, 5].flatMap((layer): ChangedMatrix[] => [
+      [`model.layers.${layer}.self_attn.q_a_proj`, hiddenSize, 96],
+      [`model.layers.${layer}.self_attn.o_proj`, 192, hiddenSize],
+    ]);
+    await writeLora(join(adapterRoot, 'lora'), matrices, 0.1, 3);
+    const mixture = { hiddenSize, adapters: [matrices.slice(0, 4), matrices.slice(1)], noise: 0.15 };
+    await writeMixture(join(adapterRoot, 'mixture'), mixture);
+    const adapters = ['lora', 'mixture'].map((name) => core.adapters.load(name, join(adapterRoot, name)));
+    const asked = (await Promise.all(adapters)).flatMap((adapter, i) =>
+      [0, 0.8].map((temperature): [number[], Partial<GenerationRequest>] => [
+        GOLDEN[i]!.prompt_ids,
+        { adapter, seed: 7, maxTokens: 24, topLogprobs: 2, temperature },
+      ]),
+    );
+    const plain = [];
+    for (const [ids, more] of asked) plain.push(await generate(ids, { ...more, speculate: false }));
+    const drafted = await Promise.all(asked.map(([ids, more]) => generate(ids, more)));
+    expect(drafted.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
+    for (const { usage } of drafted) expect(usage!.accepted).toBeGreaterThan(0);
+    const base = await generate(GOLDEN[0]!.prompt_ids, { ...asked[0]![1], adapter: undefined });
+    expect(base.tokens).not.toEqual(plain[0]!.tokens);
   });
 
   it('are bit for bit the same with drafts and without under every sampling parameter, alone and together', async () => {

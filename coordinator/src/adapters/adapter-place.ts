@@ -1,7 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { AdapterError, messageOf } from '@shoal/model';
-import { ADAPTER_FILES } from '@shoal/model/node';
+import { ADAPTER_CONFIG_FILE, otherAdapterFiles } from '@shoal/model/node';
 import { fetchHubFiles, looksLikeHubName, type OpenSourceOptions } from '@shoal/weights/node';
 import { ABOUT_FILE } from './adapter-about.ts';
 
@@ -15,12 +15,10 @@ export async function adapterDir(source: string, options: OpenSourceOptions): Pr
   const path = resolve(source);
   if ((await stat(path).catch(() => undefined))?.isDirectory()) return path;
   if (looksLikeHubName(source)) {
-    const needed = ADAPTER_FILES.map((name) => ({ name, maxBytes: MAX_FILE_BYTES }));
-    return fetchHubFiles(
-      source,
-      [...needed, { name: ABOUT_FILE, maxBytes: MAX_ABOUT_BYTES, isOptional: true }],
-      options,
-    );
+    const wanted = (names: readonly string[]) => ({ names, maxBytes: MAX_FILE_BYTES });
+    const others = async (dir: string) => (await otherAdapterFiles(dir)).map(wanted);
+    const about = { names: [ABOUT_FILE], maxBytes: MAX_ABOUT_BYTES, isOptional: true };
+    return fetchHubFiles(source, [wanted([ADAPTER_CONFIG_FILE]), about], options, others);
   }
   throw new AdapterError('unreadable', `there is no directory ${path}, and ${source} is no name on a hub (ORG/NAME)`);
 }

@@ -145,14 +145,21 @@ export class Adapters {
     const about = { ...found, ...given };
     const points = chooser.pointsOf(about);
     const engine = open(adapter);
-    const bytes = engine.bytes + adapter.expertBytes;
+    const { mixture } = adapter;
+    const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
     const facts = { source: shownSource, about, points, adapter, bytes };
     const served = new ServedAdapter(name, this.#nextId++, engine, facts, () => (this.#bytes -= bytes));
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
     onChange?.(`The adapter ${name} was loaded (${bytes} bytes)`, 'info');
-    if (adapter.experts.size > 0) {
+    if (mixture) {
+      onChange?.(
+        `The adapter ${name} mixes ${mixture.numAdapters} adapters: each pass of its answers makes a first one for their scalings`,
+        'warning',
+      );
+    }
+    if (adapter.expertBytes > 0) {
       onChange?.(
         `The adapter ${name} changes routed experts: the coordinator computes these for its requests, and no tab does`,
         'warning',

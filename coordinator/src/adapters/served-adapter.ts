@@ -1,4 +1,4 @@
-import type { Adapter, EngineAdapter, ExpertAdapters } from '@shoal/model';
+import type { Adapter, EngineAdapter, ExpertAdapters, Mixture } from '@shoal/model';
 import { steadyUnixMs } from '../base/clock.ts';
 import type { AdapterAbout } from './adapter-about.ts';
 
@@ -9,7 +9,7 @@ export interface AdapterFacts {
   about: AdapterAbout;
   /** What it is for, as `AdapterChooser` compares it. */
   points: readonly Float32Array[];
-  adapter: Pick<Adapter, 'layers' | 'experts' | 'maxRank'>;
+  adapter: Pick<Adapter, 'layers' | 'experts' | 'maxRank' | 'mixture'>;
   /** Memory of --adapter-memory. */
   bytes: number;
 }
@@ -31,6 +31,8 @@ export class ServedAdapter {
   readonly denseLayers: number;
   readonly expertLayers: number;
   readonly loadedMs = steadyUnixMs();
+  /** Present if it mixes several adapters, by token. */
+  readonly mixture: Mixture | undefined;
   readonly loadedAt = new Date();
   readonly #onFree: () => void;
   #users = 0;
@@ -47,6 +49,7 @@ export class ServedAdapter {
     this.id = id;
     this.engine = engine;
     this.experts = adapter.experts;
+    this.mixture = adapter.mixture;
     this.source = source;
     this.about = about;
     this.points = points;

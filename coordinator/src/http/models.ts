@@ -7,7 +7,7 @@ import type { ModelEntry } from './response-schema.ts';
 
 /** The served model, its other names and its adapters, and with these the name by which requests have one chosen. */
 export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
-  const { modelId, maxContext } = deps.generation;
+  const { modelId } = deps.generation;
   const { convention, templateTraits } = deps;
   const created = Math.floor(Date.now() / 1000);
   const entryOf = (id: string, adapter?: ServedAdapter): ModelEntry => ({
@@ -21,12 +21,13 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
     owned_by: 'shoal',
     root: modelId,
     ...(adapter && { parent: modelId }),
-    max_model_len: maxContext,
+    max_model_len: deps.generation.maxContextUnder(adapter),
     shoal: {
       convention: convention.name,
       tools: templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
       ...(adapter?.about.description && { description: adapter.about.description }),
+      ...(deps.embeddings && { dimensions: deps.embeddings.dimensions }),
     },
   });
   const ids = [modelId, ...deps.aliases];

@@ -201,6 +201,7 @@ export const modelSchema = z.object({
     }),
     reasoning: z.boolean().meta({ description: 'Whether reasoning is told apart.' }),
     description: z.string().optional().meta({ description: 'What the adapter is for.' }),
+    dimensions: z.number().int().optional().meta({ description: 'Values of an embedding; only of an encoder.' }),
   }),
 });
 export type ModelEntry = z.infer<typeof modelSchema>;

@@ -1,29 +1,53 @@
-import type { ExpertAdapter, ExpertAdapters, ItemAdapters, MoeCall } from '@shoal/model';
+import {
+  type AdapterScales,
+  type ExpertAdapters,
+  isAdapted,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
+  type Mixture,
+  rowRange,
+  type RowWork,
+} from '@shoal/model';
 import type { Part } from './lap-splitter.ts';
 
-/** What the adapters of a pass's rows add to routed experts; undefined for a row whose adapter changes none. */
-export type RowAdapters = (row: number) => ExpertAdapters | undefined;
+/** What one adapter adds to the routed experts of a row. */
+export interface RowAdapter {
+  experts: ExpertAdapters;
+  /** By layer and expert; 1 for each matrix by default. */
+  scales?: ((layer: number, expert: number) => AdapterScales) | undefined;
+}
 
-/** What is added to each assignment of a call; undefined if nothing is added to any. */
+/** The adapters of a pass's rows that add to routed experts. */
+export type RowAdapters = (row: number) => readonly RowAdapter[];
+
+/** What a mixture adds to the routed experts of a row with these scalings. */
+export function mixedExperts({ experts }: Mixture, scalings: Float32Array): RowAdapter[] {
+  return experts.flatMap((own, i) => {
+    const scale = scalings[i]!;
+    return own.size > 0 && scale !== 0 ? [{ experts: own, scales: () => [scale, scale, scale] }] : [];
+  });
+}
+
+/** What is added to each assignment of a layer's rows; undefined if nothing is added to any. */
 export function itemAdaptersOf(
-  { layer, numRows, topkIdx }: Pick<MoeCall, 'layer' | 'numRows' | 'topkIdx'>,
+  work: RowWork & { layer: number },
   adapters: RowAdapters | undefined,
 ): ItemAdapters | undefined {
   if (!adapters) return undefined;
-  const perRow = topkIdx.length / numRows;
-  const of = new Int32Array(topkIdx.length).fill(-1);
-  const indices = new Map<ExpertAdapter, number>();
+  const { layer, numRows, experts: chosen } = work;
+  const lists = new ItemAdaptersBuilder();
   for (let row = 0; row < numRows; row++) {
-    const experts = adapters(row)?.get(layer);
-    if (!experts) continue;
-    for (let a = row * perRow; a < (row + 1) * perRow; a++) {
-      const adapter = experts.get(topkIdx[a]!);
-      if (!adapter) continue;
-      if (!indices.has(adapter)) indices.set(adapter, indices.size);
-      of[a] = indices.get(adapter)!;
+    const ofRow = adapters(row);
+    const [from, to] = rowRange(work, row);
+    for (let a = from; a < to; a++) {
+      for (const { experts, scales } of ofRow) {
+        const adapter = experts.get(layer)?.get(chosen[a]!);
+        if (adapter) lists.add(adapter, scales?.(layer, chosen[a]!));
+      }
+      lists.end();
     }
   }
-  return indices.size > 0 ? { of, experts: [...indices.keys()] } : undefined;
+  return lists.build();
 }
 
 /** The parts of some assignments: of those that an adapter adds to, which no tab computes, and of the others. */
@@ -33,8 +57,8 @@ export function splitAdapted(
   split: (plain: readonly number[]) => Part[],
 ): Part[] {
   if (!adapters) return split(assignments);
-  const adapted = assignments.filter((a) => adapters.of[a]! >= 0);
-  const plain = assignments.filter((a) => adapters.of[a]! < 0);
+  const adapted = assignments.filter((a) => isAdapted(adapters, a));
+  const plain = assignments.filter((a) => !isAdapted(adapters, a));
   const own: Part[] = adapted.length > 0 ? [{ peer: null, assignments: adapted }] : [];
   return [...own, ...(plain.length > 0 ? split(plain) : [])];
 }

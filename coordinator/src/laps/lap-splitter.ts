@@ -1,6 +1,6 @@
-import { type LimitedChoice, limitDevices, type MoeCall, type WorkItem } from '@shoal/model';
+import { type LimitedChoice, limitDevices, rowsOfAssignments, type RowWork, type WorkItem } from '@shoal/model';
 import { coverRows } from '@shoal/placement';
-import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { MAX_ASSIGNMENTS_PER_LAP, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -22,20 +22,18 @@ export interface LapPeer {
 /** What one peer (or, with null, the coordinator) computes of a call. */
 export interface Part {
   peer: LapPeer | null;
-  /** Indices into the call's [numRows × topK] assignments, ascending. */
+  /** Indices into the assignments of the call's rows, ascending. */
   assignments: number[];
 }
 
-/** The row that one of the call's assignments belongs to. */
-const rowOf = ({ topkIdx, numRows }: MoeCall, assignment: number): number =>
-  Math.floor((assignment * numRows) / topkIdx.length);
+/** A call's assignments, in its layer. */
+export type LayerWork = RowWork & { layer: number };
 
 /** How many of these assignments belong to the first `most` rows among them, and how many rows that are. */
-function firstRows(call: MoeCall, assignments: readonly number[], most: number): { count: number; rows: number } {
+function firstRows(work: RowWork, assignments: readonly number[], most: number): { count: number; rows: number } {
   let rows = 0;
   let last = -1;
-  for (const [count, assignment] of assignments.entries()) {
-    const row = rowOf(call, assignment);
+  for (const [count, row] of rowsOfAssignments(work, assignments).entries()) {
     if (row !== last && rows >= most) return { count, rows };
     if (row !== last) rows++;
     last = row;
@@ -43,8 +41,8 @@ function firstRows(call: MoeCall, assignments: readonly number[], most: number):
   return { count: assignments.length, rows };
 }
 
-const servesAll = (peer: LapPeer, { layer, topkIdx }: MoeCall, assignments: readonly number[]): boolean =>
-  assignments.every((a) => peer.serves(layer, topkIdx[a]!));
+const servesAll = (peer: LapPeer, { layer, experts }: LayerWork, assignments: readonly number[]): boolean =>
+  assignments.every((a) => peer.serves(layer, experts[a]!));
 
 /**
  * Gives the rows that a peer may not be given yet to others that serve all of its experts, and else to the coordinator. A row's
@@ -52,11 +50,11 @@ const servesAll = (peer: LapPeer, { layer, topkIdx }: MoeCall, assignments: read
  *
  * @param ahead rows that each peer may be given; what is given is taken from it
  */
-function withinTrust(call: MoeCall, { peer, assignments }: Part, ahead: Map<LapPeer, number>): Part[] {
+function withinTrust(work: LayerWork, { peer, assignments }: Part, ahead: Map<LapPeer, number>): Part[] {
   const parts: Part[] = [];
   let left = assignments;
   const give = (to: LapPeer): void => {
-    const { count, rows } = firstRows(call, left, ahead.get(to)!);
+    const { count, rows } = firstRows(work, left, ahead.get(to)!);
     if (count > 0) parts.push({ peer: to, assignments: left.slice(0, count) });
     ahead.set(to, ahead.get(to)! - rows);
     left = left.slice(count);
@@ -65,7 +63,7 @@ function withinTrust(call: MoeCall, { peer, assignments }: Part, ahead: Map<LapP
   give(peer);
   if (left.length === 0) return parts;
   for (const other of ahead.keys()) {
-    if (other !== peer && servesAll(other, call, assignments)) give(other);
+    if (other !== peer && servesAll(other, work, assignments)) give(other);
     if (left.length === 0) return parts;
   }
   return [...parts, { peer: null, assignments: left }];
@@ -83,12 +81,12 @@ export class LapSplitter {
   }
 
   /** Splits these assignments over few peers, none of which is in `tried`. */
-  split(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
-    const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
-    const rows = Uint32Array.from(assignments, (a) => rowOf(call, a));
-    const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
-    const turn = (this.#turns.get(call.layer) ?? 0) + 1;
-    this.#turns.set(call.layer, turn);
+  split(work: LayerWork, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    const experts = Uint16Array.from(assignments, (a) => work.experts[a]!);
+    const rows = rowsOfAssignments(work, assignments);
+    const { peers, holders } = this.#candidates(work.layer, new Set(experts), tried);
+    const turn = (this.#turns.get(work.layer) ?? 0) + 1;
+    this.#turns.set(work.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
     const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(experts, rows, {
@@ -107,7 +105,7 @@ export class LapSplitter {
     // In the placement's order: the sum must not depend on the order of answers.
     const inOrder = [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
     const ahead = new Map(peers.map((peer) => [peer, peer.rowsAhead]));
-    return inOrder.flatMap((part) => withinTrust(call, part, ahead));
+    return inOrder.flatMap((part) => withinTrust(work, part, ahead));
   }
 
   /** The experts that DeepSeek-V2's device-limited routing chooses, over the peers that serve the layer now. */
@@ -140,20 +138,22 @@ export class LapSplitter {
   }
 }
 
-/** Cuts a part into pieces whose rows fit into one frame. */
-export function inFrames(call: MoeCall, part: Part): Part[] {
+/** Cuts a part into pieces that fit into one frame. A row is only cut if it alone has more assignments than a frame. */
+export function inFrames(work: RowWork, { peer, assignments }: Part): Part[] {
+  const rows = rowsOfAssignments(work, assignments);
   const pieces: Part[] = [];
   let rowsHere = 0;
-  let lastRow = -1;
-  for (const a of part.assignments) {
-    const row = rowOf(call, a);
-    if (row !== lastRow) rowsHere++;
-    lastRow = row;
-    if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
-      pieces.push({ peer: part.peer, assignments: [] });
+  for (let from = 0, to = 0; from < assignments.length; from = to) {
+    while (to < assignments.length && rows[to] === rows[from] && to - from < MAX_ASSIGNMENTS_PER_LAP) to++;
+    const here = pieces.at(-1)?.assignments;
+    const own = assignments.slice(from, to);
+    if (here && rowsHere < MAX_ROWS_PER_LAP && here.length + own.length <= MAX_ASSIGNMENTS_PER_LAP) {
+      here.push(...own);
+      rowsHere++;
+    } else {
+      pieces.push({ peer, assignments: own });
       rowsHere = 1;
     }
-    pieces.at(-1)!.assignments.push(a);
   }
   return pieces;
 }

@@ -1,32 +1,32 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import { type ExpertLimit, sliceRows, type WorkItem } from '@shoal/model';
+import { type ExpertNorms, sliceRows, type WorkItem } from '@shoal/model';
 
 export interface ExpertCacheOptions {
-  backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'limitOf' | 'shape'>;
+  backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normsOf' | 'shape'>;
   /** Experts cached between items; one row's may come on top. */
   maxExperts: number;
   read: (layer: number, expert: number) => Promise<Uint8Array>;
 }
 
-/** An expert that was loaded, with the limit of its output. */
-export type LoadedExpert = [layer: number, expert: number, limit: ExpertLimit];
+/** An expert that was loaded, with its norms. */
+export type LoadedExpert = [layer: number, expert: number, norms: ExpertNorms];
 
 /** Experts that are loaded when first needed; the least recently used make room. Computes one item at a time. */
 export class ExpertCache {
   readonly #options: ExpertCacheOptions;
   /** By `layer/expert`, the most recently used last. */
   readonly #cached = new Map<string, { layer: number; expert: number }>();
-  #limits: LoadedExpert[] = [];
+  #loaded: LoadedExpert[] = [];
 
   constructor(options: ExpertCacheOptions) {
     this.#options = options;
   }
 
   /** The experts loaded since the last call. */
-  takeLimits(): LoadedExpert[] {
-    const limits = this.#limits;
-    this.#limits = [];
-    return limits;
+  takeLoaded(): LoadedExpert[] {
+    const loaded = this.#loaded;
+    this.#loaded = [];
+    return loaded;
   }
 
   /** [numRows, hiddenSize]; in halves where the item has more experts than may be cached. */
@@ -57,7 +57,7 @@ export class ExpertCache {
         this.#cached.delete(oldKey);
       }
       await backend.load(layer, expert, shard);
-      this.#limits.push([layer, expert, backend.limitOf(layer, expert)]);
+      this.#loaded.push([layer, expert, backend.normsOf(layer, expert)]);
     }
     this.#cached.set(key, { layer, expert });
   }

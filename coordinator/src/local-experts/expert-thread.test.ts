@@ -2,15 +2,7 @@ import { mkdtemp, readdir, rename, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@shoal/kernels';
-import {
-  createRng,
-  encodeF16,
-  type ExpertLimit,
-  expertLimit,
-  expertNorms,
-  type WorkItem,
-  uniformWorkItem,
-} from '@shoal/model';
+import { createRng, encodeF16, type ExpertNorms, expertNorms, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { ensurePacked, type PackedModel } from '@shoal/weights/node';
 import { unpackExpert } from '@shoal/weights';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -21,7 +13,7 @@ import { ExpertThread } from './expert-thread.ts';
 let cacheDir: string;
 let packed: PackedModel;
 let worker: ExpertThread;
-const loaded = new Map<string, ExpertLimit>();
+const loaded = new Map<string, ExpertNorms>();
 
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-worker-'));
@@ -35,7 +27,7 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
   worker = new ExpertThread({
     packedDir: packed.dir,
     maxBytes: 2 ** 30,
-    onLoaded: (layer, expert, limit) => void loaded.set(`${layer}/${expert}`, limit),
+    onLoaded: (layer, expert, norms) => void loaded.set(`${layer}/${expert}`, norms),
     ...options,
   });
 }
@@ -83,8 +75,7 @@ describe('ExpertThread', () => {
     }
     for (const expert of new Set(item.experts)) {
       const weights = unpackExpert(packed.manifest.shape, await packed.readShard(item.layer, expert));
-      const limit = expertLimit('swiglu', expertNorms(weights));
-      expect(loaded.get(`${item.layer}/${expert}`)!.square / limit.square).toBeCloseTo(1, 5);
+      expect(loaded.get(`${item.layer}/${expert}`)!.down / expertNorms(weights).down).toBeCloseTo(1, 5);
     }
   });
 

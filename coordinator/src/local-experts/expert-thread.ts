@@ -28,8 +28,8 @@ export interface LoadProgress {
 interface ComputeReply {
   partial: Float32Array;
   busyMs: number;
-  /** Layer, expert and the limit of its output, of each expert that was loaded. */
-  limits: LoadedExpert[];
+  /** Layer, expert and its norms, of each expert that was loaded. */
+  experts: LoadedExpert[];
 }
 
 export type ThreadReply =
@@ -180,7 +180,7 @@ export class ExpertThread {
     } else if ('loaded' in reply) {
       job.resolve(undefined);
     } else {
-      for (const loaded of reply.limits) this.#options.onLoaded(...loaded);
+      for (const loaded of reply.experts) this.#options.onLoaded(...loaded);
       job.resolve(reply);
     }
     this.#next();

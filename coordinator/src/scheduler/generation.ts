@@ -107,6 +107,8 @@ export interface DeviceLimitUsage {
 export interface GenerationService {
   readonly modelId: string;
   readonly maxContext: number;
+  /** The same of requests with an adapter: a mixture's sequences have two KV caches. */
+  maxContextUnder(adapter: ServedAdapter | undefined): number;
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent>;
 }
 

@@ -1,5 +1,6 @@
 import type { ExpertDispatch, ForwardEngine, SequenceCache } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
+import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { BatchOptions } from '../laps/dispatcher.ts';
 import type { Timeline } from '../timeline/timeline.ts';
 import { Answers } from './batch/answers.ts';
@@ -140,11 +141,15 @@ export class Scheduler implements GenerationService {
     const room = { maxContext, maxBatch, maxQueue, maxRows, drafterBytesPerToken };
     this.#admission = new Admission({ forward, ...room, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
-    this.maxContext = Math.min(maxContext, this.#admission.mostPositions);
+    this.maxContext = Math.min(maxContext, this.#admission.mostPositions());
     this.#answers = new Answers({ maxContext });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#runners = this.#openRunners();
+  }
+
+  maxContextUnder(adapter: ServedAdapter | undefined): number {
+    return Math.min(this.maxContext, this.#admission.mostPositions(adapter));
   }
 
   /** KV cache of one more token of one sequence, without the drafter's. */

@@ -34,6 +34,8 @@ export class Sequence {
   cache: SequenceCache | undefined;
   /** Its pages, if the KV cache is paged. */
   pages: PagedSequence | undefined;
+  /** Of a mixture of adapters: the same of its first pass, which is in step. */
+  firstPass: { cache: SequenceCache; pages: PagedSequence | undefined } | undefined;
   /** Present if tokens are drafted for it. */
   speculation: StreamSpeculation | undefined;
   /** Log-probabilities of the prompt's tokens so far, if requested. */
@@ -101,6 +103,24 @@ export class Sequence {
       ...(this.deviceLimit && { deviceLimit: { ...this.deviceLimit } }),
       ...(this.speculation && { speculation: { ...this.speculation.usage } }),
     };
+  }
+
+  /** Keeps the first `length` positions and then those in `slots`, as `SequenceCache.keep`, and makes them known as its tokens'. */
+  keep(length: number, slots: readonly number[]): void {
+    for (const { cache, pages } of this.#passes) {
+      cache.keep(length, slots);
+      pages?.commit(this.ids);
+    }
+  }
+
+  /** Forgets all positions from `length` on. */
+  truncate(length: number): void {
+    for (const { cache } of this.#passes) cache.truncate(length);
+  }
+
+  get #passes(): { cache: SequenceCache; pages: PagedSequence | undefined }[] {
+    const { cache, pages, firstPass } = this;
+    return [...(cache ? [{ cache, pages }] : []), ...(firstPass ? [firstPass] : [])];
   }
 
   /** Goes on with a token. Throws a GenerationError if its constraint fails. */

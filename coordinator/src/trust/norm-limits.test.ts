@@ -1,4 +1,4 @@
-import { createRng, encodeF16, EXPERT_ACTIVATIONS, expertLimit, expertNorms, isGated, runExpert } from '@shoal/model';
+import { createRng, encodeF16, EXPERT_ACTIVATIONS, expertNorms, isGated, runExpert } from '@shoal/model';
 import { expect, it } from 'vitest';
 import { NormLimits } from './norm-limits.ts';
 import { HIDDEN, oneRow, randoms, scaled } from './testing/fixtures.ts';
@@ -13,7 +13,7 @@ it('NormLimits.absurdRow accepts every honest row and finds an absurd one', () =
     const gate = isGated(activation);
     const biases = { gate: gate ? randoms(WIDTH, rng) : null, up: randoms(WIDTH, rng), down: randoms(HIDDEN, rng) };
     const weights = { gate: gate ? matrix() : null, up: matrix(), down: matrix(), biases: expert % 2 ? biases : null };
-    norms.learn(1, expert, expertLimit(activation, expertNorms(weights)));
+    norms.learn(1, expert, activation, expertNorms(weights));
     for (let i = 0; i < 100; i++) {
       // Small ones, whose answers are little more than the biases, and large ones.
       const x = randoms(HIDDEN, rng, i % 2 ? 0.01 : 4);

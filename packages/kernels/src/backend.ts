@@ -1,4 +1,4 @@
-import type { WorkItem } from '@shoal/model';
+import type { HeldAdapter, WorkItem } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 
 /** The result of a lap. */
@@ -31,6 +31,8 @@ export interface ExpertBackend {
   load(layer: number, expert: number, shard: Uint8Array): Promise<void>;
   unload(layer: number, expert: number): void;
   has(layer: number, expert: number): boolean;
+  /** Holds a low-rank shard, which laps may then name among their adapters. */
+  openAdapter(shard: Uint8Array): Promise<HeldAdapter>;
   run(lap: WorkItem): Promise<ExpertOutput>;
   /**
    * Computes several laps, of any layers, as one batch; absent if that is not cheaper than one after the other. Calls `take` with

@@ -1,6 +1,7 @@
 import { sliceRows } from '@shoal/model';
 import { type ExpertShape, matrixOf, packExpertRows, type Quant, QUANTS, shardLayout } from '@shoal/weights';
 import type { ExpertBackend } from './backend.ts';
+import { checkAdapters } from './testing/adapter-checks.ts';
 import { ConformanceBench, require } from './testing/conformance-bench.ts';
 import { nmse } from './testing/numbers.ts';
 import { requireSame } from './testing/requirements.ts';
@@ -72,12 +73,18 @@ export function conformanceCases(): ConformanceCase[] {
   return [
     ...QUANTS.flatMap((quant) => (quant === 'mxfp4' ? mxfp4Cases() : formatCases(quant))),
     ...KINDS.map((shape) => kindCase(shape)),
+    ...ADAPTED.map((shape) => adapterCase(shape)),
   ];
 }
 
 /** One case for each kernel: what code that passes all cases elsewhere has to show where only its compiler is another. */
 export function kernelCases(): ConformanceCase[] {
-  return [...QUANTS.map((quant) => kernelCase(quant)), ...KINDS.map((shape) => kindCase(shape)), scalesCase()];
+  return [
+    ...QUANTS.map((quant) => kernelCase(quant)),
+    ...KINDS.map((shape) => kindCase(shape)),
+    scalesCase(),
+    adapterCase(ADAPTED[0]!),
+  ];
 }
 
 /** The same about how experts and laps are kept, and about sizes: in one format each. */
@@ -166,6 +173,18 @@ export function kernelCase(quant: Quant): ConformanceCase {
       return measured.join('; ');
     },
   );
+}
+
+/** Ragged sizes, and a kind without a gate. Integers take the same floats as adapters do. */
+const ADAPTED: readonly ExpertShape[] = [
+  { hiddenSize: 90, moeIntermediateSize: 45, quant: 'f16' },
+  { hiddenSize: 45, moeIntermediateSize: 90, quant: 'q4', activation: 'relu', bias: true },
+];
+
+export function adapterCase(shape: ExpertShape): ConformanceCase {
+  const { hiddenSize, moeIntermediateSize, quant, activation = 'swiglu' } = shape;
+  const name = `${quant} ${hiddenSize}x${moeIntermediateSize} ${activation} with adapters`;
+  return testCase(`${name}: of several, with scales and none, in one lap`, shape, checkAdapters);
 }
 
 type Check = (backend: ExpertBackend, bench: ConformanceBench) => Promise<string>;

@@ -1,23 +1,25 @@
 import {
   activate,
+  adapterRange,
   type ExpertActivation,
   type ExpertAdapter,
   type ExpertWeights,
-  type LowRank,
+  type HeldAdapter,
+  type ItemAdapters,
   readRow,
   rowRange,
   type WorkItem,
 } from '@shoal/model';
 import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
-import { checkShard, checkWorkItem } from './check-work-item.ts';
+import { adapterFreed, checkShard, checkWorkItem, readAdapterShard } from './check-work-item.ts';
 
 /**
  * The expert FFN in plain TypeScript, on unpacked weights (4 bytes each in memory): the reference that other backends must match.
  * `run` computes before it returns its promise.
  */
-export function createReferenceBackend(shape: ExpertShape): ExpertBackend {
-  return new ReferenceBackend(shape);
+export function createReferenceBackend(shape: ExpertShape, unpack = unpackExpert): ExpertBackend {
+  return new ReferenceBackend(shape, unpack);
 }
 
 class ReferenceBackend implements ExpertBackend {
@@ -25,12 +27,14 @@ class ReferenceBackend implements ExpertBackend {
   readonly shape: ExpertShape;
   readonly maxExpertsPerLayer = Number.POSITIVE_INFINITY;
   readonly lost = new Promise<string>(() => {});
+  readonly #unpack: typeof unpackExpert;
   readonly #layers = new Map<number, Map<number, ExpertWeights>>();
   #count = 0;
 
-  constructor(shape: ExpertShape) {
+  constructor(shape: ExpertShape, unpack: typeof unpackExpert) {
     shardBytes(shape); // throws for impossible dimensions
     this.shape = shape;
+    this.#unpack = unpack;
   }
 
   get allocatedBytes(): number {
@@ -43,7 +47,7 @@ class ReferenceBackend implements ExpertBackend {
 
   async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
     checkShard(this.shape, layer, expert, shard);
-    const weights = unpackExpert(this.shape, shard);
+    const weights = this.#unpack(this.shape, shard);
     const experts = this.#layers.get(layer) ?? new Map<number, ExpertWeights>();
     this.#layers.set(layer, experts);
     if (!experts.has(expert)) this.#count++;
@@ -61,6 +65,10 @@ class ReferenceBackend implements ExpertBackend {
     return this.#layers.get(layer)?.has(expert) ?? false;
   }
 
+  async openAdapter(shard: Uint8Array): Promise<HeldAdapter> {
+    return new HeldPairs(readAdapterShard(this.shape, shard), shard.byteLength);
+  }
+
   async run(lap: WorkItem): Promise<ExpertOutput> {
     checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     const startedMs = performance.now();
@@ -73,8 +81,8 @@ class ReferenceBackend implements ExpertBackend {
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
-        const adapter = lap.adapters?.experts[lap.adapters.of[a]!];
-        addExpert(experts!.get(lap.experts[a]!)!, { activation, adapter, weight: lap.weights[a]! }, x, y);
+        const added = (part: Part, to: Float32Array): Float32Array | undefined => addedTo(lap.adapters, a, part, to);
+        addExpert(experts!.get(lap.experts[a]!)!, { activation, added, weight: lap.weights[a]! }, x, y);
       }
     }
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
@@ -86,40 +94,80 @@ class ReferenceBackend implements ExpertBackend {
   }
 }
 
+class HeldPairs implements HeldAdapter {
+  readonly held = true;
+  readonly bytes: number;
+  #pairs: ExpertAdapter | undefined;
+
+  constructor(pairs: ExpertAdapter, bytes: number) {
+    this.#pairs = pairs;
+    this.bytes = bytes;
+  }
+
+  get pairs(): ExpertAdapter {
+    if (!this.#pairs) throw adapterFreed();
+    return this.#pairs;
+  }
+
+  free(): void {
+    this.#pairs = undefined;
+  }
+}
+
+const PARTS = ['gate', 'up', 'down'] as const;
+type Part = (typeof PARTS)[number];
+
 /** How an expert is applied. */
 interface Application {
   activation: ExpertActivation;
-  adapter: ExpertAdapter | undefined;
+  /** What adapters add to the product of a matrix with x; undefined for nothing. */
+  added: (part: Part, x: Float32Array) => Float32Array | undefined;
   weight: number;
 }
 
 /** y += weight · expert(x). x, y: [hiddenSize] */
 function addExpert(
   { gate, up, down, biases }: ExpertWeights,
-  { activation, adapter, weight }: Application,
+  { activation, added, weight }: Application,
   x: Float32Array,
   y: Float32Array,
 ): void {
   const D = x.length;
   const F = up.length / D;
   const activations = new Float32Array(F);
-  const [toGate, toUp] = [added(adapter?.gate, x), added(adapter?.up, x)];
+  const [toGate, toUp] = [added('gate', x), added('up', x)];
   for (let f = 0; f < F; f++) {
     const g = gate ? dot(gate, f * D, x) + (toGate?.[f] ?? 0) + (biases?.gate?.[f] ?? 0) : 0;
     activations[f] = activate(activation, g, dot(up, f * D, x) + (toUp?.[f] ?? 0) + (biases?.up[f] ?? 0));
   }
-  const toDown = added(adapter?.down, activations);
+  const toDown = added('down', activations);
   for (let d = 0; d < D; d++) {
     y[d] = y[d]! + weight * (dot(down, d * F, activations) + (toDown?.[d] ?? 0) + (biases?.down[d] ?? 0));
   }
 }
 
-/** B (A x), [outDim]; undefined where nothing is added. */
-function added(pair: LowRank | undefined, x: Float32Array): Float32Array | undefined {
-  if (!pair) return undefined;
-  const { rank, inDim, outDim, a, b } = pair;
-  const inner = Float32Array.from({ length: rank }, (_, k) => dot(a, k * inDim, x));
-  return Float32Array.from({ length: outDim }, (_, o) => dot(b, o * rank, inner));
+/** Σ scale · B (A x) of an assignment, [outDim]; undefined where nothing is added. */
+function addedTo(
+  adapters: ItemAdapters | undefined,
+  assignment: number,
+  part: Part,
+  x: Float32Array,
+): Float32Array | undefined {
+  if (!adapters) return undefined;
+  const { of, scales, experts } = adapters;
+  const [from, to] = adapterRange(adapters, assignment);
+  let sum: Float32Array | undefined;
+  for (let i = from; i < to; i++) {
+    const adapter = experts[of[i]!]!;
+    const pair = (adapter instanceof HeldPairs ? adapter.pairs : (adapter as ExpertAdapter))[part];
+    if (!pair) continue;
+    const { rank, inDim, outDim, a, b } = pair;
+    const scale = scales[3 * i + PARTS.indexOf(part)]!;
+    const inner = Float32Array.from({ length: rank }, (_, k) => scale * dot(a, k * inDim, x));
+    sum ??= new Float32Array(outDim);
+    for (let o = 0; o < outDim; o++) sum[o] = sum[o]! + dot(b, o * rank, inner);
+  }
+  return sum;
 }
 
 /** Σ matrix[first + i] · vector[i], in four independent sums that a CPU adds in parallel. */

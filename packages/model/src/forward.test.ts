@@ -151,6 +151,7 @@ describe('forward', () => {
       logits: [],
       answers: [],
       hidden: new Float32Array(0),
+      normed: new Float32Array(0),
     });
   });
 });

@@ -1,7 +1,9 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
+import type { EngineSource } from './seq2seq/engine-source.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
-import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
+import { decoderLayer, openBatch } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
@@ -36,6 +38,10 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   slots?: RowSlots;
   /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
   adapter?: EngineAdapter | undefined;
+  /** What an encoder–decoder answers to; of the same engine. All rows of a sequence have the same, and other models have none. */
+  source?: EngineSource | undefined;
+  /** Of a mixture of adapters: what they are multiplied by for this row, as `scalingsOf` gives it. */
+  scalings?: Float32Array | undefined;
 }
 
 /** A row of the reference's forward. */
@@ -50,6 +56,8 @@ export interface ForwardResult {
   faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;
+  /** [numRows, hiddenSize], what the output head reads: the last hidden states after the norm. */
+  normed: Float32Array;
   /**
    * [numRows, layers, hiddenSize], of each layer asked for the input, which is what the layer before it gives; of numHiddenLayers
    * what the last one gives. Absent where none was asked for.
@@ -74,7 +82,9 @@ export async function forward(
   const masks = settleMasks(rows, config.vocabSize);
   const ids = rows.map(({ tokenId }) => tokenId);
   const x = embed(model, ids);
-  const adapters = rows.some(({ adapter }) => adapter) ? rows.map(({ adapter }) => adapter) : undefined;
+  const adapters = rows.some(({ adapter }) => adapter)
+    ? rows.map(({ adapter, scalings }) => adapter && { adapter, scalings })
+    : undefined;
   const batch = openBatch(config, rows, experts, observe, adapters);
   batch.faults.check(x, (row) => `the embedding of token ${ids[row]}`);
   const auxiliary = new Auxiliary(model.auxiliaryLayers ?? [], rows.length, config.hiddenSize);
@@ -93,7 +103,7 @@ export async function forward(
   const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
   batch.faults.check(normed, () => 'the norm before the output head');
   const hidden = config.mtpHidden === 'after-norm' ? normed : x;
-  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, ...auxiliary.result });
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden, normed, ...auxiliary.result });
 }
 
 /** Collects the hidden states of some layers while a pass runs. */
@@ -129,7 +139,10 @@ export class Auxiliary {
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
-export function embed({ config, weights }: Model, tokenIds: readonly number[]): Float32Array {
+export function embed(
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'embedTokens'> },
+  tokenIds: readonly number[],
+): Float32Array {
   checkTokens(tokenIds, config.vocabSize);
   const { hiddenSize } = config;
   const x = new Float32Array(tokenIds.length * hiddenSize);
@@ -164,7 +177,7 @@ export async function masksAfterLayers(
 
 /** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */
 export function head(
-  { config, weights }: Model,
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'lmHead'> },
   rows: readonly HeadRow[],
   hidden: Float32Array,
   masks: readonly SettledMask[],

@@ -1,4 +1,4 @@
-export { ADAPTER_FILES, readAdapter, type ReadAdapter } from './adapters/read-adapter.ts';
+export { ADAPTER_CONFIG_FILE, otherAdapterFiles, readAdapter, type ReadAdapter } from './adapters/read-adapter.ts';
 export { type Checkpoint, openDirectory, type SafetensorsCheckpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { openHead, type OpenHead, readHeadConfig } from './heads/open-head.ts';

@@ -1,4 +1,4 @@
-import type { ExpertAdapter } from './adapters/adapter.ts';
+import { copyAdapters, type ItemAdapters, pickAdapters } from './adapters/item-adapters.ts';
 import { decodeF16, encodeF16, f16Exponent } from './f16.ts';
 
 /** Rows with their assignments: a (row, expert) each, with the gate's weight. */
@@ -30,13 +30,6 @@ export interface RowOutliers {
   halves: Uint16Array;
 }
 
-/** What the adapters of an item's rows add to its experts. */
-export interface ItemAdapters {
-  /** [numAssignments]: an index of `experts`, or −1 where nothing is added. */
-  of: Int32Array;
-  experts: readonly ExpertAdapter[];
-}
-
 /** The rows of one MoE layer with their assignments: what a lap asks of one peer. */
 export interface WorkItem extends RowWork {
   layer: number;
@@ -61,6 +54,15 @@ export function rowStart({ rowEnd }: Pick<RowWork, 'rowEnd'>, row: number): numb
 /** The assignments [from, to) of rows [firstRow, endRow). */
 export function rowRange(work: Pick<RowWork, 'rowEnd'>, firstRow: number, endRow = firstRow + 1): [number, number] {
   return [rowStart(work, firstRow), rowStart(work, endRow)];
+}
+
+/** The row of each of these assignments, which ascend. */
+export function rowsOfAssignments({ rowEnd }: Pick<RowWork, 'rowEnd'>, assignments: readonly number[]): Uint32Array {
+  let row = 0;
+  return Uint32Array.from(assignments, (a) => {
+    while (a >= rowEnd[row]!) row++;
+    return row;
+  });
 }
 
 /** [numRows] row ends where each row has the same number of assignments. */
@@ -157,7 +159,7 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
     rowEnd: item.rowEnd.subarray(firstRow, endRow).map((end) => end - from),
     experts: item.experts.subarray(from, to),
     weights: item.weights.subarray(from, to),
-    ...(item.adapters && { adapters: { ...item.adapters, of: item.adapters.of.subarray(from, to) } }),
+    ...added(pickAdapters(item.adapters, range(from, to))),
   };
 }
 
@@ -168,9 +170,7 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
 export function pickAssignments(work: RowSource, assignments: readonly number[]): { item: WorkItem; picked: number[] } {
   const picked: number[] = [];
   const ends: number[] = [];
-  let row = 0;
-  for (const [i, a] of assignments.entries()) {
-    while (a >= work.rowEnd[row]!) row++;
+  for (const [i, row] of rowsOfAssignments(work, assignments).entries()) {
     if (picked.at(-1) !== row) {
       picked.push(row);
       ends.push(0);
@@ -188,16 +188,18 @@ export function pickAssignments(work: RowSource, assignments: readonly number[])
     rowEnd: Uint16Array.from(ends),
     experts: Uint16Array.from(assignments, (a) => work.experts[a]!),
     weights: Float32Array.from(assignments, (a) => work.weights[a]!),
-    ...pickAdapters(work.adapters, assignments),
+    ...added(pickAdapters(work.adapters, assignments)),
   };
   return { item, picked };
 }
 
-/** Nothing where no adapter adds to these assignments. */
-function pickAdapters(adapters: ItemAdapters | undefined, assignments: readonly number[]): Pick<WorkItem, 'adapters'> {
-  if (!adapters) return {};
-  const of = Int32Array.from(assignments, (a) => adapters.of[a]!);
-  return of.some((index) => index >= 0) ? { adapters: { of, experts: adapters.experts } } : {};
+/** The field of a work item; none where no adapter adds to its assignments. */
+function added(adapters: ItemAdapters | undefined): Pick<WorkItem, 'adapters'> {
+  return adapters ? { adapters } : {};
+}
+
+function* range(from: number, to: number): Generator<number> {
+  for (let i = from; i < to; i++) yield i;
 }
 
 /**
@@ -215,7 +217,7 @@ export function copyWorkItem({
   adapters,
 }: WorkItem): WorkItem {
   return {
-    ...(adapters && { adapters: { of: adapters.of.slice(), experts: adapters.experts } }),
+    ...(adapters && { adapters: copyAdapters(adapters) }),
     layer,
     numRows,
     rows: rows.slice(),

@@ -56,6 +56,7 @@ function lossyBackend(): ExpertBackend {
     load: (...args) => inner.load(...args),
     unload: (...args) => inner.unload(...args),
     has: (...args) => inner.has(...args),
+    openAdapter: (...args) => inner.openAdapter(...args),
     run: (...args) => inner.run(...args),
     destroy: () => inner.destroy(),
   };

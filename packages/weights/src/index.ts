@@ -1,3 +1,12 @@
+export {
+  adapterShardBytes,
+  lowRankBytes,
+  maxAdapterShardBytes,
+  packAdapter,
+  unpackAdapter,
+  writeAdapterShard,
+  writeLowRank,
+} from './adapter-shard.ts';
 export { chooseFormats, type Formats, QUANT_CHOICES, type WantedFormats } from './choose-formats.ts';
 export { DENSE_FILE, denseFile, readDenseHeader } from './dense/header.ts';
 export {

@@ -4,6 +4,7 @@ import { formatNumber } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { keyWanted } from './api-key.ts';
 import { ChatMode } from './chat/ChatMode.tsx';
+import { EmbedMode } from './embed/EmbedMode.tsx';
 import { KeyField } from './KeyField.tsx';
 import { askedModel, loadModel, model, type ModelFacts, pickModel } from './model.ts';
 import { TextMode } from './text/TextMode.tsx';
@@ -25,9 +26,12 @@ const modes = [
   { value: 'chat', name: 'Chat', what: 'A conversation: POST /v1/chat/completions.' },
 ] as const;
 
+const EMBEDDINGS = 'This model makes embeddings of texts, and no text: POST /v1/embeddings.';
+
 export function PlaygroundPage() {
   useEffect(() => void loadModel(), []);
   const { facts, error } = model.value;
+  const isEncoder = facts !== null && facts.dimensions !== null;
   return (
     <Shell
       current="/playground"
@@ -41,18 +45,11 @@ export function PlaygroundPage() {
     >
       <h1 class="sr">Playground</h1>
       <div class="playground-top">
-        <fieldset class="modes">
-          <legend class="sr">Mode</legend>
-          {modes.map(({ value, name }) => (
-            <label>
-              <input type="radio" name="mode" checked={mode.value === value} onChange={() => choose(value)} />
-              {name}
-            </label>
-          ))}
-        </fieldset>
+        {!isEncoder && <Modes />}
         {facts && facts.others.length > 0 && <ModelPicker facts={facts} />}
         <p class="muted">
-          {modes.find(({ value }) => value === mode.value)?.what} {facts && <Facts facts={facts} mode={mode.value} />}
+          {isEncoder ? EMBEDDINGS : modes.find(({ value }) => value === mode.value)?.what}{' '}
+          {facts && <Facts facts={facts} mode={mode.value} />}
         </p>
       </div>
       {keyWanted.value && <KeyField onKey={() => void loadModel({ again: true })} />}
@@ -61,7 +58,7 @@ export function PlaygroundPage() {
           {error}
         </p>
       )}
-      {mode.value === 'chat' ? <ChatMode /> : <TextMode />}
+      {isEncoder ? <EmbedMode /> : mode.value === 'chat' ? <ChatMode /> : <TextMode />}
     </Shell>
   );
 }
@@ -92,11 +89,26 @@ function ModelPicker({ facts }: { facts: ModelFacts }) {
   );
 }
 
+function Modes() {
+  return (
+    <fieldset class="modes">
+      <legend class="sr">Mode</legend>
+      {modes.map(({ value, name }) => (
+        <label>
+          <input type="radio" name="mode" checked={mode.value === value} onChange={() => choose(value)} />
+          {name}
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
 /** What the served model can do, in a line. */
 function Facts({ facts, mode }: { facts: ModelFacts; mode: Mode }) {
-  const isChat = mode === 'chat' && facts.tools !== null;
+  const isChat = mode === 'chat' && facts.tools !== null && facts.dimensions === null;
   const parts = [
     facts.contextTokens !== null && `context ${formatNumber(facts.contextTokens)} tokens`,
+    facts.dimensions !== null && `${formatNumber(facts.dimensions)} values an embedding`,
     isChat &&
       (facts.tools === 'template'
         ? `tools by the model’s template (${facts.convention})`

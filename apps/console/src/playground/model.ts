@@ -14,6 +14,8 @@ export interface ModelFacts {
   reasons: boolean;
   /** What requests may name beside it: its adapters, and `auto`, which chooses one of them. */
   others: { id: string; description: string }[];
+  /** Values of an embedding; null of a model that makes text. */
+  dimensions: number | null;
 }
 
 export const model = signal<{ facts: ModelFacts | null; error: string | null }>({ facts: null, error: null });
@@ -53,7 +55,7 @@ async function fetchModel(): Promise<ModelFacts> {
   const entry = entries[0] ?? {};
   const id = text(entry['id']);
   if (id === '') throw new Error('The coordinator lists no model at /v1/models.');
-  const { convention, tools, reasoning } = fields(entry['shoal']);
+  const { convention, tools, reasoning, dimensions } = fields(entry['shoal']);
   const context = entry['max_model_len'];
   return {
     id,
@@ -62,6 +64,7 @@ async function fetchModel(): Promise<ModelFacts> {
     tools: tools === 'template' || tools === 'described' ? tools : null,
     reasons: reasoning === true,
     others: othersOf(entries),
+    dimensions: typeof dimensions === 'number' ? dimensions : null,
   };
 }
 

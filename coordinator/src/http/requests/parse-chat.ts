@@ -7,14 +7,15 @@ import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
 import { type AskedTools, isOneCall, templateTool, toolsOf } from './chat-tools.ts';
 import { type Asked, askedOf, checkBegun, compile, refusal, refuseEndless } from './constraint.ts';
-import { encode, fitContext, parseCommon } from './parse-common.ts';
+import { encode, fitContext, parseCommon, underAdapter } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { routeByUser } from './route.ts';
 import { settledRoles } from './settled-roles.ts';
 import { templateVariables } from './template-variables.ts';
 
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
-export async function parseChat(body: ChatRequest, deps: ParseDeps, client: TextClient): Promise<ParsedRequest> {
+export async function parseChat(body: ChatRequest, all: ParseDeps, client: TextClient): Promise<ParsedRequest> {
+  const deps = underAdapter(body.model, all);
   const common = parseCommon(body, body.logprobs === true ? (body.top_logprobs ?? 0) : undefined, deps);
   if (body.top_logprobs && body.logprobs !== true) {
     throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it requires logprobs: true.");

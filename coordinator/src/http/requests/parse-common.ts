@@ -67,6 +67,17 @@ export function adapterOf(
   return adapter;
 }
 
+/** With the context that a request's adapter leaves. */
+export function underAdapter(model: string | null | undefined, deps: ParseDeps): ParseDeps {
+  const { generation } = deps;
+  const maxContext = generation.maxContextUnder(adapterOf(model, deps));
+  if (maxContext === generation.maxContext) return deps;
+  const { modelId } = generation;
+  const maxContextUnder = (): number => maxContext;
+  const submit: typeof generation.submit = (request) => generation.submit(request);
+  return { ...deps, generation: { modelId, maxContext, maxContextUnder, submit } };
+}
+
 function textOptions(body: CompletionRequest | ChatRequest): TextOptions {
   const stop = body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop;
   return {

@@ -2,7 +2,7 @@ import type { TextClient } from '../../text/text-thread.ts';
 import { ApiError } from '../errors.ts';
 import type { CompletionRequest } from './completion-schema.ts';
 import { constraintOf } from './constraint.ts';
-import { checkIds, encode, fitContext, parseCommon, truncated } from './parse-common.ts';
+import { checkIds, encode, fitContext, parseCommon, truncated, underAdapter } from './parse-common.ts';
 import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { routeByPrompts } from './route.ts';
 
@@ -12,9 +12,10 @@ const DEFAULT_COMPLETION_TOKENS = 16;
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
 export async function parseCompletion(
   body: CompletionRequest,
-  deps: ParseDeps,
+  all: ParseDeps,
   client: TextClient,
 ): Promise<ParsedRequest> {
+  const deps = underAdapter(body.model, all);
   const asked = logprobsOf(body.logprobs);
   const common = parseCommon(body, asked, deps);
   const bestOf = bestOfN(body, common);

@@ -50,6 +50,10 @@ export class FakeGeneration implements GenerationService {
     this.maxContext = options.maxContext ?? 4096;
   }
 
+  maxContextUnder(): number {
+    return this.maxContext;
+  }
+
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
     if (this.refusal) throw this.refusal;
     const { slots = 64, queueLimit = 256 } = this.#options;

@@ -41,11 +41,10 @@ export class Answers {
       entry.accepted = verifyDrafts(drafts, (node) => this.#take(entry, known + node, node >= 0, answers));
     }
     const firstDraft = startLength + known;
-    sequence.cache!.keep(
+    sequence.keep(
       firstDraft,
       entry.accepted.map((node) => firstDraft + node),
     );
-    sequence.pages?.commit(sequence.ids);
   }
 
   /**

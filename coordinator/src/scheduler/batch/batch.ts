@@ -1,4 +1,5 @@
-import type { EngineRow, ExpertAdapters, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
+import type { EngineRow, RowAnswer, RowSlots, TokenMask, TokenQuery } from '@shoal/model';
+import { mixedExperts, type RowAdapter } from '../../laps/adapted.ts';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
@@ -89,7 +90,7 @@ export function inTime(entry: BatchEntry, answers: readonly (RowAnswer | undefin
   const before = numRows - drafts.tokens.length - 1;
   if (!(answers[firstRow + before] instanceof LateAnswer)) return entry;
   sequence.constraint!.wasLate();
-  sequence.cache!.truncate(startLength + before);
+  sequence.truncate(startLength + before);
   return before > 0 ? { ...entry, numRows: before, drafts: NO_DRAFTS } : undefined;
 }
 
@@ -117,15 +118,21 @@ function queryAt(
   return { token: sampling.params(drafts), topLogprobs };
 }
 
-/** Collects what was requested for each row, and limits the rows of sequences with a device limit. */
-export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
+/**
+ * Collects what was requested for each row, and limits the rows of sequences with a device limit. `scalings`: of the rows with a
+ * mixture of adapters.
+ */
+export function batchOptions(
+  entries: readonly BatchEntry[],
+  scalings: readonly (Float32Array | undefined)[],
+): BatchOptions {
   const noted = new Map<number, { notes: RowNotes; sequence: Sequence }>();
   for (const { sequence, firstRow, notes } of entries) {
     for (const [i, each] of notes.entries()) noted.set(firstRow + i, { notes: each, sequence });
   }
   const isTraced = entries.some(({ sequence }) => sequence.request.trace);
   const isLimited = entries.some(({ sequence }) => sequence.deviceLimit);
-  const adapters = rowAdapters(entries);
+  const adapters = rowAdapters(entries, scalings);
   return {
     ...(adapters && { adapters }),
     ...(isTraced && { trace: (row, trace) => noted.get(row)?.notes.traces.push(trace) }),
@@ -141,14 +148,20 @@ export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
 }
 
 /** What the sequences' adapters add to routed experts, by row; undefined if they add nothing. */
-function rowAdapters(entries: readonly BatchEntry[]): BatchOptions['adapters'] {
-  const byRow = new Map<number, ExpertAdapters>();
+function rowAdapters(
+  entries: readonly BatchEntry[],
+  scalings: readonly (Float32Array | undefined)[],
+): BatchOptions['adapters'] {
+  const byRow = new Map<number, readonly RowAdapter[]>();
   for (const { sequence, firstRow, numRows } of entries) {
-    const experts = sequence.request.adapter?.experts;
-    if (!experts || experts.size === 0) continue;
-    for (let row = firstRow; row < firstRow + numRows; row++) byRow.set(row, experts);
+    const { experts, mixture } = sequence.request.adapter ?? {};
+    const plain = experts && experts.size > 0 ? [{ experts }] : [];
+    for (let row = firstRow; row < firstRow + numRows; row++) {
+      const adapters = mixture ? mixedExperts(mixture, scalings[row]!) : plain;
+      if (adapters.length > 0) byRow.set(row, adapters);
+    }
   }
-  return byRow.size > 0 ? (row) => byRow.get(row) : undefined;
+  return byRow.size > 0 ? (row) => byRow.get(row) ?? [] : undefined;
 }
 
 function wantsNotes({ request, deviceLimit }: Sequence): boolean {

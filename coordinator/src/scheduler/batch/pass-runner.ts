@@ -14,6 +14,7 @@ import type { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions, inTime } from './batch.ts';
+import { runFirstPass } from './first-pass.ts';
 import type { MicroBatch } from './micro-batch.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassCosts, PassTimes } from './pass-costs.ts';
@@ -57,13 +58,16 @@ export class PassRunner {
     const { forward, experts, speculation, costs, onPass, timeline } = this.#options;
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
+    const observe = watch.observer;
     const { rows, entries } = assembleBatch(microBatch.sequences, microBatch.promptRows, watch.maskGrace);
     const share = this.#options.shares.begin(rows.length);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     try {
-      const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
-      const result = await forward.forward(rows, dispatch, watch.observer);
+      const { scalings, faults } = await runFirstPass(this.#options, { rows, entries }, { pass: name, observe });
+      const mixed = rows.map((row, r) => (scalings[r] ? { ...row, scalings: scalings[r] } : row));
+      const dispatch = experts.batch({ ...batchOptions(entries, scalings), pass: name });
+      const result = await forward.forward(mixed, dispatch, observe);
       const promptRows = [...microBatch.promptRows.values()].reduce((sum, count) => sum + count, 0);
       const shared = { shareMs: share.ms, meanRows: share.meanRows };
       const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...shared, ...watch.times };
@@ -72,7 +76,7 @@ export class PassRunner {
       const finite = entries.filter(({ sequence, firstRow, numRows, drafts }) => {
         // A draft's row matters only if the draft is right: taking its answer then throws the fault.
         const known = firstRow + numRows - drafts.tokens.length;
-        const fault = result.faults?.slice(firstRow, known).find((error) => error !== undefined);
+        const fault = [faults, result.faults ?? []].flatMap((of) => of.slice(firstRow, known)).find(Boolean);
         if (fault) abandon(sequence, fault);
         return !fault;
       });
@@ -81,7 +85,7 @@ export class PassRunner {
       const spentMs = (): number => watch.ownMs;
       await speculation.prepare(computed, result, {
         pass: name,
-        observe: watch.observer,
+        observe,
         grace: watch.draftGrace,
         spentMs,
       });

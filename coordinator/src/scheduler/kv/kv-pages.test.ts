@@ -62,6 +62,24 @@ describe('pages of the KV cache', () => {
     expect(pages.open(ids(9), 9, 'key a')!.length).toBe(8);
   });
 
+  it('of two scopes start with what is known in both, or not at all', () => {
+    const pages = new KvPages({ numPages: 8, pagePositions: 4 });
+    const learn = (length: number, scope: string): void => {
+      const sequence = pages.open(ids(length), length, scope)!;
+      sequence.append(length - sequence.length);
+      sequence.commit(ids(length));
+      sequence.close();
+    };
+    learn(12, 'one');
+    learn(8, 'other');
+    const both = pages.openTogether(ids(12), 12, ['one', 'other'])!;
+    expect(both.map(({ length }) => length)).toEqual([8, 8]);
+    expect([pages.reusedPositions, pages.openedPositions]).toEqual([8, 32]);
+    const used = pages.usedPages;
+    expect(pages.openTogether(ids(3, 1), 12, ['one', 'other'])).toBeUndefined();
+    expect(pages.usedPages).toBe(used);
+  });
+
   it('computed twice at the same time become one', () => {
     const pages = new KvPages({ numPages: 8, pagePositions: 4 });
     const [first, second] = [pages.open(ids(9), 9)!, pages.open(ids(9), 9)!];
@@ -78,7 +96,7 @@ describe('pages of the KV cache', () => {
     const first = pages.open(ids(4), 12)!;
     expect(pages.open(ids(4, 1), 8)).toBeUndefined();
     expect(pages.open(ids(4, 1), 4)).toBeDefined();
-    expect([pages.fits(16), pages.fits(17)]).toEqual([true, false]);
+    expect([pages.mostPositions, pages.mostPositionsOf(2)]).toEqual([16, 8]);
     first.append(12);
     expect(pagesOf(first)).toHaveLength(3);
   });
@@ -186,7 +204,7 @@ describe('pages of windows', () => {
     // Without full tables, a sequence that has room for its windows may be of any length.
     expect([of(9, 0), of(10, 0), of(12, 0)]).toEqual([16, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
     const pages = new KvPages({ numPages: 100, pagePositions: 4, paging: WINDOWS, maxRows: 8 });
-    expect([pages.fits(360), pages.fits(361)]).toEqual([true, false]);
+    expect([pages.mostPositions, pages.mostPositionsOf(2)]).toEqual([360, 160]);
     expect([pages.open(ids(9), 361), pages.open(ids(9), 360)?.length]).toEqual([undefined, 0]);
   });
 
@@ -269,15 +287,18 @@ describe('many sequences that come, grow, go back and go', () => {
       if (live.length < 8 && rng() < 0.3) {
         const prompt = Array.from({ length: 1 + below(14) }, () => below(2));
         const max = prompt.length + below(10);
-        const sequence = pages.open(prompt, max);
-        if (!sequence) {
+        const opened = pages.openTogether(prompt, max, rng() < 0.3 ? ['', 'first pass'] : ['']);
+        if (!opened) {
           refused++;
           continue;
         }
-        reused += sequence.length;
-        const opened = { sequence, ids: prompt, max, committed: sequence.length };
-        live.push(opened);
-        grow(opened, prompt.length - sequence.length);
+        reused += opened[0]!.length;
+        expect(new Set(opened.map(({ length }) => length)).size).toBe(1);
+        for (const sequence of opened) {
+          const own = { sequence, ids: [...prompt], max, committed: sequence.length };
+          live.push(own);
+          grow(own, prompt.length - sequence.length);
+        }
       } else if (entry && rng() < 0.2) {
         entry.sequence.close();
         live.splice(live.indexOf(entry), 1);

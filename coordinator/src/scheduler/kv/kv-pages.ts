@@ -72,16 +72,17 @@ export class KvPages implements SequencePool {
 
   /** The most positions of one sequence. */
   get mostPositions(): number {
-    const { full, window } = this.sizes;
-    const most = this.mostInWindows;
-    const beyond = full === 0 ? Number.POSITIVE_INFINITY : Math.floor((this.numPages - window * most) / full);
-    const within = Math.floor(this.numPages / (full + window));
-    return this.pagePositions * (within >= most ? beyond : within);
+    return this.mostPositionsOf(1);
   }
 
-  /** Whether a sequence of that length fits at all. */
-  fits(positions: number): boolean {
-    return positions <= this.mostPositions;
+  /** The most positions that each of so many sequences can have at a time. */
+  mostPositionsOf(sequences: number): number {
+    const { full, window } = this.sizes;
+    const most = this.mostInWindows;
+    const pages = Math.floor(this.numPages / sequences);
+    const beyond = full === 0 ? Number.POSITIVE_INFINITY : Math.floor((pages - window * most) / full);
+    const within = Math.floor(pages / (full + window));
+    return this.pagePositions * (within >= most ? beyond : within);
   }
 
   /**
@@ -90,7 +91,39 @@ export class KvPages implements SequencePool {
    * sequences of the same `scope` share pages.
    */
   open(ids: readonly number[], maxLength: number, scope = ''): PagedSequence | undefined {
-    const known = this.#find(ids.slice(0, ids.length - 1), scope);
+    return this.openTogether(ids, maxLength, [scope])?.[0];
+  }
+
+  /** Opens a sequence in each scope, all of which start with the same positions; undefined while there is no room for all. */
+  openTogether(ids: readonly number[], maxLength: number, scopes: readonly string[]): PagedSequence[] | undefined {
+    const beginning = this.#knownToAll(ids.slice(0, -1), scopes);
+    const opened: PagedSequence[] = [];
+    for (const scope of scopes) {
+      const sequence = this.#open(beginning, maxLength, scope);
+      if (!sequence) {
+        for (const each of opened) each.close();
+        return undefined;
+      }
+      opened.push(sequence);
+    }
+    this.openedPositions += ids.length;
+    this.reusedPositions += opened[0]!.length;
+    return opened;
+  }
+
+  /** What may be known of `ids` in all scopes. Where it is known in one, the windows before its end may be gone in another. */
+  #knownToAll(ids: readonly number[], scopes: readonly string[]): readonly number[] {
+    if (scopes.length === 1) return ids;
+    let known = ids;
+    for (let before; before !== known.length;) {
+      before = known.length;
+      for (const scope of scopes) known = ids.slice(0, this.pagePositions * this.#find(known, scope).length);
+    }
+    return known;
+  }
+
+  #open(ids: readonly number[], maxLength: number, scope: string): PagedSequence | undefined {
+    const known = this.#find(ids, scope);
     const maxBlocks = Math.ceil(maxLength / this.pagePositions);
     const inWindows = Math.min(maxBlocks, this.mostInWindows);
     const { full, window } = this.sizes;
@@ -99,8 +132,6 @@ export class KvPages implements SequencePool {
     if (needed > this.#groups.free + idleAfter - this.#reserved) return undefined;
     for (const node of known) this.#use(node);
     this.#reserved += needed;
-    this.openedPositions += ids.length;
-    this.reusedPositions += known.length * this.pagePositions;
     const windowNodes = window > 0 ? known.slice(-this.windowBlocks || known.length) : [];
     for (const node of windowNodes) {
       node.isEnd = true;

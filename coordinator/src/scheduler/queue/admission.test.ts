@@ -1,5 +1,6 @@
 import type { ForwardEngine, SequencePages } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
+import type { ServedAdapter } from '../../adapters/served-adapter.ts';
 import { Admission } from './admission.ts';
 import { GenerationError } from '../generation.ts';
 import { Sequence } from '../sequence.ts';
@@ -34,6 +35,14 @@ function request(id: string, positions: number, client = 'one'): Sequence {
   const options = { temperature: 0, topP: 1, seed: 1, signal };
   // Prompts that begin differently, so that none shares pages.
   return new Sequence({ id, client, promptIds: [Number(id)], maxTokens: positions - 1, ...options }, 0);
+}
+
+/** A request under a mixture of adapters, whose first pass has the model's own keys and values unless it adds something. */
+function mixedRequest(id: string, promptIds: readonly number[], positions: number, firstPassValue = 0): Sequence {
+  const { signal } = new AbortController();
+  const adapter = { id: 1, name: 'mixture', mixture: { rules: { firstPassValue } } } as unknown as ServedAdapter;
+  const maxTokens = positions - promptIds.length;
+  return new Sequence({ id, promptIds, maxTokens, adapter, temperature: 0, topP: 1, seed: 1, signal }, 0);
 }
 
 function submit(queue: Admission, sequence: Sequence): void {
@@ -129,5 +138,46 @@ describe('the queue', () => {
     });
     // They start level with the greedy one, whose first request was queued before theirs.
     expect(turns).toEqual(['greedy', 'b', 'c', 'greedy']);
+  });
+});
+
+describe('mixtures of adapters', () => {
+  it('take room for two caches, and give both back', () => {
+    const queue = admission({ numPages: 100 });
+    expect([queue.mostPositions(), queue.mostPositions(mixedRequest('1', [1], 2).request.adapter)]).toEqual([100, 50]);
+    expect(() => queue.refuseBeyondKv(mixedRequest('1', [1], 51).request)).toThrow(/holds only 50 twice, as a mixture/);
+    const first = mixedRequest('1', [1], 50);
+    submit(queue, first);
+    expect([first.cache!.length, first.firstPass!.cache.length, queue.kvBytesInUse]).toEqual([0, 0, 0]);
+    submit(queue, request('2', 1));
+    expect(idsOf(queue.running)).toEqual([1]);
+    end(first);
+    queue.update();
+    expect(idsOf(queue.running)).toEqual([2]);
+  });
+
+  it.each([
+    ['the model’s own', 0, 3],
+    ['no other', 0.5, 0],
+  ])('start from prefixes of their own, and in the first pass %s', (_, firstPassValue, known) => {
+    const queue = admission({ numPages: 100 });
+    const ids = [7, 8, 9, 10];
+    const compute = ({ pages }: Pick<Sequence, 'pages'>): void => {
+      pages!.append(ids.length - pages!.length);
+      pages!.commit(ids);
+    };
+    const plain = new Sequence({ ...mixedRequest('1', ids, 8).request, adapter: undefined }, 0);
+    submit(queue, plain);
+    compute(plain);
+    const reusedBy = (sequence: Sequence): number => {
+      const before = queue.prefix.reused;
+      submit(queue, sequence);
+      return queue.prefix.reused - before;
+    };
+    // Its second pass has nothing to start from.
+    const mixed = mixedRequest('2', ids, 8, firstPassValue);
+    expect(reusedBy(mixed)).toBe(0);
+    compute(mixed);
+    expect(reusedBy(mixedRequest('3', ids, 8, firstPassValue))).toBe(known);
   });
 });

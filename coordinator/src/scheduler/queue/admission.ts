@@ -1,4 +1,5 @@
 import type { ForwardEngine, SequenceCache } from '@shoal/model';
+import type { ServedAdapter } from '../../adapters/served-adapter.ts';
 import { GenerationError, type GenerationRequest, type Refusal } from '../generation.ts';
 import { FairQueue, PROMPT_COST, TOKEN_COST } from './fair-queue.ts';
 import { KvPages } from '../kv/kv-pages.ts';
@@ -28,7 +29,7 @@ export class Admission {
   readonly #queue: FairQueue<Sequence>;
   readonly #options: AdmissionOptions;
   /** Caches of sequences that have ended, until no pass writes to them. */
-  readonly #retired: { sequence: Sequence; cache: SequenceCache }[] = [];
+  readonly #retired: Sequence[] = [];
   /** Undefined if the KV cache is not paged. */
   readonly #pages: KvPages | undefined;
   /** Including the drafter's cache. */
@@ -95,19 +96,21 @@ export class Admission {
     return pages && forward.sequenceOn(pages);
   }
 
-  /** The most positions that the KV cache can hold for one sequence. */
-  get mostPositions(): number {
-    return this.#pages?.mostPositions ?? Number.POSITIVE_INFINITY;
+  /** The most positions that the KV cache can hold for one sequence, which may have an adapter. */
+  mostPositions(adapter?: ServedAdapter): number {
+    return this.#pages?.mostPositionsOf(cachesUnder(adapter)) ?? Number.POSITIVE_INFINITY;
   }
 
   /** Throws a GenerationError for a request that the KV cache can never hold. */
   refuseBeyondKv(request: GenerationRequest): void {
-    const pages = this.#pages;
-    if (!pages || pages.fits(this.#kvTokens(request))) return;
+    const { promptIds, maxTokens, adapter } = request;
+    const most = this.mostPositions(adapter);
+    if (this.#kvTokens(request) <= most) return;
+    const twice = adapter?.mixture ? ' twice, as a mixture of adapters needs them' : '';
     throw new GenerationError(
       'context-length',
-      `The prompt has ${request.promptIds.length} tokens and the answer may have ${request.maxTokens}, but the KV cache ` +
-        `holds only ${pages.mostPositions}. Shorten one of them.`,
+      `The prompt has ${promptIds.length} tokens and the answer may have ${maxTokens}, but the KV cache ` +
+        `holds only ${most}${twice}. Shorten one of them.`,
     );
   }
 
@@ -130,7 +133,7 @@ export class Admission {
   update(): void {
     for (const sequence of this.running) {
       if (!sequence.finished) continue;
-      if (sequence.cache) this.#retired.push({ sequence, cache: sequence.cache });
+      if (sequence.cache) this.#retired.push(sequence);
       this.#queue.end(sequence);
     }
     remove(this.running, (sequence) => sequence.finished);
@@ -149,16 +152,15 @@ export class Admission {
   #admitNext(): boolean {
     const passedOver: Sequence[] = [];
     for (const sequence of this.#queue.order()) {
-      sequence.cache = this.#openCache(sequence);
-      if (sequence.cache) {
-        const positions = this.#kvTokens(sequence.request);
+      const positions = this.#kvTokens(sequence.request) * cachesUnder(sequence.request.adapter);
+      if (this.#openCaches(sequence)) {
         for (const earlier of passedOver) earlier.passedByPositions += positions;
-        this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache.length) * PROMPT_COST);
+        this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache!.length) * PROMPT_COST);
         this.running.push(sequence);
         this.#options.onAdmitted?.(sequence);
         return true;
       }
-      const mayPass = sequence.passedByPositions < this.#kvTokens(sequence.request);
+      const mayPass = sequence.passedByPositions < positions;
       if (!mayPass || passedOver.push(sequence) === MAX_PASSED_OVER) return false;
     }
     return false;
@@ -171,9 +173,10 @@ export class Admission {
 
   /** Frees caches of ended sequences that no pass is still writing to. */
   #freeRetired(): void {
-    remove(this.#retired, ({ sequence, cache }) => {
+    remove(this.#retired, (sequence) => {
       if (sequence.inPass) return false;
-      cache.free();
+      sequence.cache!.free();
+      sequence.firstPass?.cache.free();
       sequence.releaseAdapter?.();
       return true;
     });
@@ -184,30 +187,51 @@ export class Admission {
     return Math.min(promptIds.length + maxTokens, this.#options.maxContext);
   }
 
-  /** Reserves room in the KV cache for all that the sequence may grow to; undefined while there is not enough. */
-  #openCache(sequence: Sequence): SequenceCache | undefined {
+  /** Reserves room in the KV cache for all that the sequence may grow to; false while there is not enough. */
+  #openCaches(sequence: Sequence): boolean {
     const { forward } = this.#options;
-    if (!this.#pages) return forward.newSequence();
-    const { request, deviceLimit } = sequence;
+    const { request } = sequence;
+    const scopes = this.#scopesOf(sequence);
+    if (!this.#pages) {
+      sequence.cache = forward.newSequence();
+      sequence.firstPass = scopes.length > 1 ? { cache: forward.newSequence(), pages: undefined } : undefined;
+      return true;
+    }
+    // Prompt log-probabilities need every position computed.
+    const known = request.promptLogprobs ? [] : request.promptIds;
+    const [pages, first] = this.#pages.openTogether(known, this.#kvTokens(request), scopes) ?? [];
+    if (!pages) return false;
+    sequence.pages = pages;
+    sequence.cache = forward.sequenceOn(pages);
+    sequence.firstPass = first && { cache: forward.sequenceOn(first), pages: first };
+    return true;
+  }
+
+  /** Of its KV cache, and of that of its first pass: only what is the same in both keys and values may be shared. */
+  #scopesOf({ request, deviceLimit, speculation }: Sequence): string[] {
+    const { adapter } = request;
     // Under a device limit results depend on the peers of the moment, so no prefix is shared.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
     // Keys and values depend on it.
-    const adapter = request.adapter ? `adapter ${request.adapter.id}` : '';
+    const under = adapter ? `adapter ${adapter.id}` : '';
     // A page holds the drafter's cache only if its first user drafts.
-    const drafter = sequence.speculation?.cacheScope ?? '';
-    // Prompt log-probabilities need every position computed.
-    const known = request.promptLogprobs ? [] : request.promptIds;
-    sequence.pages = this.#pages.open(
-      known,
-      this.#kvTokens(request),
-      `${this.#prefixEpoch} ${drafter} ${adapter} ${scope}`,
-    );
-    return sequence.pages && forward.sequenceOn(sequence.pages);
+    const drafter = speculation?.cacheScope ?? '';
+    const scopes = [`${this.#prefixEpoch} ${drafter} ${under} ${scope}`];
+    if (!adapter?.mixture) return scopes;
+    // Most add nothing in it, and then it is the model's own.
+    const first = adapter.mixture.rules.firstPassValue === 0 ? '' : `${under} first`;
+    return [...scopes, `${this.#prefixEpoch}  ${first} ${scope}`];
   }
 }
 
-function allocatedBytes({ cache, speculation }: Sequence): number {
-  return (cache?.allocatedBytes ?? 0) + (speculation?.drafterStream?.cache?.allocatedBytes ?? 0);
+/** KV caches of a sequence. */
+function cachesUnder(adapter: ServedAdapter | undefined): number {
+  return adapter?.mixture ? 2 : 1;
+}
+
+function allocatedBytes({ cache, firstPass, speculation }: Sequence): number {
+  const own = (cache?.allocatedBytes ?? 0) + (firstPass?.cache.allocatedBytes ?? 0);
+  return own + (speculation?.drafterStream?.cache?.allocatedBytes ?? 0);
 }
 
 function clientOf({ request }: Sequence): string {

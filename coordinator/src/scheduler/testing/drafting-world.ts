@@ -203,7 +203,7 @@ export class DraftingWorld {
     for (let layer = 0; layer < WORLD_LAYERS; layer++) {
       const times = await this.#work(layerMs + layerRowMs * numRows);
       observe.segment?.({ kind: 'gate', layer, numRows, ...times });
-      const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Uint16Array(1), topkWeights });
+      const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Int32Array(1), topkWeights });
       observe.waits?.(layer);
       await handle.combine();
       observe.resumes?.(layer);
@@ -217,7 +217,7 @@ export class DraftingWorld {
       hidden.set([stream, 1, 1], row * HIDDEN);
       return query && { tokenId: this.token(stream, position + 1) };
     });
-    return { logits: rows.map(() => undefined), answers, hidden };
+    return { logits: rows.map(() => undefined), answers, hidden, normed: hidden };
   }
 
   /** One layer and its experts, which the coordinator computes itself. */
@@ -235,7 +235,7 @@ export class DraftingWorld {
       hidden.set([stream, Number(isRight), depth + 1], row * HIDDEN);
       return query && this.#drafts(stream, position + 2, isRight, depth);
     });
-    return { logits: rows.map(() => undefined), answers, hidden };
+    return { logits: rows.map(() => undefined), answers, hidden, normed: hidden };
   }
 
   /** The draft that the module draws for a position, and the likeliest others. */

@@ -295,6 +295,7 @@ function resultOf(rows: readonly HeadRow[], states: readonly number[], masks: re
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
     answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query, masks[r])),
     hidden,
+    normed: hidden,
   };
 }
 
@@ -306,6 +307,6 @@ async function lap(
 ): Promise<void> {
   const numRows = rows.length;
   const x = Float32Array.from(rows.flatMap(({ position, tokenId = 0 }) => [position, tokenId, 0, 0]));
-  const [topkIdx, topkWeights] = [new Uint16Array(numRows * 2), new Float32Array(numRows * 2)];
+  const [topkIdx, topkWeights] = [new Int32Array(numRows * 2), new Float32Array(numRows * 2)];
   await experts.dispatch({ layer, numRows, x, topkIdx, topkWeights }).combine();
 }

@@ -86,7 +86,12 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
         const chosen = next(tokenId, position);
         return query && answerQuery(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), query);
       });
-      return { logits: rows.map(() => undefined), answers, hidden: new Float32Array(rows.length) };
+      return {
+        logits: rows.map(() => undefined),
+        answers,
+        hidden: new Float32Array(rows.length),
+        normed: new Float32Array(rows.length),
+      };
     },
     forwardMtp: () => Promise.reject(new Error('no MTP module')),
     close: async () => {},
@@ -110,7 +115,7 @@ function claim(rows: readonly EngineRow[]): () => void {
 
 async function lap(layer: number, numRows: number, experts: ExpertDispatch, observe: ForwardObserver): Promise<void> {
   const [x, topkWeights] = [new Float32Array(numRows), new Float32Array(numRows)];
-  const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Uint16Array(numRows), topkWeights });
+  const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Int32Array(numRows), topkWeights });
   observe.waits?.(layer);
   await handle.combine();
   observe.resumes?.(layer);

@@ -1,6 +1,13 @@
-import { type Adapter, ADAPTER_TARGETS, AdapterError, type AdapterTarget, type EngineAdapter } from '@shoal/model';
-import { alignUp } from '@shoal/weights';
-import { lowRankBytes, writeLowRank } from '../low-rank.ts';
+import {
+  type Adapter,
+  ADAPTER_TARGETS,
+  AdapterError,
+  type AdapterTarget,
+  type EngineAdapter,
+  type LowRank,
+  type Mixture,
+} from '@shoal/model';
+import { alignUp, lowRankBytes, writeLowRank } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 
 /** Outputs of one task, as packages/kernels/wasm/assembly/dense/adapters.ts has them. */
@@ -56,6 +63,9 @@ export class BankAdapter implements EngineAdapter {
   readonly bytes: number;
   /** Which matrices of which layers it changes, as `adapterEntry` numbers them. */
   readonly entries: ReadonlySet<number>;
+  /** Present if its rows have scalings. */
+  readonly mixture: Mixture | undefined;
+  readonly maxRank: number;
   readonly #parts: readonly { space: AdapterSpace; part: Part }[];
   #isFreed = false;
 
@@ -64,6 +74,8 @@ export class BankAdapter implements EngineAdapter {
    * nothing taken, if they don't fit.
    */
   constructor(adapter: Adapter, spaces: readonly AdapterSpace[], bankOf: (layer: number) => number) {
+    this.mixture = adapter.mixture;
+    this.maxRank = adapter.maxRank;
     this.entries = new Set(
       adapter.layers.flatMap((layer, i) => (Object.keys(layer) as AdapterTarget[]).map((key) => adapterEntry(i, key))),
     );
@@ -103,13 +115,20 @@ function noRoom(bytes: number, { bytes: of }: AdapterSpace): AdapterError {
   return new AdapterError('too-large', text);
 }
 
+/** The word of a pair's header with the offset of the numbers of its scalings; 0 without them. */
+const SCALINGS_WORD = 3;
+
+function pairBytes(pair: LowRank): number {
+  return lowRankBytes(pair) + alignUp(pair.scalings?.byteLength ?? 0);
+}
+
 /** 0 in a bank without layers. */
 function bytesIn({ layers }: Adapter, isIn: (layer: number) => boolean): number {
   if (!layers.some((_, i) => isIn(i))) return 0;
   const directory = alignUp(layers.length * ADAPTER_TARGETS.length * 4);
   return layers.reduce((sum, layer, i) => {
     if (!isIn(i)) return sum;
-    return Object.values(layer).reduce((all, pair) => all + lowRankBytes(pair), sum);
+    return Object.values(layer).reduce((all, pair) => all + pairBytes(pair), sum);
   }, directory);
 }
 
@@ -125,7 +144,12 @@ function write({ layers }: Adapter, isIn: (layer: number) => boolean, bank: Bank
     for (const [target, pair] of Object.entries(layer)) {
       i32[directory + adapterEntry(i, target as AdapterTarget)] = at;
       writeLowRank(bank.views, at, pair);
-      at += lowRankBytes(pair);
+      if (pair.scalings) {
+        const behind = lowRankBytes(pair);
+        i32[at / 4 + SCALINGS_WORD] = behind;
+        i32.set(pair.scalings, (at + behind) / 4);
+      }
+      at += pairBytes(pair);
     }
   }
 }

@@ -247,8 +247,7 @@ export class DenseMemory {
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
     this.#adapters.push(new AdapterSpace(bank, this.#adapterBytesOf(segments)));
     const numTables = this.paging.fullTables + this.paging.windowTables;
-    const kind = { numTables, hasAdapters: this.#adapterBytesPerLayer > 0 };
-    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, kind, this.head?.config));
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, { numTables }, this.head?.config));
   }
 
   /** The main layers among a bank's segments, by page table. */

@@ -27,6 +27,8 @@ export interface PassRow {
   cache: PassCache;
   slots?: RowSlots;
   adapter?: BankAdapter | undefined;
+  /** Of a mixture's row. */
+  scalings?: Float32Array | undefined;
   /** As in `RowPlace`. */
   last?: number | undefined;
 }
@@ -59,9 +61,9 @@ function runsOf(rows: readonly PassRow[]): Run[] {
   return runs;
 }
 
-/** Words of the page tables of these rows' sequences, and of the rows' slots. */
+/** Words of the page tables of these rows' sequences, and of the rows' slots and scalings. */
 export function tableWordsOf(rows: readonly PassRow[]): number {
-  let words = rows.reduce((sum, { slots = [] }) => sum + slots.length, 0);
+  let words = rows.reduce((sum, { slots = [], scalings = [] }) => sum + slots.length + scalings.length, 0);
   for (const { tables } of new Set(rows.map((row) => row.cache))) for (const { pages } of tables) words += pages.length;
   return words;
 }
@@ -96,6 +98,13 @@ export function writeTables(
     return from;
   });
   const { views } = memory.banks[bank]!;
+  const scalingsAt = rows.map(({ scalings }) => {
+    if (!scalings) return 0;
+    const from = at;
+    views.f32.set(scalings, from / 4);
+    at += scalings.byteLength;
+    return from;
+  });
   const anglesAt = writeAngles(views, config, workspace, rows);
   writeTemperatures(views, config, workspace, rows);
   const angleBytes = (config.rope.dim / 2) * 4;
@@ -107,7 +116,7 @@ export function writeTables(
       const [cos, sin] = [anglesAt.cos + r * angleBytes, anglesAt.sin + r * angleBytes];
       const inPlace = last + 1 - slots.length;
       const entry = [last, table, cos, sin, slots.at(-1) ?? position, inPlace, slotsAt[r]!];
-      entry.push(adapter?.directoryIn(bank) ?? 0);
+      entry.push(adapter?.directoryIn(bank) ?? 0, scalingsAt[r]!);
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
@@ -171,7 +180,8 @@ function attentionTasks(config: ModelConfig, runs: readonly Run[], threads: numb
 /** What a pass needs room for. */
 export function roomOf(rows: readonly PassRow[], wanted: readonly HeadRow[]): WorkspaceRoom {
   const listWords = Math.max(0, ...headChunks(wanted).map((chunk) => listWordsOf(chunk.map((r) => wanted[r]!))));
-  return { rows: rows.length, tableWords: tableWordsOf(rows), listWords };
+  const ranks = Math.max(0, ...rows.map(({ adapter }) => adapter?.maxRank ?? 0));
+  return { rows: rows.length, tableWords: tableWordsOf(rows), listWords, ranks };
 }
 
 /** Throws a TypeError for a sequence of another engine. */

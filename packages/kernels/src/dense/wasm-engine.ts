@@ -1,10 +1,10 @@
 import {
   type Adapter,
   checkQueries,
+  checkScalings,
   checkSequences,
   checkTokens,
   claimPositions,
-  type EngineAdapter,
   type EncodeResult,
   type EngineMtpRow,
   type EngineRow,
@@ -41,6 +41,8 @@ interface PassRequest {
   experts: ExpertDispatch;
   observe: ForwardObserver;
   kv: KvKind;
+  /** Rows of each sequence, for an encoder's gates. */
+  lengths?: readonly number[];
 }
 
 /** The dense engine in WebAssembly, on threads of its own: the calling thread neither computes nor blocks. */
@@ -131,7 +133,8 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
     const own = this.#checkRows(rows, ids, this.memory.pool).map((row, r) => {
-      return { ...row, adapter: ownAdapter(rows[r]!.adapter) };
+      const { scalings } = rows[r]!;
+      return { ...row, adapter: ownAdapter(rows[r]!), scalings };
     });
     const masks = settleMasks(rows, this.config.vocabSize);
     return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, kv: 'main' }, async (pass) => {
@@ -161,10 +164,11 @@ export class WasmEngine implements ForwardEngine {
       Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
     );
     const tableWords = sequences.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
-    const room = { rows: rows.length, tableWords, listWords: 0 };
+    const room = { rows: rows.length, tableWords, listWords: 0, ranks: 0 };
+    const lengths = sequences.map(({ length }) => length);
     const program = new EncoderProgram(this.memory, this.#layers);
     try {
-      return await this.#pass({ rows, room, experts, observe, kv: 'main' }, async (pass) => {
+      return await this.#pass({ rows, room, experts, observe, kv: 'main', lengths }, async (pass) => {
         pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
         program.embedding(pass.program, pass.tables);
         for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
@@ -248,7 +252,11 @@ export class WasmEngine implements ForwardEngine {
   }
 }
 
-function ownAdapter(adapter: EngineAdapter | undefined): BankAdapter | undefined {
-  if (adapter === undefined || adapter instanceof BankAdapter) return adapter;
+function ownAdapter({ adapter, scalings }: Pick<EngineRow, 'adapter' | 'scalings'>): BankAdapter | undefined {
+  if (adapter === undefined) return adapter;
+  if (adapter instanceof BankAdapter) {
+    checkScalings(adapter.mixture, scalings);
+    return adapter;
+  }
   throw new TypeError("an adapter of another engine: use this engine's openAdapter()");
 }

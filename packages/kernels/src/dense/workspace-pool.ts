@@ -9,7 +9,7 @@ import {
 } from './workspace.ts';
 
 /** Smallest size of a workspace. */
-const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024 };
+const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024, ranks: 0 };
 /** Workspaces are made larger than requested, so that passes which grow slowly don't make a new one each time. */
 const HEADROOM = 1.25;
 
@@ -95,7 +95,7 @@ export class WorkspacePool {
   }
 }
 
-const DIMENSIONS = ['rows', 'tableWords', 'listWords'] as const;
+const DIMENSIONS = ['rows', 'tableWords', 'listWords', 'ranks'] as const;
 
 const holds = (had: WorkspaceRoom, needed: WorkspaceRoom): boolean =>
   DIMENSIONS.every((key) => had[key] >= needed[key]);

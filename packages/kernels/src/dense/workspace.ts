@@ -1,4 +1,4 @@
-import { type HeadConfig, kvWidth, MAX_ADAPTER_RANK, type ModelConfig } from '@shoal/model';
+import { gateWidth, type HeadConfig, kvWidth, type ModelConfig } from '@shoal/model';
 import { alignUp, PANEL_COLS, type DenseFormat } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
@@ -10,8 +10,8 @@ export const TILE_QUERIES = 16;
 export const TILE_ROWS = 8;
 /** Products of the same rows that adapters add to at a time: attention's queries, keys and values. */
 export const ADAPTER_PRODUCTS = 3;
-/** A row's position, page table, cosines, sines, slot, positions in place, slots of the others, and its adapter. */
-export const ROW_ENTRY_BYTES = 32;
+/** A row's position, page table, cosines, sines, slot, positions in place, slots of the others, its adapter and its scalings. */
+export const ROW_ENTRY_BYTES = 36;
 /** Arrivals and generation, in a cache line of their own. */
 const CONTROL_BYTES = 64;
 
@@ -106,18 +106,18 @@ export type Workspace = ReturnType<typeof layOutWorkspace>;
 /** What a pass needs room for. */
 export interface WorkspaceRoom {
   rows: number;
-  /** Words of page tables and of rows' slots. */
+  /** Words of page tables, of rows' slots and of their scalings. */
   tableWords: number;
   /** Words of the token queries' lists, for the rows whose logits are computed at a time. */
   listWords: number;
+  /** The largest rank of a row's adapter; 0 without adapters. */
+  ranks: number;
 }
 
 /** What all workspaces of an engine have in common. */
 export interface WorkspaceKind {
   /** Page tables of a sequence. */
   numTables: number;
-  /** Whether rows may have adapters. */
-  hasAdapters: boolean;
 }
 
 /** Lays out a workspace from `address` on. */
@@ -125,7 +125,7 @@ export function layOutWorkspace(
   address: number,
   config: ModelConfig,
   threads: number,
-  { numTables, hasAdapters }: WorkspaceKind,
+  { numTables }: WorkspaceKind,
   room: WorkspaceRoom,
   head?: HeadConfig,
 ) {
@@ -177,7 +177,7 @@ export function layOutWorkspace(
     key: rowsOf(dims.key),
     value: rowsOf(dims.key),
     mixed: rowsOf(dims.mixed),
-    gateLogits: rowsOf(config.nRoutedExperts),
+    gateLogits: rowsOf(gateWidth(config)),
     ffnGate: rowsOf(ffnWidth),
     ffnUp: rowsOf(ffnWidth).address,
     shared: rowsOf(dims.hidden),
@@ -185,7 +185,7 @@ export function layOutWorkspace(
     sharedGate: rowsOf(config.sharedExpertGate ? 1 : 0),
     routed: rowsOf(dims.hidden),
     /** What adapters' first matrices make of the rows, for each product at a time. */
-    adapterInner: Array.from({ length: hasAdapters ? ADAPTER_PRODUCTS : 0 }, () => rowsOf(MAX_ADAPTER_RANK)),
+    adapterInner: Array.from({ length: ADAPTER_PRODUCTS }, () => rowsOf(room.ranks)),
     logits: rowsOf(config.vocabSize, HEAD_ROWS),
     /** Token queries about these logits. */
     queries: { address: reserve(QUERY_BYTES * HEAD_ROWS), strideBytes: QUERY_BYTES },

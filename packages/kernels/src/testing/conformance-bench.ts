@@ -59,6 +59,11 @@ export class ConformanceBench {
     return this.#backend.load(layer, expert, shard);
   }
 
+  /** As the backend has them. */
+  weights(layer: number, expert: number): ExpertWeights {
+    return this.#experts.get(`${layer}/${expert}`)!.rounded;
+  }
+
   shard(layer: number, expert: number): Uint8Array {
     return this.#experts.get(`${layer}/${expert}`)!.shard;
   }
@@ -131,9 +136,16 @@ export class ConformanceBench {
   }
 }
 
+/** An expert's weights in any precision. */
+interface Matrices extends Pick<ExpertWeights, 'biases'> {
+  gate: ArrayLike<number> | null;
+  up: ArrayLike<number>;
+  down: ArrayLike<number>;
+}
+
 /** Adds an expert’s weighted output for the row x to y. */
 export function addExpert64(
-  { gate, up, down, biases }: ExpertWeights,
+  { gate, up, down, biases }: Matrices,
   activation: ExpertActivation,
   x: Float64Array,
   weight: number,

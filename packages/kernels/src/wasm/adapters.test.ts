@@ -1,7 +1,10 @@
 import {
+  type AdapterScales,
   createRng,
   type ExpertAdapter,
   f32ToF16,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
   type LowRank,
   normalDraw,
   sliceRows,
@@ -27,7 +30,29 @@ function lowRank(rank: number, inDim: number, outDim: number): LowRank {
   return { rank, inDim, outDim, a: normal(rank * inDim, 0.3), b: normal(outDim * rank, 0.3) };
 }
 
-/** Nine rows of three experts each, of which some assignments have one of three adapters. */
+/** For assignments in turn: nothing, an adapter as it is, two with scales (of which one may be left out), and one alone. */
+const LISTS: readonly (readonly [number, AdapterScales?][])[] = [
+  [],
+  [[0]],
+  [
+    [0, [0.5, -1, 2]],
+    [1, [1, 1, 0.25]],
+    [2, [0, 3, 0]],
+  ],
+  [[1]],
+  [[2, [0, 0, 0]]],
+];
+
+function itemAdapters(adapters: readonly ExpertAdapter[], assignments: number): ItemAdapters {
+  const lists = new ItemAdaptersBuilder();
+  for (let a = 0; a < assignments; a++) {
+    for (const [index, scales] of LISTS[a % LISTS.length]!) lists.add(adapters[index]!, scales);
+    lists.end();
+  }
+  return lists.build()!;
+}
+
+/** Nine rows of three experts each, of which some assignments have some of three adapters. */
 function lap(): WorkItem {
   const adapters: ExpertAdapter[] = [
     { gate: lowRank(3, D, F), up: lowRank(3, D, F), down: lowRank(2, F, D) },
@@ -42,7 +67,7 @@ function lap(): WorkItem {
     rowEnd: Uint16Array.from({ length: ROWS }, (_, row) => (row + 1) * PER_ROW),
     experts: Uint16Array.from({ length: count }, (_, a) => (a * 3 + Math.floor(a / PER_ROW)) % EXPERTS),
     weights: Float32Array.from({ length: count }, () => rng()),
-    adapters: { of: Int32Array.from({ length: count }, (_, a) => (a % 5) - 2), experts: adapters },
+    adapters: itemAdapters(adapters, count),
   };
 }
 

@@ -1,10 +1,11 @@
-import { type ExpertLimit, expertLimit, type WorkItem } from '@shoal/model';
+import { type ExpertNorms, type HeldAdapter, type WorkItem } from '@shoal/model';
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput } from '../backend.ts';
-import { checkShard, checkWorkItem, notLoaded } from '../check-work-item.ts';
+import { checkShard, checkWorkItem, notLoaded, readAdapterShard } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
 import { LapWork } from './work-layout.ts';
 import { ShardMemory } from './memory.ts';
+import { HeldShard } from './piece-adapters.ts';
 import { normsOf, panelLayout, repackShard } from './panel-layout.ts';
 import { ThreadTeam, type StartThread } from './threads.ts';
 
@@ -41,6 +42,7 @@ export class WasmExpertBackend implements ExpertBackend {
   /** Address of each expert, by layer. */
   readonly #layers = new Map<number, Map<number, number>>();
   #count = 0;
+  #adapterBytes = 0;
   #machine: Machine | undefined;
   #starting: Promise<Machine> | undefined;
   #destroyed = false;
@@ -54,9 +56,9 @@ export class WasmExpertBackend implements ExpertBackend {
     this.maxExpertsPerLayer = ShardMemory.maxSlots(this.#slotBytes);
   }
 
-  /** All of the instance's memory. */
+  /** All of the instance's memory, and adapters beside it, which laps copy there. */
   get allocatedBytes(): number {
-    return this.#machine?.memory.memory.buffer.byteLength ?? 0;
+    return (this.#machine?.memory.memory.buffer.byteLength ?? 0) + this.#adapterBytes;
   }
 
   async reserve(layer: number, experts: readonly number[]): Promise<void> {
@@ -92,6 +94,13 @@ export class WasmExpertBackend implements ExpertBackend {
     return this.#layers.get(layer)?.has(expert) ?? false;
   }
 
+  async openAdapter(shard: Uint8Array): Promise<HeldAdapter> {
+    this.#checkAlive();
+    readAdapterShard(this.shape, shard);
+    this.#adapterBytes += shard.byteLength;
+    return new HeldShard(shard, () => (this.#adapterBytes -= shard.byteLength));
+  }
+
   async run(lap: WorkItem): Promise<ExpertOutput> {
     this.#checkAlive();
     checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
@@ -112,13 +121,13 @@ export class WasmExpertBackend implements ExpertBackend {
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
   }
 
-  /** The limit of a loaded expert's output. */
-  limitOf(layer: number, expert: number): ExpertLimit {
+  /** The norms of a loaded expert. */
+  normsOf(layer: number, expert: number): ExpertNorms {
     const address = this.#layers.get(layer)?.get(expert);
     if (address === undefined) throw notLoaded(layer, expert);
     const { memory } = this.#machine!;
     const scratch = memory.work(4 * (Math.max(this.shape.hiddenSize, this.shape.moeIntermediateSize) + PANEL_COLS));
-    return expertLimit(this.shape.activation ?? 'swiglu', normsOf(memory, this.shape, address, scratch));
+    return normsOf(memory, this.shape, address, scratch);
   }
 
   destroy(): void {

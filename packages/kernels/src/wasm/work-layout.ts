@@ -1,10 +1,10 @@
-import { type ExpertAdapter, MAX_ADAPTER_RANK, rowRange, type WorkItem } from '@shoal/model';
+import { MAX_ADAPTER_RANK, rowRange, type WorkItem } from '@shoal/model';
 import { alignUp, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
 import { ACTIVATION_CODES } from '../activation-codes.ts';
 import { gemmScratchBytes, preparedBytes } from '../dense/workspace.ts';
-import { lowRankBytes, writeLowRank } from '../low-rank.ts';
 import { PANEL_FORMAT_CODES, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
+import { PieceAdapters } from './piece-adapters.ts';
 
 /** A lap with more bytes of intermediate results is computed in pieces of whole rows. */
 const PIECE_BYTES = 4 * 2 ** 20;
@@ -131,7 +131,7 @@ export class LapWork {
       gateUpItems: cursor.take(4 * 5 * gateUpItems.length),
       downItems: cursor.take(4 * 5 * downItems.length),
       scratch: cursor.take(this.#threads * this.#scratchBytes),
-      slotAdapters: cursor.take(adapters.bytes > 0 ? 4 * numSlots : 0),
+      slotAdapters: cursor.take(4 * adapters.listWords(from, to)),
       adapters: cursor.take(adapters.bytes),
     };
     // In powers of two, since a region that has become too small is not used again.
@@ -150,7 +150,10 @@ export class LapWork {
     new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
     words(at.gateUpItems, gateUpItems.flat());
     words(at.downItems, downItems.flat());
-    if (adapters.bytes > 0) words(at.slotAdapters, adapters.write(buffer, base + at.adapters, from, slotOf));
+    if (adapters.bytes > 0) {
+      const addresses = adapters.write(buffer, base + at.adapters);
+      adapters.writeLists(buffer, base + at.slotAdapters, { from, slotOf, addresses });
+    }
     const { matrices, biases } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
     const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
@@ -164,68 +167,6 @@ export class LapWork {
     words(at.lap, sizes.concat(prepared, activations, sums, items, offsets, rest));
     return { address: base + at.lap, output: base + at.output };
   }
-}
-
-/** The addresses of what is added to gate, up and down, before these. */
-const HEADER_BYTES = alignUp(12);
-
-/** What adapters add to some assignments of a lap, each expert's once. */
-class PieceAdapters {
-  readonly #of: Int32Array | undefined;
-  readonly #experts: readonly ExpertAdapter[];
-  readonly #used = new Set<number>();
-  bytes = 0;
-
-  constructor({ adapters }: WorkItem) {
-    this.#of = adapters?.of;
-    this.#experts = adapters?.experts ?? [];
-  }
-
-  /** Bytes with those of the assignments from `from` to `to`. */
-  with(from: number, to: number): number {
-    return this.#new(from, to).reduce((sum, index) => sum + bytesOf(this.#experts[index]!), this.bytes);
-  }
-
-  add(from: number, to: number): void {
-    this.bytes = this.with(from, to);
-    for (const index of this.#new(from, to)) this.#used.add(index);
-  }
-
-  clear(): void {
-    this.#used.clear();
-    this.bytes = 0;
-  }
-
-  /** Writes them, and returns for each slot where its own lie; 0 for none. The slots are those of the assignments from `from` on. */
-  write(buffer: ArrayBufferLike, address: number, from: number, slotOf: Int32Array): Int32Array {
-    const views = { i32: new Int32Array(buffer), f32: new Float32Array(buffer) };
-    const addresses = new Map<number, number>();
-    let at = address;
-    for (const index of this.#used) {
-      addresses.set(index, at);
-      const header = at / 4;
-      at += HEADER_BYTES;
-      for (const [i, part] of (['gate', 'up', 'down'] as const).entries()) {
-        const matrices = this.#experts[index]![part];
-        views.i32[header + i] = matrices ? at : 0;
-        if (!matrices) continue;
-        writeLowRank(views, at, matrices);
-        at += lowRankBytes(matrices);
-      }
-    }
-    const bySlot = new Int32Array(slotOf.length);
-    for (const [a, slot] of slotOf.entries()) bySlot[slot] = addresses.get(this.#of![from + a]!) ?? 0;
-    return bySlot;
-  }
-
-  #new(from: number, to: number): number[] {
-    if (!this.#of) return [];
-    return [...new Set(this.#of.subarray(from, to))].filter((index) => index >= 0 && !this.#used.has(index));
-  }
-}
-
-function bytesOf(adapter: ExpertAdapter): number {
-  return Object.values(adapter).reduce((sum, matrices) => sum + lowRankBytes(matrices), HEADER_BYTES);
 }
 
 /** Hands out consecutive offsets, each in cache lines of its own. */

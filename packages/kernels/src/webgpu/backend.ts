@@ -1,9 +1,18 @@
-import { readRow, type WorkItem } from '@shoal/model';
+import { type HeldAdapter, readRow, type WorkItem } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput, type TakeSums } from '../backend.ts';
-import { checkShard, checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
-import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
+import {
+  adapterFreed,
+  checkShard,
+  checkWorkItem,
+  MAX_ASSIGNMENTS_PER_ROW,
+  readAdapterShard,
+} from '../check-work-item.ts';
+import { type AdapterItems, adapterItems } from '../wgsl/expert-ffn/adapter-items.ts';
+import { AdapterPasses } from '../wgsl/expert-ffn/adapter-passes.ts';
+import type { ExpertFfn, FfnBindings, LapAdapters } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
+import { AdapterPool, HeldRegion } from './adapter-pool.ts';
 import type { AllocationFailure } from './allocate.ts';
 import { batchOf, type Batch } from './batch.ts';
 import { chunkRows, type Chunk } from './chunks.ts';
@@ -18,6 +27,8 @@ import { Slabs } from './slabs.ts';
 export const MAX_SCRATCH_BYTES = 32 * 1024 * 1024;
 /** Far above the two laps, and hedges, that a coordinator keeps in flight. */
 const MAX_LAPS_IN_FLIGHT = 64;
+
+const NO_ADAPTERS = { adapterItems: 0, inner: 0, deltas: 0 };
 
 /** Limits that tests lower. */
 export interface BufferLimits {
@@ -35,6 +46,9 @@ export class WebGpuExpertBackend implements ExpertBackend {
   readonly #device: GPUDevice;
   readonly #ffn: ExpertFfn;
   readonly #slabs: Slabs;
+  readonly #pool: AdapterPool;
+  /** Compiled when the first adapter comes. */
+  #adapterPasses: { compiling: Promise<AdapterPasses>; compiled?: AdapterPasses } | undefined;
   readonly #scratch: Scratch;
   readonly #readbacks: ReadbackPool;
   readonly #maxRows: number;
@@ -64,13 +78,15 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.#device = device;
     this.#ffn = ffn;
     this.#slabs = new Slabs(device, bytesPerShard, maxPerSlab);
+    this.#pool = new AdapterPool(device, bindingBytes);
     this.#scratch = new Scratch(device);
     this.#readbacks = new ReadbackPool(device);
     this.lost = this.#watchDevice();
   }
 
   get allocatedBytes(): number {
-    return this.#slabs.allocatedBytes + this.#scratch.allocatedBytes + this.#readbacks.allocatedBytes;
+    const held = this.#slabs.allocatedBytes + this.#pool.allocatedBytes;
+    return held + this.#scratch.allocatedBytes + this.#readbacks.allocatedBytes;
   }
 
   reserve(layer: number, experts: readonly number[]): Promise<void> {
@@ -89,6 +105,14 @@ export class WebGpuExpertBackend implements ExpertBackend {
 
   has(layer: number, expert: number): boolean {
     return this.#slabs.place(layer, expert) !== undefined;
+  }
+
+  async openAdapter(shard: Uint8Array): Promise<HeldAdapter> {
+    this.#refuseIfGone();
+    const adapter = readAdapterShard(this.shape, shard);
+    await this.#compileAdapterPasses();
+    this.#refuseIfGone();
+    return this.#pool.load(shard as Uint8Array<ArrayBuffer>, adapter);
   }
 
   async run(lap: WorkItem): Promise<ExpertOutput> {
@@ -127,6 +151,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
     if (this.#gone !== undefined) return;
     this.#gone = 'the backend was destroyed';
     this.#slabs.destroy();
+    this.#pool.destroy();
     this.#scratch.destroy();
     this.#readbacks.destroy();
     this.#device.destroy();
@@ -153,10 +178,14 @@ export class WebGpuExpertBackend implements ExpertBackend {
       numAssignments: chunk.endAssignment - chunk.firstAssignment,
     };
     const slabs = batch.layers * this.#slabs.maxSlabs;
-    const needed = { ...this.#ffn.bufferBytes(size), items: maxItemsBytes(size, slabs) };
+    const items = this.#items(batch, chunk);
+    const added = this.#adapterItems(batch, chunk, items);
+    const passes = added && this.#adapterPasses?.compiled;
+    const forAdapters = added && passes ? passes.bufferBytes(added) : NO_ADAPTERS;
+    const needed = { ...this.#ffn.bufferBytes(size), items: maxItemsBytes(size, slabs), ...forAdapters };
     const { buffers, failure: scratchFailure } = this.#scratch.take(needed);
     const readback = this.#readbacks.take(needed.partial);
-    const items = this.#items(batch, chunk);
+    const adapters = added && passes && this.#bindAdapters(passes, added, buffers);
     // Work on a buffer that could not be allocated is rejected, which fails this lap but not the device. The error scope costs a
     // round trip to the GPU process, so there is none once all buffers are known to exist.
     const isUnsure = scratchFailure !== undefined || readback.failure !== undefined;
@@ -164,8 +193,9 @@ export class WebGpuExpertBackend implements ExpertBackend {
     const staged = this.#stageRows(batch, chunk);
     device.queue.writeBuffer(buffers.rows, 0, this.#rowStaging, 0, staged);
     device.queue.writeBuffer(buffers.items, 0, items.words);
+    if (adapters) device.queue.writeBuffer(buffers.adapterItems, 0, adapters.items.words);
     const encoder = device.createCommandEncoder();
-    this.#ffn.encode(encoder, items, (slab) => this.#bind(slab, buffers), size);
+    this.#ffn.encode(encoder, items, (slab) => this.#bind(slab, buffers), size, adapters);
     encoder.copyBufferToBuffer(buffers.partial, 0, readback.buffer, 0, needed.partial);
     device.queue.submit([encoder.finish()]);
     const reading = this.#readbacks.read(readback, size.numRows * this.shape.hiddenSize, use);
@@ -181,6 +211,28 @@ export class WebGpuExpertBackend implements ExpertBackend {
     const bindings = this.#ffn.bind(slab, scratch);
     this.#bindings.set(slab, { version: scratch.version, bindings });
     return bindings;
+  }
+
+  #adapterItems({ adapters }: Batch, chunk: Chunk, items: LapItems): AdapterItems | undefined {
+    if (!adapters) return undefined;
+    const places = adapters.experts.map((adapter) => {
+      if (!(adapter instanceof HeldRegion)) throw adapterFreed();
+      return adapter.place;
+    });
+    const { paddedHidden: hidden, paddedIntermediate: intermediate } = this.#ffn;
+    return adapterItems({ ...adapters, experts: places }, chunk, items, { hidden, intermediate });
+  }
+
+  #bindAdapters(passes: AdapterPasses, items: AdapterItems, buffers: ScratchBuffers): LapAdapters {
+    const pool = this.#pool.buffer;
+    // Without it, no adapter is held.
+    if (!pool) throw adapterFreed();
+    return { passes, items, bindings: passes.bind(pool, buffers, this.#ffn.inputs(buffers)) };
+  }
+
+  async #compileAdapterPasses(): Promise<void> {
+    this.#adapterPasses ??= { compiling: AdapterPasses.compile(this.#device, this.shape, this.#ffn.variant) };
+    this.#adapterPasses.compiled = await this.#adapterPasses.compiling;
   }
 
   /**

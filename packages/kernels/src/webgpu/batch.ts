@@ -1,4 +1,11 @@
-import { rowStart, type RowWork, type WorkItem } from '@shoal/model';
+import {
+  adapterRange,
+  type ItemAdapters,
+  ItemAdaptersBuilder,
+  rowStart,
+  type RowWork,
+  type WorkItem,
+} from '@shoal/model';
 
 /** Consecutive laps that are computed together. */
 export interface Batch {
@@ -10,6 +17,7 @@ export interface Batch {
   /** The rows of all laps. Its experts are keys, from which `placeKey` gives layer and expert. */
   work: RowWork;
   placeKey: (key: number) => [layer: number, expert: number];
+  adapters: ItemAdapters | undefined;
 }
 
 /** Layer and expert are 16 bits each. */
@@ -18,7 +26,8 @@ const LAYER = 2 ** 16;
 export function batchOf(laps: readonly WorkItem[]): Batch {
   const [only, ...more] = laps;
   if (only !== undefined && more.length === 0) {
-    return { laps, firstRow: [0], layers: 1, work: only, placeKey: (expert) => [only.layer, expert] };
+    const { adapters } = only;
+    return { laps, firstRow: [0], layers: 1, work: only, placeKey: (expert) => [only.layer, expert], adapters };
   }
   const firstRow: number[] = [];
   let [numRows, numAssignments] = [0, 0];
@@ -41,5 +50,18 @@ export function batchOf(laps: readonly WorkItem[]): Batch {
     work.weights.set(lap.weights, firstAssignment);
   }
   const layers = new Set(laps.map(({ layer }) => layer)).size;
-  return { laps, firstRow, layers, work, placeKey: (key) => [Math.floor(key / LAYER), key % LAYER] };
+  const placeKey: Batch['placeKey'] = (key) => [Math.floor(key / LAYER), key % LAYER];
+  return { laps, firstRow, layers, work, placeKey, adapters: adaptersOf(laps) };
+}
+
+function adaptersOf(laps: readonly WorkItem[]): ItemAdapters | undefined {
+  if (!laps.some(({ adapters }) => adapters)) return undefined;
+  const lists = new ItemAdaptersBuilder();
+  for (const { adapters, experts } of laps) {
+    for (let a = 0; a < experts.length; a++) {
+      if (adapters) lists.addAll(adapters, ...adapterRange(adapters, a));
+      lists.end();
+    }
+  }
+  return lists.build();
 }

@@ -63,6 +63,9 @@ async function trialOf(device: GPUDevice, ffn: ExpertFfn): Promise<number> {
   const { buffers, failure: scratchFailure } = scratch.take({
     ...ffn.bufferBytes(size),
     items: items.words.byteLength,
+    adapterItems: 0,
+    inner: 0,
+    deltas: 0,
   });
   try {
     if ((await failure) ?? (await scratchFailure)) return Number.NaN;

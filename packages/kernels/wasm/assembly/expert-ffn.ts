@@ -61,7 +61,7 @@ class Lap {
   scratch: usize;
   scratchBytes: i32;
   activation: i32;
-  /** [numSlots]: where the addresses of what is added to gate, up and down lie (each 0 for nothing); 0 for none of them. */
+  /** [numSlots]: where a slot's list of adapters lies, or 0 (`adapt`); 0 for none of them. */
   slotAdapters: usize;
 }
 
@@ -188,13 +188,26 @@ function multiply(
   );
 }
 
-/** Adds what the slot's adapter adds to one of its expert's products; `matrix`: 0, 4 or 8 for gate, up or down. */
+/**
+ * Adds what the slot's adapters add to one of its expert's products; `matrix`: 0, 4 or 8 for gate, up or down. A list is the
+ * number of its adapters and, of each, the address and the three matrices' scales. An adapter begins with the offsets of its three
+ * pairs, 0 where there is none (packages/weights/src/adapter-shard.ts).
+ */
 // @ts-ignore: decorator
 @inline
 function adapt(lap: Lap, slot: i32, matrix: usize, x: usize, inDim: i32, y: usize, outDim: i32, thread: i32): void {
-  const adapters = lap.slotAdapters ? <usize>load<u32>(lap.slotAdapters + (<usize>slot << 2)) : 0;
-  const pair = adapters ? <usize>load<u32>(adapters + matrix) : 0;
-  if (pair) addLowRank(pair, x, inDim, y, outDim, lap.scratch + <usize>thread * lap.scratchBytes);
+  const list = lap.slotAdapters ? <usize>load<u32>(lap.slotAdapters + (<usize>slot << 2)) : 0;
+  if (list) adaptAll(list, matrix, x, inDim, y, outDim, lap.scratch + <usize>thread * lap.scratchBytes);
+}
+
+function adaptAll(list: usize, matrix: usize, x: usize, inDim: i32, y: usize, outDim: i32, scratch: usize): void {
+  const count = load<i32>(list);
+  for (let i = 0; i < count; i++) {
+    const entry = list + 4 + (<usize>i << 4);
+    const adapter = <usize>load<u32>(entry);
+    const offset = <usize>load<u32>(adapter + matrix);
+    if (offset) addLowRank(adapter + offset, load<f32>(entry + 4 + matrix), x, inDim, y, outDim, scratch);
+  }
 }
 
 /** Adds a row's products in the order of its assignments. */

@@ -79,12 +79,13 @@ export function parseAdapterConfig(json: unknown, where: string): AdapterConfig 
 }
 
 /** Values that a key without a meaning here may have. */
-function isNothing(value: unknown): boolean {
+export function isNothing(value: unknown): boolean {
   if (value === null || value === false) return true;
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-function valueError({ path, message }: z.core.$ZodIssue, json: object, where: string): AdapterError {
+/** The error for a key whose value the schema refuses. */
+export function valueError({ path, message }: z.core.$ZodIssue, json: object, where: string): AdapterError {
   const key = path.map(String).join('.');
   const value = path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown> | undefined)?.[part], json);
   const given = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`;

@@ -15,17 +15,17 @@ export interface AdapterModule {
   moduleDim: number;
 }
 
-/** Where `layerTensors` has the matrices that an adapter may change. */
+/** Where `layerTensors` has the matrices that an adapter may change, in the order of transformers' modules. */
 const PATHS: Readonly<Record<string, AdapterTarget>> = {
   'attention.qProj': 'q',
   'attention.kProj': 'k',
   'attention.vProj': 'v',
-  'attention.oProj': 'o',
   'attention.q.proj': 'q',
   'attention.q.aProj': 'qA',
   'attention.q.bProj': 'qB',
   'attention.kvAProjWithMqa': 'kvA',
   'attention.kvBProj': 'kvB',
+  'attention.oProj': 'o',
   'ffn.mlp.gate': 'gate',
   'ffn.mlp.up': 'up',
   'ffn.mlp.down': 'down',
@@ -59,6 +59,17 @@ export function adapterModules(config: ModelConfig): Map<string, AdapterModule[]
     }
   }
   return modules;
+}
+
+/** Modules of transformers' model that are `nn.Linear`, in its order; one that holds several matrices has an entry for each. */
+export function linearModules(config: ModelConfig): { layer: number; target: AdapterTarget; module: string }[] {
+  return Array.from({ length: config.numHiddenLayers }, (_, layer) => {
+    const tensors = layerTensors(config, layer);
+    return Object.entries(PATHS).flatMap(([path, target]) => {
+      const spec = specAt(tensors, path.split('.'));
+      return spec && target !== 'moeGate' ? [{ layer, target, module: moduleOf(spec.stored.name) }] : [];
+    });
+  }).flat();
 }
 
 const moduleOf = (tensor: string): string => tensor.replace(/\.weight$/, '');

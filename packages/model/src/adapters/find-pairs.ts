@@ -73,6 +73,13 @@ function unknownTensor(tensor: string): AdapterError {
   return new AdapterError('unsupported', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} ${problem}`);
 }
 
+/** Throws an AdapterError for a tensor that holds no floats. */
+export function checkDtype({ name, table }: WeightFile, tensor: string): void {
+  const { dtype } = table.get(tensor)!;
+  if (floatDtypes.includes(dtype)) return;
+  throw new AdapterError('unsupported', `${name}: tensor ${tensor} is ${dtype}; ${floatDtypes.join(', ')} are read`);
+}
+
 /** What the modules of a model are. */
 class Modules {
   readonly #file: WeightFile;
@@ -159,11 +166,9 @@ class Modules {
   }
 
   #check(tensor: string, shape: readonly [number, number]): void {
+    checkDtype(this.#file, tensor);
     const info = this.#file.table.get(tensor)!;
     const at = `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor}`;
-    if (!floatDtypes.includes(info.dtype)) {
-      throw new AdapterError('unsupported', `${at} is ${info.dtype}; ${floatDtypes.join(', ')} are read`);
-    }
     if (info.shape.length === 2 && info.shape.every((size, i) => size === shape[i])) return;
     throw new AdapterError(
       'other-model',

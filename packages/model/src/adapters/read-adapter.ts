@@ -2,16 +2,28 @@ import { join } from 'node:path';
 import { CheckpointError, messageOf, ModelError } from '../errors.ts';
 import { readJson } from '../json-file.ts';
 import type { ModelConfig } from '../model-config.ts';
-import { toFloat32 } from '../safetensors.ts';
 import { openWeightFile, type WeightFile } from '../weight-files.ts';
 import { parseAdapterConfig } from './adapter-config.ts';
 import { AdapterError } from './adapter-error.ts';
 import type { Adapter, AdapterTarget, ExpertAdapter, LowRank } from './adapter.ts';
 import { ADAPTER_WEIGHTS_FILE, findPairs, type Pair, type Piece } from './find-pairs.ts';
+import { isMixtureConfig, parseMixtureConfig } from './mixture-config.ts';
+import { CLASSIFIER_FILES } from './read-classifier.ts';
+import { foldersOf, readMixture } from './read-mixture.ts';
+import { newValues, readTensor } from './read-tensor.ts';
 
-const ADAPTER_CONFIG_FILE = 'adapter_config.json';
-/** What an adapter consists of. */
-export const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE];
+export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+
+/** What an adapter consists of besides its config, which is in `dir`: of each file, the names that it may have. */
+export async function otherAdapterFiles(dir: string): Promise<(readonly string[])[]> {
+  const json = await readJson(join(dir, ADAPTER_CONFIG_FILE));
+  if (!isMixtureConfig(json)) return [[ADAPTER_WEIGHTS_FILE]];
+  const { adapters } = parseMixtureConfig(json, ADAPTER_CONFIG_FILE);
+  const inFolders = adapters.flatMap((adapter) =>
+    [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((file) => foldersOf(adapter).map((folder) => `${folder}/${file}`)),
+  );
+  return [CLASSIFIER_FILES, ...inFolders];
+}
 
 /** An adapter, and the model that it says it was trained on. */
 export interface ReadAdapter {
@@ -20,24 +32,34 @@ export interface ReadAdapter {
 }
 
 /**
- * Reads a LoRA adapter as PEFT saves it, for a model. Throws an AdapterError that names the file and the key or tensor, before any
- * tensor is read if there are more than `maxBytes` of them as float32.
+ * Reads a LoRA adapter as PEFT saves it, or an X-LoRA mixture of some, for a model. Throws an AdapterError that names the file and
+ * the key or tensor, before any tensor of an adapter is read if there are more than `maxBytes` of them as float32.
  */
 export async function readAdapter(dir: string, config: ModelConfig, maxBytes: number): Promise<ReadAdapter> {
   try {
-    const adapterConfig = parseAdapterConfig(await readJson(join(dir, ADAPTER_CONFIG_FILE)), ADAPTER_CONFIG_FILE);
-    const file = await openWeightFile(dir, ADAPTER_WEIGHTS_FILE);
-    try {
-      const pairs = findPairs(file, adapterConfig, config);
-      refuseLarge(pairs, maxBytes);
-      return { adapter: await readPairs(file, pairs, config.numHiddenLayers), baseModel: adapterConfig.baseModel };
-    } finally {
-      await file.close();
-    }
+    const json = await readJson(join(dir, ADAPTER_CONFIG_FILE));
+    if (!isMixtureConfig(json)) return await readLora(dir, json, config, maxBytes);
+    const readOne = async (folder: string, room: number): Promise<Adapter> => {
+      const own = await readJson(join(folder, ADAPTER_CONFIG_FILE));
+      return (await readLora(folder, own, config, room)).adapter;
+    };
+    return await readMixture(dir, ADAPTER_CONFIG_FILE, { json, model: config, maxBytes, readOne });
   } catch (error) {
     if (error instanceof AdapterError) throw error;
     if (!(error instanceof ModelError || error instanceof CheckpointError)) throw error;
     throw new AdapterError('unreadable', messageOf(error), { cause: error });
+  }
+}
+
+async function readLora(dir: string, json: unknown, config: ModelConfig, maxBytes: number): Promise<ReadAdapter> {
+  const adapterConfig = parseAdapterConfig(json, ADAPTER_CONFIG_FILE);
+  const file = await openWeightFile(dir, ADAPTER_WEIGHTS_FILE);
+  try {
+    const pairs = findPairs(file, adapterConfig, config);
+    refuseLarge(pairs, maxBytes);
+    return { adapter: await readPairs(file, pairs, config.numHiddenLayers), baseModel: adapterConfig.baseModel };
+  } finally {
+    await file.close();
   }
 }
 
@@ -53,8 +75,8 @@ async function readPairs(file: WeightFile, pairs: readonly Pair[], numLayers: nu
   const layers: Partial<Record<AdapterTarget, LowRank>>[] = Array.from({ length: numLayers }, () => ({}));
   const experts = new Map<number, Map<number, { -readonly [Part in keyof ExpertAdapter]: ExpertAdapter[Part] }>>();
   for (const pair of pairs) {
-    const a = await readMatrix(file, pair.a, pair.isExperts);
-    const b = await readMatrix(file, pair.b, false);
+    const a = await readTensor(file, pair.a, pair.isExperts);
+    const b = await readTensor(file, pair.b);
     for (const piece of pair.pieces) {
       const { at } = piece;
       const matrices = matricesOf(pair, piece, a, b);
@@ -77,20 +99,6 @@ async function readPairs(file: WeightFile, pairs: readonly Pair[], numLayers: nu
 function refuseTwice(other: LowRank | undefined, { module }: Pair): void {
   if (!other) return;
   throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE} changes ${module} twice, under two names`);
-}
-
-async function readMatrix(file: WeightFile, tensor: string, isShared: boolean): Promise<Float32Array> {
-  const { bytes, offset, dtype, shape } = file.table.get(tensor)!;
-  const raw = new Uint8Array(bytes);
-  await file.read(offset, raw, tensor);
-  const values = toFloat32(raw, dtype, newValues(shape[0]! * shape[1]!, isShared));
-  if (values.every(Number.isFinite)) return values;
-  throw new AdapterError('bad-value', `${ADAPTER_WEIGHTS_FILE}: tensor ${tensor} has NaN or ∞`);
-}
-
-/** Those of routed experts are shared memory, since threads get them with each task. */
-function newValues(length: number, isShared: boolean): Float32Array {
-  return isShared ? new Float32Array(new SharedArrayBuffer(4 * length)) : new Float32Array(length);
 }
 
 /** A piece's own rows of A, and its own part of B multiplied by the scale. */

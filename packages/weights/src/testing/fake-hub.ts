@@ -143,7 +143,10 @@ export class FakeHub {
 
   #sendTree(url: URL, response: ServerResponse): void {
     const { files, largeBytes, xet } = this.options;
-    const all = [...files].map(([path, bytes]) => {
+    const folder = decodeURIComponent(url.pathname).split('/').slice(7).join('/');
+    const own = [...files].filter(([path]) => path.split('/').slice(0, -1).join('/') === folder);
+    if (folder !== '' && own.length === 0) return refuse(response, 404, 'EntryNotFound', `${folder} does not exist`);
+    const all = own.map(([path, bytes]) => {
       const entry = { type: 'file', path, size: bytes.byteLength, oid: gitId(bytes) };
       if (bytes.byteLength < largeBytes) return entry;
       const lfs = { oid: sha256(bytes), size: bytes.byteLength, pointerSize: 134 };

@@ -29,13 +29,13 @@ override MAX_DISPATCH: u32;
 // By index i, counted from the start of the lap's items:
 //   tile i: a: slot of its expert in the slab, b: its first place, c: number of places.
 //   assignment i: a: the row at place i, where places are assignments sorted by expert; b: the place of assignment i;
-//     c: the bits of its weight.
+//     c: the bits of its weight; added: in laps with adapters, what they add to place i (gate-up-added.wgsl).
 //   row i: a: its first assignment, b: the one after its last.
 struct Item {
   a: u32,
   b: u32,
   c: u32,
-  unused: u32,
+  added: u32,
 }
 
 // A dispatch's part of the lap: [a, b) of the tiles, or of whatever else a pass counts, and the indices among the items of

@@ -1,46 +1,30 @@
-import { messageOf } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
-import { KernelError } from '../../backend.ts';
-import { type FfnSize, partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
+import type { AdapterItems } from './adapter-items.ts';
+import type { AdapterBindings, AdapterPasses } from './adapter-passes.ts';
 import {
-  constantsOf,
-  INT8_STEP_VECS,
-  MAX_DISPATCH,
-  passSource,
-  STEP_COLS,
-  stepsOf,
-  variantName,
-  type FfnVariant,
-  type PassName,
-} from './variants.ts';
+  type FfnBuffers,
+  ffnEntries,
+  GPU_COMPUTE_STAGE,
+  OUTPUTS_BINDING,
+  PARTS_BINDING,
+  pipelineFactory,
+  WORKGROUP_SIZE,
+} from './ffn-pipelines.ts';
+import { type FfnSize, partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
+import { INT8_STEP_VECS, MAX_DISPATCH, STEP_COLS, stepsOf, type FfnVariant } from './variants.ts';
 
-/** Invocations of a workgroup, the same as in the shaders. 64 is a whole number of subgroups on every GPU. */
-const WORKGROUP_SIZE = 64;
+export type { FfnBuffers } from './ffn-pipelines.ts';
+
 const VEC_BYTES = 16;
 const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
-/** GPUShaderStage.COMPUTE, whose global is missing if the GPU comes from a Node addon. */
-const GPU_COMPUTE_STAGE = 0x4;
-/** Bindings of bindings.wgsl: slab twice, inputs, lap, parts (at an offset), outputs. */
-const PARTS_BINDING = 4;
-const OUTPUTS_BINDING = 5;
-const PART_BYTES = 16;
-
-/** The buffers of one submit besides the slabs. */
-export interface FfnBuffers {
-  /** f32 [numRows, paddedHidden] */
-  rows: GPUBuffer;
-  /** The same, quantised for arithmetic-int8.wgsl; unused in f32. */
-  rowPlanes: GPUBuffer;
-  /** LapItems */
-  items: GPUBuffer;
-  /** f32 [numAssignments, paddedIntermediate], by place */
-  activations: GPUBuffer;
-  activationPlanes: GPUBuffer;
-  /** f32 [numAssignments, hiddenSize], by place */
-  products: GPUBuffer;
-  /** f32 [numRows, hiddenSize] */
-  partial: GPUBuffer;
+/** What a lap's adapters add, and the passes that compute it. */
+export interface LapAdapters {
+  passes: AdapterPasses;
+  bindings: AdapterBindings;
+  items: AdapterItems;
 }
+
+type AdapterBuffer = 'adapterItems' | 'inner' | 'deltas';
 
 interface Pipelines {
   gateUp: { wide: GPUComputePipeline; narrow: GPUComputePipeline };
@@ -97,8 +81,11 @@ export class ExpertFfn {
     });
   }
 
-  /** Bytes of each buffer of FfnBuffers but the items. */
-  bufferBytes({ numRows, numAssignments }: FfnSize): Record<Exclude<keyof FfnBuffers, 'items'>, number> {
+  /** Bytes of each buffer of FfnBuffers but the items and what adapters need. */
+  bufferBytes({
+    numRows,
+    numAssignments,
+  }: FfnSize): Record<Exclude<keyof FfnBuffers, 'items' | AdapterBuffer>, number> {
     const { hiddenSize } = this.shape;
     const planeBytes = (columns: number): number =>
       this.#pipelines.quantise ? (columns / STEP_COLS) * INT8_STEP_VECS * VEC_BYTES : 0;
@@ -117,20 +104,22 @@ export class ExpertFfn {
     const group = (inputs: GPUBuffer, outputs: GPUBuffer): GPUBindGroup =>
       this.#device.createBindGroup({
         layout: this.#layout,
-        entries: [slab, slab, inputs, buffers.items, buffers.items, outputs].map((buffer, binding) => ({
-          binding,
-          resource: binding === PARTS_BINDING ? { buffer, size: PART_BYTES } : { buffer },
-        })),
+        entries: ffnEntries(slab, inputs, buffers.items, outputs),
       });
     const { rows, rowPlanes, activations, activationPlanes, products, partial } = buffers;
     const isQuantised = this.#pipelines.quantise !== undefined;
     return {
       quantiseRows: isQuantised ? group(rows, rowPlanes) : undefined,
-      gateUp: group(isQuantised ? rowPlanes : rows, activations),
+      gateUp: group(this.inputs(buffers), activations),
       quantiseActivations: isQuantised ? group(activations, activationPlanes) : undefined,
       down: group(isQuantised ? activationPlanes : activations, products),
       combine: group(products, partial),
     };
+  }
+
+  /** What the tiles of gate and up read. */
+  inputs({ rows, rowPlanes }: FfnBuffers): GPUBuffer {
+    return this.#pipelines.quantise ? rowPlanes : rows;
   }
 
   /** Encodes all dispatches of a lap. `bindingsOf` gives the bindings for a slab. */
@@ -139,6 +128,7 @@ export class ExpertFfn {
     items: LapItems,
     bindingsOf: (slab: GPUBuffer) => FfnBindings,
     { numRows, numAssignments }: FfnSize,
+    adapters?: LapAdapters,
   ): void {
     const { hiddenSize, moeIntermediateSize } = this.shape;
     const { gateUp, down, combine, quantise } = this.#pipelines;
@@ -149,20 +139,27 @@ export class ExpertFfn {
       const y = Math.min(count, MAX_DISPATCH);
       pass.dispatchWorkgroups(Math.ceil(threads / WORKGROUP_SIZE), y, Math.ceil(count / MAX_DISPATCH));
     };
-    const tiles = (pipelines: Pipelines['gateUp'], name: 'gateUp' | 'down', threads: number): void => {
-      for (const { slab, isWide, part, numTiles } of items.dispatches) {
-        run(isWide ? pipelines.wide : pipelines.narrow, bindingsOf(slab)[name], part, threads, numTiles);
-      }
+    const tiles = (
+      { wide, narrow }: Pipelines['gateUp'],
+      bind: (slab: GPUBuffer) => GPUBindGroup,
+      threads: number,
+    ): void => {
+      for (const { slab, isWide, part, numTiles } of items.dispatches)
+        run(isWide ? wide : narrow, bind(slab), part, threads, numTiles);
     };
     const any = bindingsOf(items.dispatches[0]!.slab);
     const quantiseAll = (group: GPUBindGroup | undefined, part: number, steps: number): void => {
       if (quantise && group) run(quantise, group, part, WORKGROUP_SIZE, Math.ceil(steps / WORKGROUP_SIZE));
     };
     quantiseAll(any.quantiseRows, items.quantiseRowsPart, (numRows * this.paddedHidden) / STEP_COLS);
-    tiles(gateUp, 'gateUp', moeIntermediateSize);
+    if (adapters) {
+      adapters.passes.encodeGateUp(pass, adapters.bindings, adapters.items);
+      tiles(adapters.passes.gateUp, adapters.bindings.tiles, moeIntermediateSize);
+    } else tiles(gateUp, (slab) => bindingsOf(slab).gateUp, moeIntermediateSize);
     const activationSteps = (numAssignments * this.paddedIntermediate) / STEP_COLS;
     quantiseAll(any.quantiseActivations, items.quantiseActivationsPart, activationSteps);
-    tiles(down, 'down', hiddenSize);
+    tiles(down, (slab) => bindingsOf(slab).down, hiddenSize);
+    adapters?.passes.encodeDown(pass, adapters.bindings, adapters.items);
     run(combine, any.combine, items.combinePart, hiddenSize, numRows);
     pass.end();
   }
@@ -187,37 +184,4 @@ function bindGroupLayout(device: GPUDevice): GPUBindGroupLayout {
       },
     })),
   });
-}
-
-type PipelineFactory = (pass: PassName, tileRows: number) => Promise<GPUComputePipeline>;
-
-function pipelineFactory(
-  device: GPUDevice,
-  shape: ExpertShape,
-  variant: FfnVariant,
-  layout: GPUBindGroupLayout,
-): PipelineFactory {
-  const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
-  const constants = constantsOf(shape);
-  return async (pass, tileRows) => {
-    const label = `${pass} ${shape.quant} (${variantName(variant)}, ${tileRows} rows)`;
-    // Errors are reported with the compilation's messages, and must not count as errors of the device.
-    device.pushErrorScope('validation');
-    const module = device.createShaderModule({ label, code: passSource(pass, shape, variant, tileRows) });
-    await Promise.all([refuseErrors(module, label), device.popErrorScope()]);
-    try {
-      const compute = { module, entryPoint: pass, constants };
-      return await device.createComputePipelineAsync({ label, layout: pipelineLayout, compute });
-    } catch (cause) {
-      throw new KernelError('compile', `pipeline ${label} was rejected: ${messageOf(cause)}`, { cause });
-    }
-  };
-}
-
-async function refuseErrors(module: GPUShaderModule, name: string): Promise<void> {
-  const { messages } = await module.getCompilationInfo();
-  const errors = messages.filter((message) => message.type === 'error');
-  if (errors.length === 0) return;
-  const lines = errors.map((message) => `${message.lineNum}:${message.linePos} ${message.message}`);
-  throw new KernelError('compile', `shader ${name} does not compile: ${lines.join('; ')}`);
 }

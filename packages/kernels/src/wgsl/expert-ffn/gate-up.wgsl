@@ -1,5 +1,5 @@
 // activations[place, f] = a(gate[f] . x + bias, up[f] . x + bias) with the kind's a: one thread per tile and intermediate column. A
-// tile is some places of one expert, which share each load of its weights. $gated{...}$ is left out in kinds without a gate.
+// tile is some places of one expert, which share each load of its weights. $gated{...}$ is left out in kinds without a gate, $adapted{...}$ in laps without adapters.
 
 @compute @workgroup_size(64)
 fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
@@ -22,7 +22,8 @@ fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_
   let target_index = tile.b * INTERMEDIATE_STEPS * 32u + f;
   $gated{let gate_bias = bias_at(shard, GATE_BIAS, f);}$
   let up_bias = bias_at(shard, UP_BIAS, f);
-  $gated{let g_$r = total(gate_$r) + gate_bias;}$
-  let u_$r = total(up_$r) + up_bias;
+  $adapted{let slot_$r = lap[places + min($ru, last)].added;}$
+  $gated{let g_$r = total(gate_$r) + gate_bias$adapted{ + delta(slot_$r, 0u, f)}$;}$
+  let u_$r = total(up_$r) + up_bias$adapted{ + delta(slot_$r, 1u, f)}$;
   if ($ru <= last) { outputs[target_index + $ru * INTERMEDIATE_STEPS * 32u] = $activate; }
 }

@@ -1,12 +1,14 @@
 import { type ExpertActivation, isGated } from '@shoal/model';
 import { type ExpertShape, type MatrixName, shardLayout } from '@shoal/weights';
 import activationsWgsl from './activations.wgsl?raw';
+import adaptersWgsl from './adapters.wgsl?raw';
 import arithmeticF32Wgsl from './arithmetic-f32.wgsl?raw';
 import arithmeticInt8Wgsl from './arithmetic-int8.wgsl?raw';
 import beginTileWgsl from './begin-tile.wgsl?raw';
 import bindingsWgsl from './bindings.wgsl?raw';
 import combineWgsl from './combine.wgsl?raw';
 import downWgsl from './down.wgsl?raw';
+import gateUpAddedWgsl from './gate-up-added.wgsl?raw';
 import gateUpWgsl from './gate-up.wgsl?raw';
 import loadsDirectWgsl from './loads-direct.wgsl?raw';
 import loadsSubgroupWgsl from './loads-subgroup.wgsl?raw';
@@ -73,16 +75,18 @@ export function variantsFor(
   return arithmetics.flatMap((arithmetic) => loads.map((how) => ({ arithmetic, loads: how })));
 }
 
-export type PassName = 'gate_up' | 'down' | 'quantise' | 'combine';
+export type PassName = 'gate_up' | 'down' | 'quantise' | 'combine' | 'adapt_in' | 'adapt_out';
 
-/** The WGSL of one pass. `tileRows` is the number of places that share a load of weights. */
+/** The WGSL of one pass. `tileRows` is the number of places that share a load of weights; `adapted`: gate and up with adapters. */
 export function passSource(
   pass: PassName,
   { quant, activation = 'swiglu' }: ExpertShape,
   variant: FfnVariant,
   tileRows: number,
+  adapted = false,
 ): string {
   if (pass === 'quantise') return [bindingsWgsl, quantiseWgsl].join('\n');
+  if (pass === 'adapt_in' || pass === 'adapt_out') return adaptersWgsl;
   if (pass === 'combine') return [bindingsWgsl, combineWgsl].join('\n');
   const isShared = variant.loads === 'subgroup';
   return [
@@ -92,15 +96,17 @@ export function passSource(
     variant.arithmetic === 'f32' ? arithmeticF32Wgsl : arithmeticInt8Wgsl,
     ...WEIGHTS[variant.arithmetic][quant]!,
     ...(pass === 'gate_up' ? [activationsWgsl] : []),
-    repeatRows(pass === 'gate_up' ? gateUpOf(activation) : downWgsl, tileRows)
+    ...(adapted ? [gateUpAddedWgsl] : []),
+    repeatRows(pass === 'gate_up' ? gateUpOf(activation, adapted) : downWgsl, tileRows)
       .replace('$begin_tile', beginTileWgsl)
       .replace('$lane', isShared ? ', @builtin(subgroup_invocation_id) subgroup_lane: u32' : '')
       .replace('$set_lane', isShared ? 'lane = subgroup_lane;' : ''),
   ].join('\n');
 }
 
-function gateUpOf(activation: ExpertActivation): string {
-  const gated = gateUpWgsl.replaceAll(/\$gated\{(.*?)\}\$/g, isGated(activation) ? '$1' : '');
+function gateUpOf(activation: ExpertActivation, adapted: boolean): string {
+  const added = gateUpWgsl.replaceAll(/\$adapted\{(.*?)\}\$/g, adapted ? '$1' : '');
+  const gated = added.replaceAll(/\$gated\{(.*?)\}\$/g, isGated(activation) ? '$1' : '');
   return gated.replace('$activate', ACTIVATE[activation]);
 }
 
@@ -115,15 +121,17 @@ function repeatRows(source: string, tileRows: number): string {
     .join('\n');
 }
 
-/** The overrides of bindings.wgsl. */
-export function constantsOf(shape: ExpertShape): Record<string, number> {
+/** The overrides of bindings.wgsl, or of adapters.wgsl. */
+export function constantsOf(shape: ExpertShape, pass: PassName): Record<string, number> {
+  const { hiddenSize: HIDDEN, moeIntermediateSize: INTERMEDIATE } = shape;
+  if (pass === 'adapt_in' || pass === 'adapt_out') return { HIDDEN, INTERMEDIATE, MAX_DISPATCH };
   const { matrices, biases, totalBytes } = shardLayout(shape);
   const matrix = (name: MatrixName) => matrices.find((each) => each.name === name);
   const bias = (name: MatrixName): number => (biases.find((each) => each.name === name)?.offset ?? 0) / VEC_BYTES;
   const [gate, up, down] = [matrix('gate'), matrix('up')!, matrix('down')!];
   return {
-    HIDDEN: shape.hiddenSize,
-    INTERMEDIATE: shape.moeIntermediateSize,
+    HIDDEN,
+    INTERMEDIATE,
     SHARD_VECS: totalBytes / VEC_BYTES,
     GATE_VALUES: (gate?.valuesOffset ?? 0) / VEC_BYTES,
     GATE_SCALES: (gate?.scalesOffset ?? 0) / VEC_BYTES,

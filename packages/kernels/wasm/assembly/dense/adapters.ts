@@ -1,6 +1,7 @@
 // What low-rank adapters add to products: y += B (A x). A row's adapter lies in the bank as a directory, an address for each
-// matrix of each layer (0: nothing is added to it). There lie: rank, columns of A, columns of Bᵀ (both padded to four), 0, then
-// A [rank, columns] and Bᵀ [rank, columns], padded with zeros. packages/kernels/src/dense/adapter-space.ts writes them.
+// matrix of each layer (0: nothing is added to it). There lie: rank, columns of A, columns of Bᵀ (both padded to four), where the
+// scalings' numbers lie behind the pair (0: without them), then A [rank, columns] and Bᵀ [rank, columns], padded with zeros. In a
+// mixture y += B (s ⊙ A x), where output k of A has the row's scaling of that number. packages/kernels/src/dense/adapter-space.ts writes them.
 import { at, place, word } from './arguments';
 import { sumLanes } from './primitives';
 
@@ -39,11 +40,11 @@ function bytesB(pair: usize): usize {
   return (<usize>load<u32>(pair, 8)) << 2;
 }
 
-/** y += B (A x); x [inDim], y [outDim], `inner` has room for the rank. */
-export function addLowRank(pair: usize, x: usize, inDim: i32, y: usize, outDim: i32, inner: usize): void {
+/** y += scale · B (A x); x [inDim], y [outDim], `inner` has room for the rank. */
+export function addLowRank(pair: usize, scale: f32, x: usize, inDim: i32, y: usize, outDim: i32, inner: usize): void {
   const rank = rankOf(pair);
   for (let k = 0; k < rank; k++) {
-    store<f32>(inner + ((<usize>k) << 2), dot(x, matrixA(pair) + <usize>k * bytesA(pair), inDim));
+    store<f32>(inner + ((<usize>k) << 2), scale * dot(x, matrixA(pair) + <usize>k * bytesA(pair), inDim));
   }
   addProducts(pair, inner, y, 0, outDim);
 }
@@ -89,8 +90,22 @@ export function adapterInTask(op: usize, task: i32): void {
   const x = at(op, 6) + <usize>row * at(op, 7);
   const out = at(op, 9) + <usize>row * at(op, 10);
   const rank = rankOf(pair);
+  const numbers = <usize>load<u32>(pair, 12);
+  if (numbers) return scaledIn(op, pair, pair + numbers, place(at(op, 4), row, 8), x, out, task % parts);
   for (let k = task % parts; k < rank; k += parts) {
     store<f32>(out + ((<usize>k) << 2), dot(x, matrixA(pair) + <usize>k * bytesA(pair), word(op, 8)));
+  }
+}
+
+/** s ⊙ A x of one row, every so many-th output from `first` on. */
+function scaledIn(op: usize, pair: usize, numbers: usize, scalings: usize, x: usize, out: usize, first: i32): void {
+  const rank = rankOf(pair);
+  for (let k = first; k < rank; k += word(op, 11)) {
+    const offset = (<usize>k) << 2;
+    const scaling = load<f32>(scalings + ((<usize>load<u32>(numbers + offset)) << 2));
+    // Of a mixture with top-k, most are 0.
+    const product: f32 = scaling == 0 ? 0 : scaling * dot(x, matrixA(pair) + <usize>k * bytesA(pair), word(op, 8));
+    store<f32>(out + offset, product);
   }
 }
 

@@ -21,12 +21,12 @@ export function pad4(dim: i32): i32 {
 }
 
 /**
- * Field `i` of row `r` in the table of 32-byte entries: position, page table, cosines, sines, its own slot, positions in their own
- * places, slots of the others.
+ * Field `i` of row `r` in the table of 36-byte entries: position, page table, cosines, sines, its own slot, positions in their own
+ * places, slots of the others, adapter, scalings.
  */
 @inline
 export function place(rows: usize, r: i32, i: usize): usize {
-  return <usize>load<u32>(rows + ((<usize>r) << 5) + (i << 2));
+  return <usize>load<u32>(rows + (<usize>r) * 36 + (i << 2));
 }
 
 /** Where position `position` lies that row `r` attends to. */

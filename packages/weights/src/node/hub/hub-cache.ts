@@ -8,7 +8,7 @@ import { type HubFile, listingSchema } from './hub-repo.ts';
 
 /**
  * A repository in the cache that programs for the hub share: `refs/REVISION` has the commit, `snapshots/COMMIT/FILE` links to
- * `blobs/DIGEST`. All names that lead to paths have been checked before (`parseHubName`, `COMMIT`, `PLAIN_FILE`).
+ * `blobs/DIGEST`. All names that lead to paths have been checked before (`parseHubName`, `COMMIT`, `PLAIN_PATH`).
  */
 export class HubCache {
   readonly dir: string;
@@ -34,24 +34,24 @@ export class HubCache {
     });
   }
 
-  /** The files of a commit as the hub has listed them, where that is known. */
-  async readListing(commit: string): Promise<HubFile[] | undefined> {
+  /** The files of a commit's folder, by default the top one, as the hub has listed them, where that is known. */
+  async readListing(commit: string, folder?: string): Promise<HubFile[] | undefined> {
     try {
-      return listingSchema.parse(JSON.parse(await readFile(this.#listingPath(commit), 'utf8')));
+      return listingSchema.parse(JSON.parse(await readFile(this.#listingPath(commit, folder), 'utf8')));
     } catch {
       // The hub is asked again.
       return undefined;
     }
   }
 
-  async writeListing(commit: string, files: readonly HubFile[]): Promise<void> {
-    const path = this.#listingPath(commit);
+  async writeListing(commit: string, files: readonly HubFile[], folder?: string): Promise<void> {
+    const path = this.#listingPath(commit, folder);
     await this.#writing(path, () => writeWhole(path, JSON.stringify(files)));
   }
 
   /** Other programs leave folders alone whose names they don't know. */
-  #listingPath(commit: string): string {
-    return join(this.dir, 'shoal', `${commit}.json`);
+  #listingPath(commit: string, folder: string | undefined): string {
+    return join(this.dir, 'shoal', folder === undefined ? `${commit}.json` : `${commit}-${folder}.json`);
   }
 
   snapshotDir(commit: string): string {

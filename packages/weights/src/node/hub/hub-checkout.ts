@@ -21,7 +21,8 @@ export class HubCheckout {
   readonly commit: string;
   /** Why nothing is fetched; undefined if the hub is asked for what is not in the cache. */
   readonly offline: string | undefined;
-  #files: Promise<HubFile[] | undefined> | undefined;
+  /** By folder. */
+  readonly #files = new Map<string | undefined, Promise<HubFile[] | undefined>>();
 
   private constructor(client: HubClient, cache: HubCache, commit: string, offline: string | undefined) {
     this.client = client;
@@ -82,17 +83,21 @@ export class HubCheckout {
     throw this.notCached('');
   }
 
-  /** The files that the hub lists; undefined where it may not be asked and was not asked before. A commit's never change. */
-  async knownFiles(): Promise<HubFile[] | undefined> {
-    this.#files ??= this.#list();
-    return this.#files;
+  /**
+   * The files that the hub lists in a folder, by default the top one; undefined where it may not be asked and was not asked before.
+   * A commit's never change.
+   */
+  async knownFiles(folder?: string): Promise<HubFile[] | undefined> {
+    let files = this.#files.get(folder);
+    if (!files) this.#files.set(folder, (files = this.#list(folder)));
+    return files;
   }
 
-  async #list(): Promise<HubFile[] | undefined> {
-    const known = await this.cache.readListing(this.commit);
+  async #list(folder: string | undefined): Promise<HubFile[] | undefined> {
+    const known = await this.cache.readListing(this.commit, folder);
     if (known || this.offline !== undefined) return known;
-    const listed = await listCommit(this.client, this.commit);
-    await this.cache.writeListing(this.commit, listed);
+    const listed = await listCommit(this.client, this.commit, folder);
+    await this.cache.writeListing(this.commit, listed, folder);
     return listed;
   }
 

@@ -46,5 +46,5 @@ export function parseHubName(text: string): HubName {
   return { repo: `${org}/${name}`, org, name, revision };
 }
 
-/** Names of files in the top folder that are looked at at all. Others, which a repository may have, are ignored. */
-export const PLAIN_FILE = /^[\w][\w.-]{0,199}$/;
+/** Names of files, and of the folder if it isn't the top one, that are looked at at all. Others, which a repository may have, are ignored. */
+export const PLAIN_PATH = /^(?:[\w][\w.-]{0,199}\/)?[\w][\w.-]{0,199}$/;

@@ -2,13 +2,13 @@ import { messageOf } from '@shoal/model';
 import { z } from 'zod';
 import type { HubClient } from './hub-client.ts';
 import { HubError, PassingError } from './hub-error.ts';
-import { COMMIT, PLAIN_FILE } from './hub-name.ts';
+import { COMMIT, PLAIN_PATH } from './hub-name.ts';
 
 /** Files of a commit, and what their bytes have to be. */
 export const listingSchema = z.array(
   z.object({
-    /** In the top folder. */
-    name: z.string().regex(PLAIN_FILE),
+    /** With its folder, if that is not the top one. */
+    name: z.string().regex(PLAIN_PATH),
     bytes: z.int().min(0),
     /** SHA-256 of a large file; of others the id of git's blob. */
     digest: z.object({ kind: z.enum(['sha256', 'git']), hex: z.string().regex(COMMIT) }),
@@ -44,8 +44,8 @@ export async function findCommit(client: HubClient): Promise<string> {
   throw new HubError('bad-answer', `${client.endpoint} does not say at which commit ${repo}@${revision} is`);
 }
 
-/** The files in the top folder at a commit, without those with odd names. Throws HubError. */
-export async function listCommit(client: HubClient, commit: string): Promise<HubFile[]> {
+/** The files in a folder, by default the top one, at a commit, without those with odd names. Throws HubError. */
+export async function listCommit(client: HubClient, commit: string, folder?: string): Promise<HubFile[]> {
   const { repo } = client.name;
   const { listFiles } = await import('@huggingface/hub');
   return asking(client, async () => {
@@ -59,10 +59,12 @@ export async function listCommit(client: HubClient, commit: string): Promise<Hub
       }
       return fetch(input, init);
     };
-    const params = { repo, revision: commit, hubUrl, fetch: fetchPage };
+    const params = { repo, revision: commit, hubUrl, fetch: fetchPage, ...(folder !== undefined && { path: folder }) };
+    const isIn = (path: string): boolean =>
+      PLAIN_PATH.test(path) && path.split('/').slice(0, -1).join('/') === (folder ?? '');
     for await (const entry of listFiles(params)) {
       if (++listed > MAX_LISTED) throw new HubError('bad-answer', `${repo} lists more than ${MAX_LISTED} files`);
-      if (entry.type === 'file' && PLAIN_FILE.test(entry.path)) files.push(parseFile(client, entry));
+      if (entry.type === 'file' && isIn(entry.path)) files.push(parseFile(client, entry));
     }
     return files;
   });
