@@ -14,17 +14,20 @@ export function adaptersView({ adapters, adapterRoot }: ConsoleAdapters): Adapte
   const { all, loads, bytes, memoryBytes } = adapters;
   if (memoryBytes === 0) return null;
   return {
-    loaded: all.map(({ name, source, about, rank, denseLayers, expertLayers, bytes: own, users, loadedMs }) => ({
-      name,
-      source,
-      description: about.description,
-      rank,
-      denseLayers,
-      expertLayers,
-      bytes: own,
-      requests: users,
-      loadedMs,
-    })),
+    loaded: all.map(
+      ({ name, source, about, rank, denseLayers, expertLayers, mixture, bytes: own, users, loadedMs }) => ({
+        name,
+        source,
+        description: about.description,
+        rank,
+        denseLayers,
+        expertLayers,
+        mixes: mixture?.numAdapters ?? 0,
+        bytes: own,
+        requests: users,
+        loadedMs,
+      }),
+    ),
     loading: loads.map(({ name, source, sinceMs }) => ({ name, source, sinceMs })),
     bytes,
     memoryBytes,

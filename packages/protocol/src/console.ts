@@ -140,6 +140,8 @@ export interface AdapterView {
   /** Layers in which it changes what the coordinator computes, and those in which it changes routed experts. */
   denseLayers: number;
   expertLayers: number;
+  /** Of how many adapters it is a mixture; 0 if it is none. */
+  mixes: number;
   bytes: number;
   /** Answers that use it now. */
   requests: number;

@@ -11,7 +11,9 @@ export interface Result {
 export function adapterPlaces({
   denseLayers,
   expertLayers,
-}: Pick<AdapterView, 'denseLayers' | 'expertLayers'>): string {
+  mixes,
+}: Pick<AdapterView, 'denseLayers' | 'expertLayers' | 'mixes'>): string {
+  if (mixes > 0) return `a mixture of ${plural(mixes, 'adapter')}, by token`;
   const dense = denseLayers > 0 ? `the coordinator’s part of ${plural(denseLayers, 'layer')}` : '';
   const experts = expertLayers > 0 ? `routed experts of ${plural(expertLayers, 'layer')}` : '';
   return [dense, experts].filter((part) => part !== '').join(', ');
