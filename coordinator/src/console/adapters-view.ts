@@ -19,6 +19,7 @@ export function adaptersView({ adapters, adapterRoot }: ConsoleAdapters): Adapte
         name,
         source,
         description: about.description,
+        examples: about.examples.length,
         rank,
         denseLayers,
         expertLayers,

@@ -135,6 +135,8 @@ export interface AdapterView {
   source: string;
   /** What it is for; empty where nobody has said. */
   description: string;
+  /** How many prompts for it are known. */
+  examples: number;
   /** The largest of its matrices. */
   rank: number;
   /** Layers in which it changes what the coordinator computes, and those in which it changes routed experts. */

@@ -85,7 +85,7 @@ interface RowProps {
 }
 
 function Row({ adapter, nowMs, canUnload, onResult }: RowProps) {
-  const { name, source, description, rank, bytes, requests, loadedMs } = adapter;
+  const { name, source, description, examples, rank, bytes, requests, loadedMs } = adapter;
   const dialog = useRef<HTMLDialogElement>(null);
   const busy = useSignal(false);
   const titleId = useId();
@@ -100,7 +100,10 @@ function Row({ adapter, nowMs, canUnload, onResult }: RowProps) {
     <tr role="row">
       <th scope="row" role="rowheader">
         <span class="id">{name}</span> <span class="of">{source}</span>
-        <p class="muted">{description === '' ? 'No description: auto does not choose it.' : description}</p>
+        <p class="muted">
+          {description ||
+            (examples > 0 ? 'No description.' : 'No description and no examples: auto does not choose it.')}
+        </p>
       </th>
       <Cell name="Rank">{formatNumber(rank)}</Cell>
       <Cell name="Changes">{adapterPlaces(adapter)}</Cell>
