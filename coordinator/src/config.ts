@@ -4,7 +4,7 @@ import { type IceServer, iceServerSchema, ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
 import { z } from 'zod';
-import { choice, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { choice, decimal, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
@@ -123,6 +123,11 @@ const SECTIONS = {
       default: '256MiB',
       help: 'memory for adapters, where there are any or --adapter-dir is given',
       more: 'As float32. It is reserved, and used as adapters are loaded.',
+    }),
+    adapterThreshold: option('adapter-threshold', decimal('SIMILARITY', -1, 1), {
+      default: '0.35',
+      help: 'similarity of a prompt to an adapter from which on model "auto" chooses the adapter',
+      more: 'Measured with the default model ([below](#adapters)).',
     }),
     cacheDir: option('cache', path('DIR'), {
       default: join(ROOT_DIR, '.cache/packed'),

@@ -140,8 +140,11 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const http = await openHttp(serving, log, isDraining);
   const sockets = openSockets(serving, log, http.server);
   const { version } = packageJson;
-  const snapshots = new SnapshotBuilder({ ...core, version, quant: packed.manifest.shape.quant, isDraining });
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm });
+  const { adapterRoot } = config;
+  const { quant } = packed.manifest.shape;
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
+  const adapters = { adapters: core.adapters, adapterRoot };
+  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {

@@ -130,8 +130,8 @@ async function assemble(
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers, head } = await openDense(config, packed, hubName, hooks);
   closeLater(forward);
-  const adapterNotices = { ...hooks, events };
-  const adapters = await openAdapters(config, forward, [packed.manifest.modelId, hubName ?? ''], adapterNotices);
+  const names = [packed.manifest.modelId, hubName ?? ''];
+  const adapters = await openAdapters(config, { forward, tokenizer }, names, { ...hooks, events });
   const served = { modelId: packed.manifest.modelId, config: model, tokenizer, forward };
   const onPackProgress = hooks.onDraftPackProgress;
   const draftHooks = { ...hooks, onPackProgress: (progress: PackProgress) => onPackProgress?.(progress) };

@@ -22,10 +22,11 @@ export interface FakeFacts {
   convention: string;
   tools: 'template' | 'described';
   reasoning: boolean;
+  description?: string;
 }
 
-/** The entry of /v1/models, in the shape that the real coordinator promises. */
-export function modelEntry(facts: FakeFacts): unknown {
+/** An entry of /v1/models, in the shape that the real coordinator promises. */
+export function modelEntry(facts: FakeFacts, own: { id?: string; parent?: string } = {}): unknown {
   return modelSchema.parse({
     id: 'tiny-stories',
     object: 'model',
@@ -37,6 +38,7 @@ export function modelEntry(facts: FakeFacts): unknown {
     root: 'tiny-stories',
     max_model_len: 2048,
     shoal: facts,
+    ...own,
   });
 }
 

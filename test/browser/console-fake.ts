@@ -36,6 +36,8 @@ export class FakeCoordinator {
   chats: ChatScript[] = [];
   /** What /v1/models says of the model. */
   facts: FakeFacts = { convention: 'hermes', tools: 'template', reasoning: true };
+  /** Names of the model's adapters. */
+  adapters: readonly string[] = [];
   /** Sent in x-shoal-ignored-parameters, if set. */
   ignored: string | undefined;
   layers: readonly number[] = [1, 2, 3, 4, 5];
@@ -126,7 +128,12 @@ export class FakeCoordinator {
     else if (path.startsWith('/console-assets/')) {
       this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');
     } else if (path === '/v1/models') {
-      json(response, 200, { object: 'list', data: [modelEntry(this.facts)] });
+      const { facts, adapters } = this;
+      const others = adapters.map((id) =>
+        modelEntry({ ...facts, description: `Writes ${id}.` }, { id, parent: 'tiny-stories' }),
+      );
+      const auto = adapters.length > 0 ? [modelEntry(facts, { id: 'auto' })] : [];
+      json(response, 200, { object: 'list', data: [modelEntry(facts), ...auto, ...others] });
     } else if (path === '/v1/completions') await this.#complete(request, response);
     else if (path === '/v1/chat/completions') await this.#chat(request, response);
     else if (path === '/v1/gates') await this.#lab(request, response);
@@ -177,6 +184,7 @@ export class FakeCoordinator {
       return json(response, 429, { error: { message: 'The queue is full.', type: 'rate_limit_error' } });
     }
     response.on('close', () => (this.hungUp += response.writableFinished ? 0 : 1));
+    if (body['model'] === 'auto') response.setHeader('x-shoal-model', encodeURI(this.adapters[0]!));
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
     const tokens = storyTokens(Number(body['max_tokens']), this.layers);
     for (let i = 0; !response.closed && (this.story === 'endless' || i < tokens.length); i++) {

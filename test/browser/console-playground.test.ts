@@ -56,6 +56,19 @@ describe('an answer', () => {
     });
   });
 
+  it('comes from the picked adapter, or the one that the coordinator names', async () => {
+    fake.adapters = ['pirates & co'];
+    await page.reload();
+    await page.getByLabel('Model', { exact: true }).selectOption('auto');
+    await write();
+    await eventually(() => page.locator('.answer-head').textContent()).toContain('answered by pirates & co');
+    await page.getByLabel('Model', { exact: true }).selectOption('pirates & co');
+    expect(await page.locator('#model-description').textContent()).toBe('Writes pirates & co.');
+    expect(await accessFaults(page)).toEqual([]);
+    await write();
+    await eventually(() => fake.asked.map(({ model }) => model)).toEqual(['auto', 'pirates & co']);
+  });
+
   it('stops at a press, and the server notices', async () => {
     fake.story = 'endless';
     await write();

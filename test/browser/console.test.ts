@@ -93,7 +93,7 @@ describe('tabs', () => {
     await signIn();
     await page.locator('.peers .disclose').first().click();
     await page.getByText('signed in as vera with view-only access').waitFor();
-    expect(await page.getByRole('button', { name: /Drain|Remove/ }).count()).toBe(0);
+    expect(await page.getByRole('button', { name: /Drain|Remove|[Ll]oad/ }).count()).toBe(0);
     expect(await page.locator('header').textContent()).toContain('vera (view only)');
     expect(await accessFaults(page)).toEqual([]);
   });
@@ -129,6 +129,30 @@ describe('tabs', () => {
     expect(await page.locator('#peers').textContent()).toContain('No tab is connected');
     expect(await page.locator('#map-summary').textContent()).toContain('No expert is on any tab');
     expect(await accessFaults(page)).toEqual([]);
+  });
+});
+
+describe('adapters', () => {
+  it('are loaded from a folder and unloaded, one in use only after asking, and errors are shown as they are', async () => {
+    await signIn();
+    const section = page.locator('#adapters');
+    const status = section.locator('.status-line');
+    expect(await status.textContent()).toContain('Loading rhymes from rhymes… (3 s)');
+    expect(await section.getByRole('row', { name: /^plain/ }).textContent()).toContain('auto does not choose it');
+    await section.getByRole('button', { name: 'Unload plain' }).click();
+    await eventually(() => status.textContent()).toContain('plain was unloaded.');
+    await section.getByRole('button', { name: 'Unload pirates' }).click();
+    await page.getByRole('dialog').getByText('2 answers use it').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click();
+    fake.onCommand = () => ({ ok: false, message: 'lora_path must be a folder.' });
+    await section.getByLabel('Folder in --adapter-dir').fill('styles/letters');
+    await section.getByLabel('What it is for').fill('Letters');
+    await section.getByRole('button', { name: 'Load', exact: true }).click();
+    await eventually(() => status.textContent()).toContain('letters: lora_path must be a folder.');
+    expect(fake.commands).toEqual([
+      { command: 'unload-adapter', name: 'plain' },
+      { command: 'load-adapter', name: 'letters', path: 'styles/letters', description: 'Letters' },
+    ]);
   });
 });
 

@@ -151,6 +151,9 @@ describe('the console', () => {
     expect(await command(vera.socket, remove)).toMatchObject({ ok: false, message: expect.stringContaining('vera') });
     expect(coordinator.swarm.peers).toHaveLength(1);
     expect(await command(otto.socket, remove)).toEqual({ ok: true });
+    const load = { command: 'load-adapter', name: 'letters', path: 'letters' };
+    expect(await command(vera.socket, load)).toMatchObject({ ok: false, message: expect.stringContaining('vera') });
+    expect(await command(otto.socket, load)).toMatchObject({ message: expect.stringContaining('--adapter-dir') });
     expect(await farewell).toMatchObject({ code: 'removed' });
   });
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,12 +6,26 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ExpertBackend, WorkItem } from '@shoal/kernels';
 import { type Coordinator, type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { fixtureDir, readTensors } from '../golden/families.ts';
-import { ADAPTERS, adapterRoot, complete, MODEL, post, soak, startWithAdapters, TOKEN } from './adapter-soak.ts';
+import {
+  ADAPTERS,
+  adapterRoot,
+  complete,
+  type Completion,
+  MODEL,
+  post,
+  soak,
+  startWithAdapters,
+  TOKEN,
+} from './adapter-soak.ts';
 import { type Answer, answer } from './answers.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 const read = readTensors(join(adapterRoot, 'reference.safetensors'));
 const prompt = Array.from(read('ids'));
+const SHIPPED = join(import.meta.dirname, '../../models/adapters');
+/** Made by tools/train/adapters/losses.py. */
+const HELD_OUT = join(import.meta.dirname, '../golden/fixtures/held-out-styles.json');
 const mixtures = join(adapterRoot, '../../xlora');
 
 let cacheDir: string;
@@ -68,10 +83,8 @@ describe('adapters', () => {
     // Keys and values of the same tokens are others under each.
     expect(await complete(coordinator.url, MODEL, prompt, 1)).toMatchObject({ choices: base.choices });
     const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
-    expect(data).toMatchObject([
-      { id: MODEL },
-      ...['first', 'mixed', ...ADAPTERS].map((id) => ({ id, parent: MODEL })),
-    ]);
+    const listed = ['first', 'mixed', ...ADAPTERS].map((id) => ({ id, parent: MODEL }));
+    expect(data).toMatchObject([{ id: MODEL }, { id: 'auto' }, ...listed]);
     expect(await (await fetch(`${coordinator.url}/v1/models/ffn`)).json()).toMatchObject({ id: 'ffn', root: MODEL });
     for (const adapter of ADAPTERS) expect((await unload(adapter)).status).toBe(200);
   });
@@ -107,12 +120,98 @@ describe('adapters', () => {
       expect(await (await load(name, 'ffn')).json()).toMatchObject({ error: { code, param: 'lora_name' } });
   });
 
+  it('are chosen by the prompt for requests of the model "auto", by what is said of them at loading', async () => {
+    const send = async (path: string, body: object) => {
+      const response = await post(coordinator.url, path, { model: 'auto', max_tokens: 1, ...body });
+      const { model } = (await response.json()) as { model: string };
+      const [chosen, similarity] = ['model', 'similarity'].map((name) => response.headers.get(`x-shoal-${name}`));
+      expect(chosen).toBe(model);
+      return [model, Number(similarity)];
+    };
+    const text = 'Dear Grandma, how are you?';
+    expect(await send('/v1/completions', { prompt: text })).toEqual([MODEL, 0]);
+    expect((await load('letters', 'ffn', { examples: ['Yours,', text] })).status).toBe(200);
+    expect((await load('ships', 'all', { description: 'Captain on deck!' })).status).toBe(200);
+    const asked = { role: 'user', content: text };
+    const said = { role: 'assistant', content: 'Captain on deck!' };
+    for (const [path, body] of [
+      ['/v1/completions', { prompt: text }],
+      ['/v1/chat/completions', { messages: [{ role: 'system', content: 'Captain on deck!' }, asked, said] }],
+      ['/v1/responses', { input: text, max_output_tokens: 16 }],
+      ['/v1/messages', { messages: [asked] }],
+    ] as const) {
+      expect(await send(path, body)).toEqual(['letters', 1]);
+    }
+    expect(await send('/v1/completions', { prompt: ['Captain', ' on', ' deck!'] })).toEqual(['ships', 1]);
+    const [base, similarity] = await send('/v1/completions', { prompt: '0123456789' });
+    expect(base).toBe(MODEL);
+    expect(similarity).toBeLessThan(defaultConfig({}).adapterThreshold);
+    const { data } = (await (await fetch(`${coordinator.url}/v1/models`)).json()) as { data: object[] };
+    expect(data).toMatchObject([
+      { id: MODEL },
+      { id: 'auto', root: MODEL },
+      { id: 'first' },
+      { id: 'mixed' },
+      { id: 'letters' },
+      {},
+    ]);
+    expect(data.at(-1)).toMatchObject({ id: 'ships', shoal: { description: 'Captain on deck!' } });
+    expect(await (await load('auto', 'ffn')).json()).toMatchObject({ error: { code: 'adapter_exists' } });
+    const tooMany = await load('more', 'ffn', { examples: Array(33).fill('x') });
+    expect(await tooMany.json()).toMatchObject({ error: { param: 'examples' } });
+    for (const name of ['letters', 'ships']) expect((await unload(name)).status).toBe(200);
+  });
+
   it('come and go under running streams, whose answers neither fail nor change, and leave no memory taken', async () => {
     const { adapters, url } = coordinator;
     const before = adapters.bytes;
     const counts = await soak({ url, models: [MODEL, 'first', 'mixed'], streams: 4, loads: 6, prompt });
     expect(counts).toMatchObject({ failed: 0, changed: 0 });
     await expect.poll(() => adapters.bytes).toBe(before);
+  });
+});
+
+describe('the default model’s adapters', () => {
+  const styles = ['letters', 'pirates', 'rhymes'] as const;
+  type Style = (typeof styles)[number];
+  const held = JSON.parse(readFileSync(HELD_OUT, 'utf8')) as Record<
+    Style,
+    { ids: number[][] } & Record<'base' | 'adapter', number>
+  >;
+  let tiny: Coordinator;
+  beforeAll(async () => {
+    const adapters = new Map(styles.map((style) => [style, join(SHIPPED, style)]));
+    tiny = await startTinyCoordinator({ adapters });
+  });
+  afterAll(() => tiny.close());
+
+  /** The mean loss of texts. */
+  async function lossOf(model: string, texts: readonly number[][]): Promise<number> {
+    const body = { model, prompt: texts, max_tokens: 0, echo: true, logprobs: 0 };
+    const { choices } = (await (await post(tiny.url, '/v1/completions', body)).json()) as Completion;
+    const logprobs = choices.flatMap((choice) => choice.logprobs.token_logprobs.slice(1));
+    return -logprobs.reduce((sum, one) => sum + one, 0) / logprobs.length;
+  }
+
+  it.each(styles)(
+    '%s: held-out texts have the losses that PEFT finds, a fraction of the base model’s',
+    async (style) => {
+      const { ids, base, adapter } = held[style];
+      expect(await lossOf('tiny-stories', ids)).toBeCloseTo(base, 1);
+      expect(Math.abs((await lossOf(style, ids)) - adapter)).toBeLessThan(0.01);
+      expect(adapter).toBeLessThan(base / 10);
+    },
+  );
+
+  it('are chosen by prompts of their kind, and none by others', async () => {
+    const model = async (prompt: string): Promise<string> => {
+      const response = await post(tiny.url, '/v1/completions', { model: 'auto', prompt, max_tokens: 1 });
+      return ((await response.json()) as Completion).model;
+    };
+    expect(await model('Dear Aunt Kate, how are you? I hope')).toBe('letters');
+    expect(await model('The captain of the pirate ship looked for treasure')).toBe('pirates');
+    expect(await model('A little frog sat in the sun and said, "Good day!"')).toBe('rhymes');
+    expect(await model('Sam wanted to bake bread with his mother.')).toBe('tiny-stories');
   });
 });
 

@@ -6,10 +6,12 @@ import { type Coordinator, parseConfig, startCoordinator, UsageError } from '../
 import { DonorBrowser, type DonorTab } from '../browser/donor-tabs.ts';
 import { printTable, type Report, report } from './report.ts';
 import { streamStory } from './story.ts';
+import { printStyles, withShippedAdapters, writeStyles } from './styles.ts';
 
 const HELP = `npm run demo -- [options]
 
-Starts a coordinator, opens donor tabs in a headless Chromium, and writes a story with the experts in those tabs.
+Starts a coordinator, opens donor tabs in a headless Chromium, and writes a story with the experts in those tabs. The
+default model's adapters then begin the same story, each in its own style.
 
   --prompt TEXT       beginning of the story ("Once upon a time")
   --max-tokens N      length of the story (160)
@@ -45,7 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const config = parseConfig(['--port', '0', ...coordinatorArgs], process.env);
+  const config = withShippedAdapters(parseConfig(['--port', '0', ...coordinatorArgs], process.env));
   const coordinator = await startCoordinator(config, {
     onPackProgress: progressLine(process, 'packing experts').update,
   });
@@ -56,9 +58,14 @@ async function main(argv: readonly string[]): Promise<number> {
     browser = await DonorBrowser.launch(say, { ownSignals: true });
     const tabs = await openTabs(browser, coordinator.url, demo.tabs);
     if (demo.tabs > 0) await waitForTabs(coordinator, tabs, stop.signal);
-    const result = await write(coordinator, demo, stop.signal);
+    const story = await write(coordinator, demo, stop.signal);
+    const styles = await writeStyles(coordinator, demo, stop.signal);
+    const result = { ...story, ...styles };
     if (demo.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-    else printTable(result, process.stdout);
+    else {
+      printStyles(styles, process.stdout);
+      printTable(result, process.stdout);
+    }
     const failure = verdict(result, demo);
     if (failure !== undefined) throw new Error(failure);
     if (demo.keep) {

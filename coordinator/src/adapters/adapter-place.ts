@@ -3,9 +3,12 @@ import { resolve, sep } from 'node:path';
 import { AdapterError, messageOf } from '@shoal/model';
 import { ADAPTER_CONFIG_FILE, otherAdapterFiles } from '@shoal/model/node';
 import { fetchHubFiles, looksLikeHubName, type OpenSourceOptions } from '@shoal/weights/node';
+import { ABOUT_FILE } from './adapter-about.ts';
 
 /** Far above adapter_config.json and any adapter of rank 256. */
 const MAX_FILE_BYTES = 16 * 2 ** 30;
+/** Above the largest that is read, with escapes. */
+const MAX_ABOUT_BYTES = 2 ** 20;
 
 /** The folder of an adapter that the operator has named at the start: a directory, or one of a hub, which is fetched. */
 export async function adapterDir(source: string, options: OpenSourceOptions): Promise<string> {
@@ -14,7 +17,8 @@ export async function adapterDir(source: string, options: OpenSourceOptions): Pr
   if (looksLikeHubName(source)) {
     const wanted = (names: readonly string[]) => ({ names, maxBytes: MAX_FILE_BYTES });
     const others = async (dir: string) => (await otherAdapterFiles(dir)).map(wanted);
-    return fetchHubFiles(source, [wanted([ADAPTER_CONFIG_FILE])], options, others);
+    const about = { names: [ABOUT_FILE], maxBytes: MAX_ABOUT_BYTES, isOptional: true };
+    return fetchHubFiles(source, [wanted([ADAPTER_CONFIG_FILE]), about], options, others);
   }
   throw new AdapterError('unreadable', `there is no directory ${path}, and ${source} is no name on a hub (ORG/NAME)`);
 }

@@ -1,5 +1,6 @@
 import { type Adapter, AdapterError } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
+import { AdapterChooser } from './adapter-chooser.ts';
 import { Adapters } from './adapters.ts';
 
 const MEMORY_BYTES = 1000;
@@ -17,8 +18,10 @@ function rig() {
       if (bytes > maxBytes) throw new AdapterError('too-large', `the adapter takes ${bytes} bytes`);
       if (!(bytes > 0)) throw new AdapterError('bad-value', 'no size');
       const adapter: Adapter = { layers: [], experts: new Map(), maxRank: 1, bytes, expertBytes: 0 };
-      return { adapter, baseModel: bytes % 2 === 0 ? 'org/Base-Model/' : '/home/me/other' };
+      const about = { description: '', examples: [] };
+      return { adapter, about, baseModel: bytes % 2 === 0 ? 'org/Base-Model/' : '/home/me/other' };
     },
+    chooser: new AdapterChooser({ encode: () => [], tokenEmbedding: () => new Float32Array(1), threshold: 0 }),
     open: ({ bytes }) => ({ bytes, free: () => freed.push(bytes) }),
     memoryBytes: MEMORY_BYTES,
     modelNames: ['base-model', 'alias'],
@@ -77,6 +80,7 @@ describe('Adapters', () => {
     ['x'.repeat(129), 'bad-name'],
     ['base-model', 'name-taken'],
     ['alias', 'name-taken'],
+    ['auto', 'name-taken'],
   ])('refuse the name "%s"', async (name, reason) => {
     await expect(rig().adapters.load(name, '100')).rejects.toMatchObject({ reason });
   });

@@ -1,10 +1,36 @@
 import { type Adapter, AdapterError, type EngineAdapter } from '@shoal/model';
+import { steadyUnixMs } from '../base/clock.ts';
+import type { AdapterAbout } from './adapter-about.ts';
+import { type AdapterChooser, AUTO_MODEL, type Choice } from './adapter-chooser.ts';
 import { AdapterShards } from './adapter-shards.ts';
 import { ServedAdapter } from './served-adapter.ts';
 
+interface ReadAdapter {
+  adapter: Adapter;
+  baseModel: string | null;
+  about: AdapterAbout;
+}
+
+export interface LoadOptions {
+  /** Whether it may take the place of one of the same name. */
+  replaces?: boolean;
+  /** In the place of what its folder says. */
+  about?: Partial<AdapterAbout>;
+  /** Where it is from, for people; by default the source. */
+  shownSource?: string;
+}
+
+/** A load that has not ended. */
+export interface AdapterLoad {
+  name: string;
+  source: string;
+  sinceMs: number;
+}
+
 export interface AdaptersOptions {
   /** Reads an adapter, of at most so many bytes in memory. */
-  read: (source: string, maxBytes: number) => Promise<{ adapter: Adapter; baseModel: string | null }>;
+  read: (source: string, maxBytes: number) => Promise<ReadAdapter>;
+  chooser: AdapterChooser;
   open: (adapter: Adapter) => EngineAdapter;
   /** For all that are loaded, or still used by an answer. */
   memoryBytes: number;
@@ -41,7 +67,7 @@ export class Adapters {
   /** Of those that are loaded, and of unloaded ones that answers still use. */
   #bytes = 0;
   #nextId = 1;
-  #waiting = 0;
+  readonly #loads = new Set<AdapterLoad>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: AdaptersOptions) {
@@ -57,6 +83,26 @@ export class Adapters {
     return this.#bytes;
   }
 
+  get memoryBytes(): number {
+    return this.#options.memoryBytes;
+  }
+
+  /** The loads that run or wait, in their order. */
+  get loads(): readonly AdapterLoad[] {
+    return [...this.#loads];
+  }
+
+  /** Whether a model of this name asks for the adapter that fits the prompt. The model's own names come first. */
+  isAuto(name: string): boolean {
+    const { memoryBytes, modelNames } = this.#options;
+    return name === AUTO_MODEL && memoryBytes > 0 && !modelNames.includes(name);
+  }
+
+  /** The adapter that fits a prompt best, if one does. */
+  choose(ids: readonly number[]): Choice<ServedAdapter> {
+    return this.#options.chooser.choose(ids, this.#byName.values());
+  }
+
   find(name: string): ServedAdapter | undefined {
     return this.#byName.get(name);
   }
@@ -65,12 +111,15 @@ export class Adapters {
    * Loads an adapter, one at a time. With `replaces` it takes the place of one of the same name; answers that began with that go
    * on with it. Rejects with an AdaptersError or AdapterError, and nothing has changed.
    */
-  async load(name: string, source: string, { replaces = false } = {}): Promise<ServedAdapter> {
-    this.#checkName(name, replaces);
-    if (this.#waiting >= MAX_WAITING) throw new AdaptersError('busy', `${MAX_WAITING} adapters are being loaded; wait`);
-    this.#waiting++;
-    const loading = this.#last.then(() => this.#load(name, source, replaces));
-    this.#last = loading.catch(() => undefined).finally(() => this.#waiting--);
+  async load(name: string, source: string, options: LoadOptions = {}): Promise<ServedAdapter> {
+    this.#checkName(name, options.replaces ?? false);
+    if (this.#loads.size >= MAX_WAITING) {
+      throw new AdaptersError('busy', `${MAX_WAITING} adapters are being loaded; wait`);
+    }
+    const load = { name, source: options.shownSource ?? source, sinceMs: steadyUnixMs() };
+    this.#loads.add(load);
+    const loading = this.#last.then(() => this.#load(name, source, options));
+    this.#last = loading.catch(() => undefined).finally(() => this.#loads.delete(load));
     return loading;
   }
 
@@ -83,21 +132,29 @@ export class Adapters {
     this.#options.onChange?.(`The adapter ${name} was unloaded`, 'info');
   }
 
-  async #load(name: string, source: string, replaces: boolean): Promise<ServedAdapter> {
-    const { read, open, memoryBytes, modelNames, onChange } = this.#options;
+  async #load(name: string, source: string, options: LoadOptions): Promise<ServedAdapter> {
+    const { read, open, chooser, memoryBytes, modelNames, onChange } = this.#options;
+    const { replaces = false, about: given, shownSource = source } = options;
     // Others may have been loaded meanwhile.
     this.#checkName(name, replaces);
     const room = memoryBytes - this.#bytes;
-    const { adapter, baseModel } = await read(source, room).catch((error: unknown) => {
+    const {
+      adapter,
+      baseModel,
+      about: found,
+    } = await read(source, room).catch((error: unknown) => {
       throw error instanceof AdapterError && error.reason === 'too-large' ? this.#noRoom(error) : error;
     });
+    const about = { ...found, ...given };
+    const points = chooser.pointsOf(about);
     const engine = open(adapter);
-    const { experts, mixture } = adapter;
+    const { mixture } = adapter;
     const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
-    const routed = mixture?.experts ?? [experts];
+    const routed = mixture?.experts ?? [adapter.experts];
     for (const each of routed) this.shards.add(name, each);
-    const served = new ServedAdapter(name, this.#nextId++, { engine, experts, mixture }, () => {
+    const facts = { source: shownSource, about, points, adapter, bytes };
+    const served = new ServedAdapter(name, this.#nextId++, engine, facts, () => {
       this.#bytes -= bytes;
       for (const each of routed) this.shards.remove(each);
     });
@@ -125,6 +182,9 @@ export class Adapters {
     }
     if (this.#options.modelNames.includes(name)) {
       throw new AdaptersError('name-taken', `"${name}" is a name of the model itself`);
+    }
+    if (name === AUTO_MODEL) {
+      throw new AdaptersError('name-taken', `"${name}" is how requests ask for the adapter that fits; choose another`);
     }
     const isThere = this.#byName.has(name);
     if (isThere && !replaces) throw new AdaptersError('name-taken', `an adapter named "${name}" is loaded already`);

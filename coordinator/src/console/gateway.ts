@@ -1,10 +1,19 @@
-import { type CommandReply, commandSchema, type ConsoleEvent, type ConsoleRole } from '@shoal/protocol';
+import {
+  type Command,
+  type CommandReply,
+  commandSchema,
+  type ConsoleEvent,
+  type ConsoleRole,
+  type PeerCommand,
+} from '@shoal/protocol';
+import { messageOf } from '@shoal/model';
 import type { Namespace, Socket } from 'socket.io';
 import type { Access } from '../access/access.ts';
 import type { Admin } from '../access/access-file.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import { type ConsoleAdapters, runAdapterCommand } from './adapters-view.ts';
 import type { SnapshotBuilder } from './snapshot.ts';
 
 export interface ConsoleGatewayOptions {
@@ -12,6 +21,7 @@ export interface ConsoleGatewayOptions {
   snapshots: SnapshotBuilder;
   events: EventLog;
   swarm: Swarm;
+  adapters: ConsoleAdapters;
 }
 
 /** Serves the operator's console behind a token: snapshots once a second, events as they happen, and commands. */
@@ -31,8 +41,12 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
     socket.emit('snapshot', snapshots.build());
     socket.on('command', (message: unknown, reply: unknown) => {
       const admin = signedIn.get(socket);
-      const answer = admin ? runCommand(message, options, socket, admin) : SIGNED_OUT;
-      if (typeof reply === 'function') reply(answer);
+      const answer = admin ? runCommand(message, options, socket, admin) : Promise.resolve(SIGNED_OUT);
+      const failed = (error: unknown): CommandReply => ({
+        ok: false,
+        message: `The command failed: ${messageOf(error)}`,
+      });
+      void answer.catch(failed).then((settled) => typeof reply === 'function' && reply(settled));
     });
     socket.once('disconnect', () => signedIn.delete(socket));
   });
@@ -75,16 +89,39 @@ function roleOf({ name, role }: Admin): ConsoleRole {
   return { name, role };
 }
 
-function runCommand(message: unknown, options: ConsoleGatewayOptions, socket: Socket, admin: Admin): CommandReply {
-  const { access, swarm, events } = options;
+const DOES: Readonly<Record<Command['command'], string>> = {
+  drain: 'drain a tab',
+  remove: 'remove a tab',
+  'load-adapter': 'load an adapter',
+  'unload-adapter': 'unload an adapter',
+};
+
+async function runCommand(
+  message: unknown,
+  options: ConsoleGatewayOptions,
+  socket: Socket,
+  admin: Admin,
+): Promise<CommandReply> {
+  const { access, events } = options;
   const parsed = commandSchema.safeParse(message);
   if (!parsed.success) return { ok: false, message: UNKNOWN };
-  const { command, peerId } = parsed.data;
-  if (admin.role !== 'operator')
-    return { ok: false, message: `${admin.name} is a viewer; only an operator can ${command} a tab.` };
+  const asked = parsed.data;
+  if (admin.role !== 'operator') {
+    return { ok: false, message: `${admin.name} is a viewer; only an operator can ${DOES[asked.command]}.` };
+  }
+  const who = `The operator (${admin.name}, ${access.addressOfSocket(socket)})`;
+  if ('peerId' in asked) return commandPeer(asked, options, who);
+  events.add({ level: 'info', kind: 'server', text: `${who} asked to ${DOES[asked.command]}, ${asked.name}` });
+  return runAdapterCommand(asked, options.adapters);
+}
+
+function commandPeer(
+  { command, peerId }: PeerCommand,
+  { swarm, events }: ConsoleGatewayOptions,
+  who: string,
+): CommandReply {
   const peer = swarm.peers.find((candidate) => candidate.peerId === peerId);
   if (!peer) return { ok: false, message: `${peerId} is no longer in the swarm.` };
-  const who = `The operator (${admin.name}, ${access.addressOfSocket(socket)})`;
   events.add({ level: 'info', kind: 'server', text: `${who} asked to ${command} ${peerId}`, peerId });
   if (command === 'drain') {
     swarm.drain(peer, { code: 'removed', message: 'The operator has ended your visit. Thank you.', retry: false });

@@ -23,6 +23,7 @@ const latency = new Latency();
 const noTimings = { quantile: () => null };
 
 const localLayers: LocalLayerChoice = { layers: [], mtp: undefined, bytes: 0 };
+const adapters = { all: [], loads: [], bytes: 0, memoryBytes: 0 } as unknown as SnapshotSources['adapters'];
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
@@ -103,6 +104,7 @@ beforeEach(() => {
       counts: { right: 0, wrong: 0, incomparable: 0, retracted: 0, pending: 0, putOff: 0, unchecked: 0 },
       quarantine: new Quarantine(),
     },
+    adapters,
     isDraining: () => false,
   });
 });

@@ -11,6 +11,7 @@ import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';
 import type { Trust } from '../trust/trust.ts';
+import { adaptersView, type ConsoleAdapters } from './adapters-view.ts';
 import { mhaBytesPerToken } from './kv-figures.ts';
 
 export interface SnapshotSources {
@@ -24,6 +25,8 @@ export interface SnapshotSources {
   /** The layers and experts that are local by plan. */
   localLayers: LocalLayerChoice;
   trust: Pick<Trust, 'counts' | 'quarantine'>;
+  adapters: ConsoleAdapters['adapters'];
+  adapterRoot?: string | undefined;
   isDraining: () => boolean;
 }
 
@@ -78,7 +81,7 @@ export class SnapshotBuilder {
   }
 
   build(): ConsoleSnapshot {
-    const { scheduler, encoder, swarm, version, quant } = this.#sources;
+    const { scheduler, encoder, swarm, version, quant, adapters, adapterRoot } = this.#sources;
     const { queue, firstToken, betweenTokens } = scheduler.latency.recentMs;
     const nowMs = steadyUnixMs();
     const flow = this.#flow();
@@ -107,6 +110,7 @@ export class SnapshotBuilder {
             }),
           ),
       queuedRequests: encoder ? encoder.jobs.filter(({ taken }) => taken === 0).length : scheduler.queued.length,
+      adapters: adaptersView({ adapters, adapterRoot }),
       waits: { queue: waitOf(queue), firstToken: waitOf(firstToken), betweenTokens: waitOf(betweenTokens) },
     };
   }

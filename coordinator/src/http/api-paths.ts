@@ -43,7 +43,7 @@ export function isCrossOrigin(path: string): boolean {
 /**
  * The URL that is meant by one with doubled or trailing slashes, without /v1 or with two of them, as base URLs with one part too few
  * or too many make them; others as they are. Routes, access rules and metrics see only the result. Nothing is decoded and no dots
- * are resolved, so a path is either one of the API's, letter by letter, or left to the router.
+ * are resolved, so a path is either one of the API's, letter by letter, or left to the chooser.
  */
 export function servedUrl(url: string): string {
   const end = url.search(/[?#]/);

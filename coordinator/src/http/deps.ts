@@ -111,7 +111,7 @@ export interface HttpDeps {
   /** Other names of the model, which clients may have in their settings. */
   aliases: readonly string[];
   /** Adapters, which requests may name as their model; none by default. */
-  adapters?: Pick<Adapters, 'find' | 'all' | 'load' | 'unload'>;
+  adapters?: Pick<Adapters, 'find' | 'all' | 'load' | 'unload' | 'isAuto' | 'choose'>;
   /** The directory from which adapters may be loaded at run time; by default none may. */
   adapterRoot?: string | undefined;
   /** Whether a request with a parameter that is not known is refused; it is ignored otherwise. */

@@ -133,11 +133,22 @@ async function answerWithinLimits(
   const answers = parsed.prompts.length * parsed.bestOf;
   const { hold, headers } = holdAnswers(request, { answers, promptTokens });
   reply.headers(headers);
+  if (parsed.route) noteRoute(parsed.route, deps, reply);
   try {
     await answer(parsed, shape, scope, request, reply, deps, hold.onToken);
   } finally {
     hold.release();
   }
+}
+
+/** Tells the client what `model: "auto"` has chosen. A name is escaped where a header can't have it. */
+function noteRoute(
+  { adapter, similarity }: NonNullable<ParsedRequest['route']>,
+  { generation }: EndpointDeps,
+  reply: FastifyReply,
+): void {
+  reply.header('x-shoal-model', encodeURI(adapter?.name ?? generation.modelId));
+  if (similarity !== null) reply.header('x-shoal-similarity', similarity.toFixed(3));
 }
 
 /** Tells the client in a header, and the operator in the log, which parameters had no effect. */

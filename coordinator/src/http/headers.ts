@@ -39,6 +39,8 @@ const EXPOSED_HEADERS = [
   'x-request-id',
   'request-id',
   'x-shoal-ignored-parameters',
+  'x-shoal-model',
+  'x-shoal-similarity',
   ...['requests', 'tokens'].flatMap((what) =>
     ['limit', 'remaining', 'reset'].map((part) => `x-ratelimit-${part}-${what}`),
   ),

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AdapterError, messageOf } from '@shoal/model';
 import { z } from 'zod';
 import { adapterDirInside } from '../adapters/adapter-place.ts';
+import { aboutFields } from '../adapters/adapter-about.ts';
 import { AdaptersError, type AdaptersErrorReason } from '../adapters/adapters.ts';
 import { parseBody } from './body.ts';
 import type { HttpDeps } from './deps.ts';
@@ -20,6 +21,9 @@ export const loadAdapterSchema = z.object({
   lora_path: text,
   /** Whether it may take the place of one of the same name. */
   load_inplace: z.boolean().default(false),
+  /** What it is for, and prompts that are for it, in the place of what its folder says; `model: "auto"` chooses by these. */
+  description: aboutFields.description.unwrap().nullish(),
+  examples: aboutFields.examples.unwrap().nullish(),
 });
 export const unloadAdapterSchema = z.object({ lora_name: text, lora_int_id: z.int().nullish() });
 
@@ -37,9 +41,14 @@ export function registerLora(app: FastifyInstance, deps: HttpDeps): void {
   };
   app.post(LOAD_ADAPTER_URL, async (request, reply) => {
     const loader = guarded(request);
-    const { lora_name: name, lora_path: path, load_inplace: replaces } = parseBody(loadAdapterSchema, request.body);
+    const { lora_name: name, lora_path: path, ...more } = parseBody(loadAdapterSchema, request.body);
     if (adapterRoot === undefined) throw new ApiError(403, NOT_ALLOWED, { code: 'adapters_not_allowed' });
-    await told(async () => loader.load(name, await adapterDirInside(adapterRoot, path), { replaces }));
+    const about = {
+      ...(more.description != null && { description: more.description }),
+      ...(more.examples != null && { examples: more.examples }),
+    };
+    const options = { replaces: more.load_inplace, about, shownSource: path };
+    await told(async () => loader.load(name, await adapterDirInside(adapterRoot, path), options));
     return reply.type('text/plain').send(`Success: LoRA adapter '${name}' added successfully.`);
   });
   app.post(UNLOAD_ADAPTER_URL, async (request, reply) => {

@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify';
+import { AUTO_MODEL } from '../adapters/adapter-chooser.ts';
 import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { HttpDeps } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ModelEntry } from './response-schema.ts';
 
-/** The served model, its other names and its adapters. */
+/** The served model, its other names and its adapters, and with these the name by which requests have one chosen. */
 export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
   const { modelId } = deps.generation;
   const { convention, templateTraits } = deps;
@@ -27,20 +28,22 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
       tools: deps.source ? 'none' : templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
       ...(languages.length > 0 && { languages }),
+      ...(adapter?.about.description && { description: adapter.about.description }),
       ...(deps.embeddings && { dimensions: deps.embeddings.dimensions }),
     },
   });
   const ids = [modelId, ...deps.aliases];
   app.get('/v1/models', () => {
     const adapters = deps.adapters?.all ?? [];
-    const data = [...ids.map((id) => entryOf(id)), ...adapters.map((adapter) => entryOf(adapter.name, adapter))];
+    const listed = adapters.length > 0 && deps.adapters?.isAuto(AUTO_MODEL) ? [...ids, AUTO_MODEL] : ids;
+    const data = [...listed.map((id) => entryOf(id)), ...adapters.map((adapter) => entryOf(adapter.name, adapter))];
     return { object: 'list', data };
   });
   // A wildcard, since ids may contain a slash.
   app.get<{ Params: { '*': string } }>('/v1/models/*', (request) => {
     const id = request.params['*'];
     const adapter = deps.adapters?.find(id);
-    if (!adapter && !ids.includes(id)) throw ApiError.unknownModel(modelId);
+    if (!adapter && !ids.includes(id) && !deps.adapters?.isAuto(id)) throw ApiError.unknownModel(modelId);
     return entryOf(id, adapter);
   });
 }

@@ -206,6 +206,7 @@ export const modelSchema = z.object({
     languages: z.array(z.string()).optional().meta({
       description: 'What a model for translation has, as FLORES-200 codes them.',
     }),
+    description: z.string().optional().meta({ description: 'What the adapter is for.' }),
     dimensions: z.number().int().optional().meta({ description: 'Values of an embedding; only of an encoder.' }),
   }),
 });

@@ -68,6 +68,8 @@ export interface ForwardEngine {
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache;
   /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
+  /** [hiddenSize], a token's embedding as it is stored. Runs no pass. Throws a RangeError for an id that no token has. */
+  tokenEmbedding(id: number): Float32Array;
   newSequence(): SequenceCache;
   /**
    * Loads an adapter, whose matrices it copies or keeps. Throws an AdapterError (`too-large`) if there is no room for it beside
@@ -164,6 +166,7 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
       const { layers, mtp } = model.weights;
       return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
     },
+    tokenEmbedding: (id) => embeddingOf(id, model),
     newSequence: () => new KvCache(model.config),
     openAdapter: (adapter) => new ReferenceAdapter(adapter),
     newMtpSequence: () => {
@@ -175,6 +178,15 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
     ...(head && { head: createReferenceHead(head, model) }),
     close: async () => {},
   };
+}
+
+function embeddingOf(
+  id: number,
+  { config, weights }: Pick<Model | EncoderModel | Seq2SeqModel, 'config' | 'weights'>,
+): Float32Array {
+  const { hiddenSize, vocabSize } = config;
+  if (!(id >= 0 && id < vocabSize)) throw new RangeError(`no token has the id ${id}`);
+  return weights.embedTokens.slice(id * hiddenSize, (id + 1) * hiddenSize);
 }
 
 /** A decoder's row behind its source. Throws a RangeError without one. */
@@ -207,6 +219,7 @@ export function createReferenceSeq2Seq(model: Seq2SeqModel): ForwardEngine {
     sequenceOn: noPages,
     mtpSequenceOn: noPages,
     expertNormGain: (layer) => model.weights.layers[layer]!.ffnNorm.weight,
+    tokenEmbedding: (id) => embeddingOf(id, model),
     newSequence: () => new SourcedCache(newTarget()),
     openAdapter: () => {
       throw new RangeError('adapters of encoder–decoders are not computed');
@@ -248,6 +261,7 @@ export function createReferenceEncoder(model: EncoderModel): ForwardEngine {
     sequenceOn: noText,
     mtpSequenceOn: noText,
     expertNormGain: (layer) => model.weights.layers[layer]!.attentionNorm.weight,
+    tokenEmbedding: (id) => embeddingOf(id, model),
     newSequence: noText,
     openAdapter: () => {
       throw new RangeError('adapters of encoders are not computed');

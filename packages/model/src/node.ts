@@ -2,7 +2,7 @@ export { ADAPTER_CONFIG_FILE, otherAdapterFiles, readAdapter, type ReadAdapter }
 export { type Checkpoint, openDirectory, type SafetensorsCheckpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { openHead, type OpenHead, readHeadConfig } from './heads/open-head.ts';
-export { readJson } from './json-file.ts';
+export { parseJson, readJson, readTextIfPresent } from './json-file.ts';
 export {
   loadGenerationConfig,
   loadTokenizer,

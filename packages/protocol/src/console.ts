@@ -129,6 +129,38 @@ export interface RequestView {
   ageMs: number;
 }
 
+export interface AdapterView {
+  name: string;
+  /** The folder or the name on a hub that it was loaded from. */
+  source: string;
+  /** What it is for; empty where nobody has said. */
+  description: string;
+  /** How many prompts for it are known. */
+  examples: number;
+  /** The largest of its matrices. */
+  rank: number;
+  /** Layers in which it changes what the coordinator computes, and those in which it changes routed experts. */
+  denseLayers: number;
+  expertLayers: number;
+  /** Of how many adapters it is a mixture; 0 if it is none. */
+  mixes: number;
+  bytes: number;
+  /** Answers that use it now. */
+  requests: number;
+  loadedMs: number;
+}
+
+export interface AdaptersView {
+  loaded: AdapterView[];
+  /** In the order in which they are loaded, one at a time. */
+  loading: { name: string; source: string; sinceMs: number }[];
+  /** Memory of all that are loaded, or still used, and what there is for them. */
+  bytes: number;
+  memoryBytes: number;
+  /** Whether the coordinator may load adapters at run time (--adapter-dir). */
+  takesMore: boolean;
+}
+
 /** Median and 95th percentile of the last 512 values, in milliseconds; null before the first. */
 export interface WaitView {
   p50: number | null;
@@ -163,6 +195,8 @@ export interface ConsoleSnapshot {
   flow: FlowView;
   requests: RequestView[];
   queuedRequests: number;
+  /** Null where the coordinator was started without adapters. */
+  adapters: AdaptersView | null;
   /** How long requests wait in the queue, for their first token (from submission), and from one token to the next. */
   waits: { queue: WaitView; firstToken: WaitView; betweenTokens: WaitView };
 }
@@ -177,6 +211,17 @@ export interface ConsoleRole {
 export const commandSchema = z.discriminatedUnion('command', [
   z.object({ command: z.literal('drain'), peerId: z.string().min(1).max(64) }),
   z.object({ command: z.literal('remove'), peerId: z.string().min(1).max(64) }),
+  z.object({
+    command: z.literal('load-adapter'),
+    name: z.string().max(1024),
+    /** A folder in the directory of --adapter-dir. */
+    path: z.string().max(1024),
+    /** In the place of what the folder says. */
+    description: z.string().max(1024).optional(),
+  }),
+  z.object({ command: z.literal('unload-adapter'), name: z.string().max(1024) }),
 ]);
 export type Command = z.infer<typeof commandSchema>;
+export type PeerCommand = Extract<Command, { peerId: string }>;
+export type AdapterCommand = Exclude<Command, PeerCommand>;
 export type CommandReply = { ok: true } | { ok: false; message: string };

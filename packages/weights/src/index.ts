@@ -29,6 +29,7 @@ export {
   PANEL_ROWS,
   panelBytes,
   type PanelFormat,
+  unpackPanelRow,
   unpackPanels,
 } from './dense/panels.ts';
 export { WeightsError } from './errors.ts';

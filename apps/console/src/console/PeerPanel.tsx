@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import type { Command, ConsoleEvent, PeerView } from '@shoal/protocol';
+import type { ConsoleEvent, PeerCommand, PeerView } from '@shoal/protocol';
 import { useId, useRef } from 'preact/hooks';
 import { Chart } from '../Chart.tsx';
 import { formatBytes, formatNumber } from '../format.ts';
@@ -21,7 +21,7 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
   const titleId = useId();
   const own = events.filter((event) => event.peerId === peer.peerId).slice(-EVENTS_SHOWN);
 
-  const send = async (name: Command['command']): Promise<void> => {
+  const send = async (name: PeerCommand['command']): Promise<void> => {
     busy.value = true;
     const reply = await command({ command: name, peerId: peer.peerId });
     busy.value = false;

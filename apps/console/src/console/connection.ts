@@ -19,8 +19,10 @@ export type Link =
   /** The page still shows the figures of `sinceMs`. */
   | { state: 'lost'; sinceMs: number };
 
-/** The coordinator answers commands at once, so a later answer won't come. */
+/** The coordinator answers most commands at once, so a later answer won't come. */
 const COMMAND_DEADLINE_MS = 5_000;
+/** For what is read from a disk first, and waits for others of its kind. */
+export const LOAD_DEADLINE_MS = 300_000;
 /** Snapshots come once a second; after three missed ones the figures count as out of date. */
 const STALE_AFTER_MS = 3_500;
 const TOKEN_KEY = 'shoal-admin-token';
@@ -111,12 +113,12 @@ export function signOut(refusal?: string): void {
 }
 
 /** Sends a command; returns the reply or an error as text, and never throws. */
-export async function command(message: Command): Promise<CommandReply> {
+export async function command(message: Command, deadlineMs = COMMAND_DEADLINE_MS): Promise<CommandReply> {
   if (!socket?.connected) return { ok: false, message: 'Not connected to the coordinator.' };
   try {
-    return await socket.timeout(COMMAND_DEADLINE_MS).emitWithAck('command', message);
+    return await socket.timeout(deadlineMs).emitWithAck('command', message);
   } catch {
-    return { ok: false, message: `The coordinator did not answer within ${COMMAND_DEADLINE_MS / 1000} s.` };
+    return { ok: false, message: `The coordinator did not answer within ${deadlineMs / 1000} s.` };
   }
 }
 

@@ -31,6 +31,11 @@ export function Outcome({ run, seeField }: { run: Run<unknown>; seeField?: strin
           <ToneIcon tone={tone} /> {word}
           {run.state === 'finished' && reason}
         </p>
+        {run.chosen !== null && (
+          <p class="muted">
+            answered by <span class="id">{run.chosen}</span>
+          </p>
+        )}
         <dl class="tiles small">
           <Tile label="to first token">
             <Figure value={firstTokenMs(run)} format={formatMs} why="No token yet" />

@@ -6,7 +6,7 @@ import { keyWanted } from './api-key.ts';
 import { ChatMode } from './chat/ChatMode.tsx';
 import { EmbedMode } from './embed/EmbedMode.tsx';
 import { KeyField } from './KeyField.tsx';
-import { loadModel, model, type ModelFacts } from './model.ts';
+import { askedModel, loadModel, model, type ModelFacts, pickModel } from './model.ts';
 import { TextMode } from './text/TextMode.tsx';
 
 type Mode = 'text' | 'chat';
@@ -46,6 +46,7 @@ export function PlaygroundPage() {
       <h1 class="sr">Playground</h1>
       <div class="playground-top">
         {!isEncoder && <Modes />}
+        {facts && facts.others.length > 0 && <ModelPicker facts={facts} />}
         <p class="muted">
           {isEncoder ? EMBEDDINGS : modes.find(({ value }) => value === mode.value)?.what}{' '}
           {facts && <Facts facts={facts} mode={mode.value} />}
@@ -59,6 +60,32 @@ export function PlaygroundPage() {
       )}
       {isEncoder ? <EmbedMode /> : mode.value === 'chat' ? <ChatMode /> : <TextMode />}
     </Shell>
+  );
+}
+
+/** The model itself, an adapter of it, or the one that fits the prompt. */
+function ModelPicker({ facts }: { facts: ModelFacts }) {
+  const description = facts.others.find(({ id }) => id === askedModel.value)?.description ?? '';
+  return (
+    <div class="model-picker">
+      <label for="model">Model</label>
+      <select
+        id="model"
+        value={askedModel.value}
+        aria-describedby={description === '' ? undefined : 'model-description'}
+        onChange={(event) => pickModel(event.currentTarget.value)}
+      >
+        <option value={facts.id}>{facts.id}</option>
+        {facts.others.map(({ id }) => (
+          <option value={id}>{id === 'auto' ? 'auto: the adapter that fits the prompt' : id}</option>
+        ))}
+      </select>
+      {description !== '' && (
+        <span class="muted" id="model-description">
+          {description}
+        </span>
+      )}
+    </div>
   );
 }
 

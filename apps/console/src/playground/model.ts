@@ -1,4 +1,4 @@
-import { signal } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
 import { authorization, noteStatus } from './api-key.ts';
 import { fields, inWords, list, readRefusal, text } from './chunk.ts';
 
@@ -12,11 +12,26 @@ export interface ModelFacts {
   convention: string;
   tools: 'template' | 'described' | null;
   reasons: boolean;
+  /** What requests may name beside it: its adapters, and `auto`, which chooses one of them. */
+  others: { id: string; description: string }[];
   /** Values of an embedding; null of a model that makes text. */
   dimensions: number | null;
 }
 
 export const model = signal<{ facts: ModelFacts | null; error: string | null }>({ facts: null, error: null });
+
+const picked = signal('');
+
+/** The name that requests have: the picked one as long as it is listed, or else the served model's. */
+export const askedModel = computed(() => {
+  const { facts } = model.value;
+  const isListed = facts?.others.some(({ id }) => id === picked.value);
+  return isListed ? picked.value : (facts?.id ?? '');
+});
+
+export function pickModel(id: string): void {
+  picked.value = id;
+}
 
 /** Asks for the served model unless it is known; keeps `model` up to date, including errors. */
 export async function loadModel({ again = false } = {}): Promise<ModelFacts | null> {
@@ -36,7 +51,8 @@ async function fetchModel(): Promise<ModelFacts> {
   noteStatus(response.status);
   const body = await response.text();
   if (!response.ok) throw new Error(inWords(readRefusal(response.status, body, null)));
-  const entry = fields(list(fields(JSON.parse(body))['data'])[0]);
+  const entries = list(fields(JSON.parse(body))['data']).map(fields);
+  const entry = entries[0] ?? {};
   const id = text(entry['id']);
   if (id === '') throw new Error('The coordinator lists no model at /v1/models.');
   const { convention, tools, reasoning, dimensions } = fields(entry['shoal']);
@@ -47,6 +63,16 @@ async function fetchModel(): Promise<ModelFacts> {
     convention: text(convention),
     tools: tools === 'template' || tools === 'described' ? tools : null,
     reasons: reasoning === true,
+    others: othersOf(entries),
     dimensions: typeof dimensions === 'number' ? dimensions : null,
   };
+}
+
+/** Adapters have a parent. Other names of the model itself are left out. */
+function othersOf(entries: readonly Record<string, unknown>[]): ModelFacts['others'] {
+  const adapters = entries.filter((entry) => text(entry['parent']) !== '');
+  const auto = entries.slice(1).filter((entry) => adapters.length > 0 && entry['id'] === 'auto');
+  return [...auto, ...adapters].map((entry) => {
+    return { id: text(entry['id']), description: text(fields(entry['shoal'])['description']) };
+  });
 }

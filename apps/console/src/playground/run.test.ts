@@ -21,6 +21,7 @@ const before: Run<unknown> = {
   usage: null,
   fault: null,
   ignored: null,
+  chosen: null,
   startedMs: 0,
   firstMs: null,
   lastMs: null,

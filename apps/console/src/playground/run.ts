@@ -33,6 +33,8 @@ export interface Run<Body> {
   fault: Fault | null;
   /** Names of parameters that the server ignored. */
   ignored: string | null;
+  /** What the server chose to answer, where the request left that to it. */
+  chosen: string | null;
   startedMs: number;
   firstMs: number | null;
   lastMs: number | null;
@@ -122,6 +124,7 @@ const fresh: Omit<Run<never>, 'body'> = {
   usage: null,
   fault: null,
   ignored: null,
+  chosen: null,
   startedMs: 0,
   firstMs: null,
   lastMs: null,
@@ -172,7 +175,11 @@ async function stream(
     show({ state: 'failed', fault });
     return true;
   }
-  show({ ignored: response.headers.get('x-shoal-ignored-parameters') });
+  const chosen = response.headers.get('x-shoal-model');
+  show({
+    ignored: response.headers.get('x-shoal-ignored-parameters'),
+    chosen: chosen === null ? null : decodeURI(chosen),
+  });
   const parser = new SseParser();
   const reader = response.body.getReader();
   for (;;) {

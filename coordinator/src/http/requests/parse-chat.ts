@@ -9,6 +9,7 @@ import { type AskedTools, isOneCall, templateTool, toolsOf } from './chat-tools.
 import { type Asked, askedOf, checkBegun, compile, refusal, refuseEndless } from './constraint.ts';
 import { encode, fitContext, parseCommon, underAdapter } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
+import { routeByUser } from './route.ts';
 import { settledRoles } from './settled-roles.ts';
 import { encodeSource, fitSource, refuseBesideSource, sourceText } from './source.ts';
 import { templateVariables } from './template-variables.ts';
@@ -36,9 +37,11 @@ export async function parseChat(body: ChatRequest, all: ParseDeps, client: TextC
   const parserOptions = { tools: tools.offered, tail, maxCalls, showsSpecialTokens };
   const newParser = (): OutputParser => convention.newParser(parserOptions);
   const showsReasoning = body.include_reasoning ?? true;
-  const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
+  const route = await routeByUser(body, deps, client);
+  const adapter = route ? route.adapter : common.generation.adapter;
+  const generation = { ...common.generation, adapter, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
   const answer = { openConstraint, newParser, requiresCall: tools.required !== undefined, showsReasoning };
-  return { ...common, ...answer, generation, prompts: [prompt], echo: false };
+  return { ...common, ...answer, route, generation, prompts: [prompt], echo: false };
 }
 
 /** With the tokens that end a turn by the model's convention. */

@@ -49,15 +49,19 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
     requiresCall: false,
     showsReasoning: true,
     newParser: undefined,
+    route: undefined,
   } satisfies Partial<ParsedRequest>;
 }
 
-/** One model is served: a request may leave its name out, and may name an adapter instead, but no other model. */
+/**
+ * One model is served: a request may leave its name out, and may name an adapter instead, or have one chosen by its prompt
+ * (route.ts), but no other model.
+ */
 export function adapterOf(
   model: string | null | undefined,
   { generation: { modelId }, aliases, adapters }: Pick<ParseDeps, 'generation' | 'aliases' | 'adapters'>,
 ): ServedAdapter | undefined {
-  if (!model || model === modelId || aliases.includes(model)) return undefined;
+  if (!model || model === modelId || aliases.includes(model) || adapters?.isAuto(model)) return undefined;
   const adapter = adapters?.find(model);
   if (!adapter) throw ApiError.unknownModel(modelId);
   return adapter;

@@ -4,6 +4,7 @@ import type { CompletionRequest } from './completion-schema.ts';
 import { constraintOf } from './constraint.ts';
 import { checkIds, encode, fitContext, parseCommon, truncated, underAdapter } from './parse-common.ts';
 import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
+import { routeByPrompts } from './route.ts';
 import { answerPrefix, encodeSource, fitSource, refuseBesideSource, type SourcePrompt } from './source.ts';
 
 /** OpenAI's default for completions. Chat answers may fill the context. */
@@ -37,8 +38,10 @@ export async function parseCompletion(
     };
     parsed.push(await fit());
   }
-  const generation = { ...common.generation, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
-  return { ...common, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
+  const route = routeByPrompts(body.model, parsed, deps);
+  const adapter = route ? route.adapter : common.generation.adapter;
+  const generation = { ...common.generation, adapter, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
+  return { ...common, route, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
 }
 
 /** Names what makes them too many: how often each prompt is answered, unless there are too many prompts for one answer each. */

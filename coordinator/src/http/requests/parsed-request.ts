@@ -1,3 +1,5 @@
+import type { Choice } from '../../adapters/adapter-chooser.ts';
+import type { ServedAdapter } from '../../adapters/served-adapter.ts';
 import type { OutputParser } from '../../conventions/output-parser.ts';
 import type { GenerationRequest } from '../../scheduler/generation.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
@@ -45,6 +47,8 @@ export interface ParsedRequest {
   returnsTokenIds: boolean;
   /** Whether log-probabilities name tokens by their ids. */
   namesTokensById: boolean;
+  /** The coordinator's choice of the adapter, where the request left that to it. */
+  route: Choice<ServedAdapter> | undefined;
   /** What all choices ask of the scheduler. */
   generation: Omit<
     GenerationRequest,

@@ -134,6 +134,7 @@ export class DraftingWorld {
       sequenceOn: (pages) => new WorldCache(pages.length, pages),
       mtpSequenceOn: (_, length) => new WorldCache(length),
       expertNormGain: () => new Float32Array(HIDDEN),
+      tokenEmbedding: () => new Float32Array(HIDDEN),
       newSequence: () => new WorldCache(0),
       openAdapter: () => {
         throw new Error('there are no adapters here');

@@ -210,6 +210,10 @@ export class HashEngine implements ForwardEngine {
     return new Float32Array(config.hiddenSize);
   }
 
+  tokenEmbedding(): Float32Array {
+    return new Float32Array(config.hiddenSize);
+  }
+
   async forward(
     rows: readonly EngineRow[],
     experts: ExpertDispatch,

@@ -66,6 +66,7 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
     sequenceOn: () => new Cache(),
     mtpSequenceOn: () => new Cache(),
     expertNormGain: () => new Float32Array(1),
+    tokenEmbedding: () => new Float32Array(1),
     newSequence: () => new Cache(),
     newMtpSequence: () => new Cache(),
     openAdapter: () => {

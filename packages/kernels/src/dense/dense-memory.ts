@@ -10,7 +10,7 @@ import {
   onePageTable,
   pageTablesOfLayers,
 } from '@shoal/model';
-import { type DenseEntry, type DenseLayout, type DenseSegment, HEAD_SEGMENT } from '@shoal/weights';
+import { type DenseEntry, type DenseLayout, type DenseSegment, HEAD_SEGMENT, unpackPanelRow } from '@shoal/weights';
 import { AdapterSpace, BankAdapter } from './adapter-space.ts';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
@@ -134,6 +134,13 @@ export class DenseMemory {
       blocks: Math.ceil(cols / 32),
       strideBytes: bytes / count,
     };
+  }
+
+  /** [inDim], a row of a matrix, unpacked. */
+  matrixRow(name: string, row: number): Float32Array {
+    const { entry, place } = this.#entry(name);
+    const bytes = this.banks[place.bank]!.views.u8.subarray(place.address, place.address + entry.bytes);
+    return unpackPanelRow(entry.format, bytes, row, entry.cols);
   }
 
   /** The address of a vector. */

@@ -114,6 +114,11 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.vectorValues(encoder ? `${prefix}.attentionNorm.weight` : `${prefix}.postAttentionLayernorm`);
   }
 
+  tokenEmbedding(id: number): Float32Array {
+    if (!(id >= 0 && id < this.config.vocabSize)) throw new RangeError(`no token has the id ${id}`);
+    return this.memory.matrixRow('embedTokens', id);
+  }
+
   newSequence(): PagedCache {
     this.#refuseLent('sequenceOn()');
     return new PagedCache(this.memory.pool);

@@ -166,17 +166,20 @@ function half(value: number): number {
 
 /** Unpacks a matrix, [rows, cols]. */
 export function unpackPanels(format: DenseFormat, bytes: Uint8Array, rows: number, cols: number): Float32Array {
-  const blocks = Math.ceil(cols / PANEL_COLS);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const out = new Float32Array(rows * cols);
-  for (let row = 0; row < rows; row++) {
-    const panel = Math.floor(row / PANEL_ROWS) * blocks * PANEL_BLOCK_BYTES[format];
-    for (let col = 0; col < cols; col++) {
-      const at = panel + Math.floor(col / PANEL_COLS) * PANEL_BLOCK_BYTES[format];
-      out[row * cols + col] = UNPACKERS[format](view, at, row % PANEL_ROWS, col % PANEL_COLS);
-    }
-  }
+  for (let row = 0; row < rows; row++) out.set(unpackPanelRow(format, bytes, row, cols), row * cols);
   return out;
+}
+
+/** Unpacks one row of a matrix, [cols]. */
+export function unpackPanelRow(format: DenseFormat, bytes: Uint8Array, row: number, cols: number): Float32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const blockBytes = PANEL_BLOCK_BYTES[format];
+  const panel = Math.floor(row / PANEL_ROWS) * Math.ceil(cols / PANEL_COLS) * blockBytes;
+  const unpack = UNPACKERS[format];
+  return Float32Array.from({ length: cols }, (_, col) => {
+    return unpack(view, panel + Math.floor(col / PANEL_COLS) * blockBytes, row % PANEL_ROWS, col % PANEL_COLS);
+  });
 }
 
 const UNPACKERS: Record<DenseFormat, (view: DataView, at: number, r: number, i: number) => number> = {

@@ -2,7 +2,7 @@ import { keyWanted } from '../api-key.ts';
 import { Outcome, WhoComputed } from '../Answer.tsx';
 import { Complaint, Labelled } from '../Field.tsx';
 import { fieldOf } from '../form.ts';
-import { model } from '../model.ts';
+import { askedModel, model } from '../model.ts';
 import { labelOf } from '../parameters/specs.ts';
 import type { Run } from '../run.ts';
 import { SendOrStop } from '../SendOrStop.tsx';
@@ -124,7 +124,7 @@ function ChatSnippets() {
   const { system, message } = form.values.value;
   const shown = turnsToShow(turns.value, message);
   const { messages } = messagesOf(system, shown);
-  const body = read.ok && facts && shown.length > 0 ? chatBody(facts.id, messages, read.settings) : null;
+  const body = read.ok && facts && shown.length > 0 ? chatBody(askedModel.value, messages, read.settings) : null;
   return (
     <Snippets
       call={body && facts ? { endpoint: 'chat', body, withKey: keyWanted.value, reasons: facts.reasons } : null}

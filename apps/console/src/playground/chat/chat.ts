@@ -1,7 +1,7 @@
 import { batch, signal } from '@preact/signals';
 import type { Fault } from '../chunk.ts';
 import { focusSoon, makeForm, setField } from '../form.ts';
-import { loadModel } from '../model.ts';
+import { askedModel, loadModel } from '../model.ts';
 import { unfold } from '../parameters/Parameters.tsx';
 import { fieldOfParameter } from '../parameters/read.ts';
 import { Runner } from '../run.ts';
@@ -43,7 +43,7 @@ export async function send({ keepsRemoved = false } = {}): Promise<void> {
     setField(form, 'message', '');
   }
   if (!keepsRemoved) removed.value = null;
-  await ask(facts.id, settings);
+  await ask(askedModel.value, settings);
 }
 
 /** What goes with the messages of a request; null if something is wrong, which is shown at its field. */

@@ -3,7 +3,7 @@ import { keyWanted } from '../api-key.ts';
 import { Outcome, WhoComputed } from '../Answer.tsx';
 import { Labelled } from '../Field.tsx';
 import { fieldOf, focusSoon, makeForm } from '../form.ts';
-import { loadModel, model } from '../model.ts';
+import { askedModel, loadModel, model } from '../model.ts';
 import { Parameters, unfold } from '../parameters/Parameters.tsx';
 import { fieldOfParameter } from '../parameters/read.ts';
 import { labelOf } from '../parameters/specs.ts';
@@ -23,7 +23,8 @@ function focusField(name: string): void {
 }
 
 async function submit(): Promise<void> {
-  const read = readText(form.values.value, (await loadModel())?.id ?? '');
+  await loadModel();
+  const read = readText(form.values.value, askedModel.value);
   form.faults.value = read.ok ? {} : read.faults;
   const [wrong] = Object.keys(form.faults.value);
   if (wrong !== undefined) return focusField(wrong);
@@ -40,7 +41,7 @@ async function submit(): Promise<void> {
 /** One prompt that the model continues. */
 export function TextMode() {
   const run = runner.run.value;
-  const read = readText(form.values.value, model.value.facts?.id ?? '');
+  const read = readText(form.values.value, askedModel.value);
   return (
     <>
       <form

@@ -143,3 +143,12 @@ describe('memory for adapters', () => {
     expect(() => engine.openAdapter(randomAdapter(gqa, 1, 1))).toThrow(/--adapter-memory/);
   });
 });
+
+it('tokenEmbedding gives the bits that the reference has in f32, and a RangeError for others', async () => {
+  const engine = await open(config, { threads: 0 });
+  const reference = createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
+  for (const id of [0, 5, config.vocabSize - 1]) {
+    expect(engine.tokenEmbedding(id)).toEqual(reference.tokenEmbedding(id));
+  }
+  for (const one of [engine, reference]) expect(() => one.tokenEmbedding(config.vocabSize)).toThrow(RangeError);
+});

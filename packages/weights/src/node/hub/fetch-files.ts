@@ -10,6 +10,8 @@ export interface WantedFile {
   /** The names that it may have; the first that is there is taken. */
   names: readonly string[];
   maxBytes: number;
+  /** Whether the repository may have none of them. */
+  isOptional?: boolean;
 }
 
 /**
@@ -29,7 +31,7 @@ export async function fetchHubFiles(
   return checkout.dir;
 }
 
-async function fetchOne(checkout: HubCheckout, { names, maxBytes }: WantedFile): Promise<void> {
+async function fetchOne(checkout: HubCheckout, { names, maxBytes, isOptional }: WantedFile): Promise<void> {
   for (const name of names) {
     if (!PLAIN_PATH.test(name)) continue;
     const folder = name.includes('/') ? name.split('/')[0] : undefined;
@@ -47,6 +49,7 @@ async function fetchOne(checkout: HubCheckout, { names, maxBytes }: WantedFile):
     await checkout.fetch(file);
     return;
   }
+  if (isOptional) return;
   if (!(await checkout.knownFiles())) throw checkout.notCached(names[0]!);
   throw new WeightsError('bad-model', `${checkout.label} has no ${names.join(' and no ')}`);
 }
