@@ -9,7 +9,7 @@ describe('underAdapter', () => {
     const generation = new FakeGeneration({ script: () => ({ ids: [] }), maxContext: 100 });
     const mixture = { name: 'mixture' } as ServedAdapter;
     generation.maxContextUnder = (adapter) => (adapter === mixture ? 40 : 100);
-    const adapters = { find: (name: string) => (name === 'mixture' ? mixture : undefined) };
+    const adapters = { find: (name: string) => (name === 'mixture' ? mixture : undefined), isAuto: () => false };
     const deps = { generation, aliases: ['alias'], adapters } as unknown as ParseDeps;
     const room = (model: string | undefined): number =>
       fitContext([1, 2, 3], undefined, Number.POSITIVE_INFINITY, 'messages', underAdapter(model, deps)).maxTokens;
