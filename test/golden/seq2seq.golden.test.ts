@@ -1,5 +1,9 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { openWasmEngine } from '@shoal/kernels/node';
 import {
+  addSinusoid,
   distanceBucket,
   encodeSource,
   type ForwardEngine,
@@ -7,8 +11,13 @@ import {
   moeLayers,
   NO_EXPERT,
 } from '@shoal/model';
+import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encoded, greedyIds, openSeq2Seq, type Seq2Seq, seq2seqFixtures } from './seq2seq.ts';
+import type { CommandIo } from '../../coordinator/src/cli/command.ts';
+import { inProcess } from '../../coordinator/src/cli/in-process.ts';
+import { runPack } from '../../coordinator/src/cli/pack.ts';
+import { sourcePrompt } from '../../coordinator/src/cli/source-prompt.ts';
+import { encoded, greedyIds, openSeq2Seq, type Seq2Seq, seq2seqDir, seq2seqFixtures } from './seq2seq.ts';
 import { nmse } from './tiny-stories.ts';
 
 describe.each(seq2seqFixtures)('the engines on %s', (name) => {
@@ -143,12 +152,92 @@ describe.each(seq2seqFixtures)('the engines on %s', (name) => {
     }
   });
 
-  it('puts distances into the buckets of transformers', () => {
+  it('reads and writes texts as its tokenizer in transformers does, between their language and the end', async () => {
+    const { reference, config } = model;
+    const tokenizer = await loadTokenizer(seq2seqDir(name));
+    for (const { text, ids, decoded } of reference.texts) {
+      expect(tokenizer.encodeWhole(text), JSON.stringify(text)).toEqual(ids);
+      expect(tokenizer.decode(ids)).toBe(decoded);
+    }
+    for (const { language: sourceLanguage, text, ids } of reference.translated ?? []) {
+      const { prefix, ...source } = sourcePrompt(
+        { config, tokenizer },
+        { text },
+        { sourceLanguage, targetLanguage: 'fra_Latn' },
+      );
+      expect(source.ids).toEqual(ids);
+      expect(prefix).toEqual(reference.greedy[0]!.ids.slice(0, 2));
+    }
+  });
+
+  it('has the positions of transformers, to float32’s digits', () => {
+    for (const { place, values } of model.reference.sinusoids ?? []) {
+      const row = new Float32Array(values.length);
+      addSinusoid(row, place, 1);
+      expect(nmse(row, values), `place ${place}`).toBeLessThan(1e-13);
+    }
     for (const { bothWays, of, ...sizes } of model.reference.buckets ?? []) {
       const theirs = of.flatMap(([bucket, count]) => Array<number>(count).fill(bucket));
       expect(theirs.map((_, i) => distanceBucket(i - 400, bothWays, sizes))).toEqual(theirs);
     }
     expect(model.reference.buckets?.length).toBe(model.config.modelType === 'switch_transformers' ? 8 : undefined);
+  });
+});
+
+describe('shoal', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'shoal-seq2seq-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  async function run(command: (argv: string[], io: CommandIo) => Promise<number>, ...argv: string[]) {
+    let [stdout, stderr] = ['', ''];
+    const io = {
+      stdout: { write: (text: string) => (stdout += text) },
+      stderr: { write: (text: string) => (stderr += text) },
+    };
+    return { code: await command(argv, io), stdout, stderr: () => stderr };
+  }
+
+  it('answers with a packed encoder–decoder, experts of both stacks packed', async () => {
+    const out = join(folder, 'packed');
+    const packed = await run(
+      runPack,
+      '--model',
+      seq2seqDir('nllb-moe'),
+      '--out',
+      out,
+      '--quant',
+      'f16',
+      '--verify',
+      '--json',
+    );
+    expect(JSON.parse(packed.stdout), packed.stderr()).toMatchObject({ experts: 8, verified: true });
+    const { reference } = await openSeq2Seq('nllb-moe');
+    const { source, ids } = reference.greedy[0]!;
+    const asked = [
+      '--ids',
+      source.join(),
+      '--target-language',
+      'fra_Latn',
+      '--max-tokens',
+      `${ids.length - 2}`,
+      '--json',
+    ];
+    const answer = await run(inProcess.generate, '--model', out, ...asked);
+    expect(JSON.parse(answer.stdout), answer.stderr()).toMatchObject({ ids: ids.slice(2), finish_reason: 'length' });
+  });
+
+  it.each([
+    ['generate', ['nllb-moe', '--prompt', 'a'], '--target-language is missing; the model has deu_Latn'],
+    ['generate', ['nllb-moe', '--prompt', 'a', '--target-language', 'fr'], '--target-language fr is not known'],
+    ['generate', ['switch', '--prompt', 'a', '--target-language', 'fra_Latn'], 'no languages'],
+    ['logits', ['switch', '--prompt', 'a', '--out', 'x'], 'use generate'],
+  ] as const)('%s %j: %s', async (command, [name, ...argv], problem) => {
+    const { code, stderr } = await run(inProcess[command], '--model', seq2seqDir(name), ...argv);
+    expect(code).toBe(2);
+    expect(stderr()).toContain(problem);
   });
 });
 

@@ -35,6 +35,8 @@ export interface Seq2SeqReference {
   texts: { text: string; ids: number[]; decoded: string }[];
   /** A source text's ids in each language; of NLLB only. */
   translated?: { language: string; text: string; ids: number[] }[];
+  /** Rows of the table of positions, with padding at 1; of NLLB only. */
+  sinusoids?: { place: number; values: number[] }[];
   /** Buckets of the distances −400 to 400, as runs of [bucket, length]; of Switch only. */
   buckets?: { buckets: number; maxDistance: number; bothWays: boolean; of: [number, number][] }[];
 }
