@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 // Every core: vitest leaves one free, which is half of two.
 const allCores = { maxWorkers: availableParallelism() };
+// One more, where tests wait for timers, sockets and processes for half of their time.
+const coresAndOne = { maxWorkers: availableParallelism() + 1 };
 
 /**
  * Projects with the same `groupOrder` share the workers; the groups run one after another. `npm test -- NAME` runs one
@@ -26,13 +28,13 @@ const projects = {
   simulate: { ...group(0, 60_000, allCores), include: ['tools/simulate/**/*.test.ts'] },
   // A coordinator with many peers in Node: half of its time goes to timers and sockets.
   integration: {
-    ...group(1, 120_000, allCores),
+    ...group(1, 120_000, coresAndOne),
     include: ['test/{integration,behaviours}/**/*.test.ts'],
     globalSetup: 'test/pack-default-model.ts',
   },
   // Other people's clients of one coordinator.
   clients: {
-    ...group(1, 120_000, allCores),
+    ...group(1, 120_000, coresAndOne),
     include: ['test/clients/node/*.test.ts'],
     globalSetup: 'test/clients/node/setup.ts',
   },

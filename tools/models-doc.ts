@@ -21,7 +21,7 @@ import {
 } from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
-const FIXTURES = ['families', 'encoders'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
+const FIXTURES = ['families', 'encoders', 'seq2seq'].map((folder) => join(ROOT_DIR, 'test/golden/fixtures', folder));
 const BEGIN = '<!-- models: written by tools/models-doc.ts -->';
 const END = '<!-- models: end -->';
 
@@ -58,7 +58,9 @@ export function modelsMarkdown(): string {
     '',
     'Small random checkpoints, saved and computed by transformers 5.24 (`test/golden/make/families`): logits at every position',
     'of three sequences, experts and their weights in every layer, greedy answers. An encoder is computed by an independent',
-    'implementation (`test/golden/make/encoders`): hidden states at every position, embeddings, and the tokens of texts.',
+    'implementation (`test/golden/make/encoders`): hidden states at every position, embeddings, and the tokens of texts. Of an',
+    'encoder–decoder (`test/golden/make/seq2seq`): hidden states of both stacks and logits at every position, which rows each expert has',
+    'dropped, greedy answers, and the tokens of texts; for NLLB with a dispatch of our own, since that of transformers 5.24 is faulty.',
     '',
     ...table(['family', 'checkpoints'], checked),
     '',
@@ -94,13 +96,17 @@ function draftRow(model: PublishedModel): string[] {
   ];
 }
 
-function attentionText({ attention, layerAttention, rope }: ModelConfig): string {
+const POSITIONS = { buckets: 'biases by distance', sinusoid: 'sinusoids' } as const;
+
+function attentionText({ attention, layerAttention, rope, seq2seq }: ModelConfig): string {
   const spans = new Set(
     layerAttention.map(({ span }) => (span.kind === 'full' ? 'full' : `${span.kind} of ${span.positions}`)),
   );
   const extras = [
     ...(spans.size > 1 || !spans.has('full') ? [[...spans].join(' and ')] : []),
-    ...(layerAttention.some((layer) => !layer.rope) ? ['layers without RoPE'] : []),
+    ...(layerAttention.some((layer) => !layer.rope)
+      ? [seq2seq ? POSITIONS[seq2seq.positions.kind] : 'layers without RoPE']
+      : []),
     ...(attention.kind === 'gqa' ? gqaExtras(attention, rope.dim) : []),
   ];
   return [attention.kind.toUpperCase(), ...extras].join(', ');
@@ -110,13 +116,14 @@ function gqaExtras({ sinks, bias, headDim }: Extract<AttentionConfig, { kind: 'g
   return [
     ...(sinks ? ['sinks'] : []),
     ...(bias.qkv || bias.o ? ['biases'] : []),
-    ...(ropeDim < headDim ? ['partial RoPE'] : []),
+    ...(ropeDim > 0 && ropeDim < headDim ? ['partial RoPE'] : []),
   ];
 }
 
-function gateText({ gate, numExpertsPerTok, nRoutedExperts, sharedIntermediateSize }: ModelConfig): string {
+function gateText({ gate, numExpertsPerTok, nRoutedExperts, sharedIntermediateSize, seq2seq }: ModelConfig): string {
   const parts = [
     `${gate.scoring} top ${numExpertsPerTok} of ${nRoutedExperts}`,
+    ...(seq2seq ? ['a capacity in the encoder'] : []),
     ...groupText(gate),
     ...(gate.hasBias ? ['bias-corrected'] : []),
     ...(gate.scalesInput ? ['weights the input'] : []),

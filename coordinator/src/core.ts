@@ -161,7 +161,7 @@ async function assemble(
   health.start(packed);
   const { work } = localExperts;
   const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
-  const lab = model.encoder ? undefined : openLab(parts);
+  const lab = openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),

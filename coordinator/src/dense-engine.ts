@@ -2,16 +2,19 @@ import { openWasmEngine, type WasmEngine } from '@shoal/kernels/node';
 import {
   createReferenceEncoder,
   createReferenceEngine,
+  createReferenceSeq2Seq,
   type DraftVocabulary,
   type HeadConfig,
   loadDenseWeights,
   loadEncoderWeights,
   loadHeadWeights,
+  loadSeq2SeqWeights,
   type ForwardEngine,
   type ModelConfig,
   type TensorReader,
 } from '@shoal/model';
 import type { DenseFormat, PackedDense } from '@shoal/weights';
+import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 
 export interface OpenDenseEngineOptions {
@@ -41,9 +44,15 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
   const { config, reader, packed, head, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
+    if (config.seq2seq) return createReferenceSeq2Seq({ config, weights: await loadSeq2SeqWeights(config, reader) });
     if (config.encoder) return createReferenceEncoder({ config, weights: await loadEncoderWeights(config, reader) });
     const own = head && { ...head, weights: await loadHeadWeights(head.config, head.reader) };
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) }, own);
+  }
+  if (config.seq2seq) {
+    throw new UsageError(
+      `${config.modelType} is an encoder–decoder, which only the reference engine computes: give --engine reference`,
+    );
   }
   return openWasmEngine({
     config,

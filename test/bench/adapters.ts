@@ -18,7 +18,7 @@ const WARM_UP_LOADS = 40;
 /** A pass's own garbage; each adapter takes 20 KiB as it is read. */
 const MOST_GROWN_BYTES = 2 * 2 ** 20;
 
-/** Adapters under load, without tabs and, of routed experts, with them; what an adapter in tabs costs; and what a mixture of some does. */
+/** Adapters under load, without tabs and, of routed experts, with them; and what an adapter in tabs, and a mixture of some, cost. */
 export async function benchAdapters({ json }: { json: boolean }): Promise<void> {
   const rows = [
     ...(await soakRows()),

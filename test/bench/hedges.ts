@@ -161,7 +161,7 @@ function oneRow(): MoeCall {
     layer: 1,
     numRows: 1,
     x: new Float32Array(HIDDEN_SIZE).fill(1),
-    topkIdx: Uint16Array.from({ length: TOP_K }, (_, i) => i),
+    topkIdx: Int32Array.from({ length: TOP_K }, (_, i) => i),
     topkWeights: new Float32Array(TOP_K).fill(1 / TOP_K),
   };
 }

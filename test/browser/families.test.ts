@@ -2,13 +2,16 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EXPERT_ACTIVATIONS } from '@shoal/model';
+import { EXPERT_ACTIVATIONS, meanEmbedding } from '@shoal/model';
+import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ENCODER_DIR, openEncoder } from '../golden/encoders.ts';
+import { openEncoderModel, storyEncoders } from '../golden/encoders.ts';
 import { type FamilyReference, fixtureDir } from '../golden/families.ts';
+import { nmse } from '../golden/tiny-stories.ts';
 import { answer } from '../integration/answers.ts';
 import { MIN_MARGIN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
+import { accessFaults } from './access-faults.ts';
 import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
 import { expectTabsServed, Network } from './network.ts';
 
@@ -94,22 +97,17 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     if (kind.activation === 'geglu') await expectAdapted(network, greedy[0]!.prompt_ids);
   });
 
-  it('and embeddings are, of an encoder', async () => {
-    const { texts, sequences, embeddings, config, checkpoint } = await openEncoder();
-    await checkpoint.close();
-    network = await Network.start({ modelDir: ENCODER_DIR, replicas: 1, quant: 'f16' });
+  it('and embeddings are, of an encoder whose experts get slots; the playground compares them', async () => {
+    const dir = storyEncoders.find((name) => name.endsWith('soft'))!;
+    const expected = await referenceEmbeddings(dir);
+    network = await Network.start({ modelDir: dir, replicas: 1, quant: 'f16' });
     await network.join(2, 'gpu', 'cpu');
+    const { encoder } = network.coordinator;
     // One after the other, since untried tabs may not be far ahead of their audits.
-    for (const i of [2, 8, 6]) {
-      const [embedding] = await network.coordinator.encoder!.embed({
-        id: texts[i]!,
-        inputs: [sequences[i]!],
-        dimensions: config.hiddenSize,
-        signal: new AbortController().signal,
-      });
-      const expected = embeddings.subarray(i * config.hiddenSize, (i + 1) * config.hiddenSize);
-      // Both have the norm 1.
-      expect(embedding!.reduce((sum, value, at) => sum + value * expected[at]!, 0)).toBeGreaterThanOrEqual(0.9999);
+    for (const { ids, embedding } of expected) {
+      const request = { inputs: [ids], dimensions: embedding.length, signal: new AbortController().signal };
+      const [served] = await encoder!.embed({ id: 'text', ...request });
+      expect(nmse(served!, embedding)).toBeLessThanOrEqual(1e-5);
     }
     expectTabsServed(network.coordinator);
     expect(
@@ -118,6 +116,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
         .map(({ device }) => device)
         .sort(),
     ).toEqual(['cpu', 'gpu']);
+    await expectPlayground(network, expected);
   });
 
   it('for every kind that there is', () => {
@@ -125,6 +124,51 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     expect(tested.sort()).toEqual([...EXPERT_ACTIVATIONS].sort());
   });
 });
+
+const TEXTS = [
+  'Mia found a small bird in the snow and carried it home in her scarf.',
+  'The bird got well by the warm stove, and Mia let it fly.',
+];
+
+/** By the reference engine. */
+async function referenceEmbeddings(dir: string): Promise<{ ids: number[]; embedding: Float32Array }[]> {
+  const { checkpoint, config, engine, experts } = await openEncoderModel(dir);
+  const tokenizer = await loadTokenizer(dir);
+  const all = TEXTS.map(async (text) => {
+    const ids = tokenizer.encodeWhole(text);
+    const { hidden } = await engine.encode!([ids], experts);
+    return { ids, embedding: meanEmbedding(hidden, config.hiddenSize, { firstRow: 0, numRows: ids.length }) };
+  });
+  return Promise.all(all).finally(() => checkpoint.close());
+}
+
+/** The playground shows the cosines of two texts, and what is wrong with a single one. */
+async function expectPlayground(
+  { coordinator, browser }: Network,
+  expected: readonly { ids: readonly number[]; embedding: Float32Array }[],
+): Promise<void> {
+  const context = await browser.browser.newContext({ viewport: { width: 360, height: 900 } });
+  try {
+    const page = await context.newPage();
+    await page.goto(`${coordinator.url}/playground`);
+    await page.getByLabel('Text 3').fill('');
+    await page.getByLabel('Text 2').fill('');
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await page.getByText('Enter at least two texts.').waitFor();
+    for (const [i, text] of TEXTS.entries()) await page.getByLabel(`Text ${i + 1}`).fill(text);
+    await page.getByRole('button', { name: 'Compare' }).click();
+    const tokens = expected.reduce((sum, { ids }) => sum + ids.length, 0);
+    await page.getByText(`${tokens} tokens in all, 128 values of each text`).waitFor();
+    const [a, b] = expected.map(({ embedding }) => embedding);
+    const cosine = a!.reduce((sum, value, at) => sum + value * b![at]!, 0);
+    const shown = await page.locator('tbody td.numeric').allTextContents();
+    expect(Number(shown[1])).toBeCloseTo(cosine, 2);
+    expect([shown[0], shown[2], shown[3], shown[5]]).toEqual(['1.000', 'Text 2', shown[1], 'Text 1']);
+    expect(await accessFaults(page)).toEqual([]);
+  } finally {
+    await context.close();
+  }
+}
 
 type Greedy = readonly { prompt_ids: readonly number[]; ids: readonly number[] }[];
 

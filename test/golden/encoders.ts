@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   createReferenceEncoder,
@@ -11,8 +11,14 @@ import {
 import { type Checkpoint, openCheckpoint } from '@shoal/model/node';
 import { readTensors } from './families.ts';
 
-/** A small random encoder with an independent implementation's results (make/encoders/make.py). */
-export const ENCODER_DIR = join(import.meta.dirname, 'fixtures/encoders/nomic-bert-moe');
+/** Small random encoders with an independent implementation's results (make/encoders and make/sequence_gates). */
+const ENCODERS_DIR = join(import.meta.dirname, 'fixtures/encoders');
+export const ENCODER_DIR = join(ENCODERS_DIR, 'nomic-bert-moe');
+
+/** One for each gate that looks at a whole sequence; they have no tokenizer. */
+export const sequenceGateEncoders = readdirSync(ENCODERS_DIR)
+  .filter((name) => name.startsWith('shoal-bert-'))
+  .map((name) => join(ENCODERS_DIR, name));
 
 export interface Encoder {
   checkpoint: Checkpoint;
@@ -20,6 +26,7 @@ export interface Encoder {
   /** The reference engine. */
   engine: ForwardEngine;
   experts: LocalExperts;
+  /** None without a tokenizer. */
   texts: readonly string[];
   /** The texts' tokens. */
   sequences: number[][];
@@ -34,18 +41,29 @@ export interface Encoder {
 /** Every weight of the fixture fits in memory. */
 const EXPERT_BYTES = 64 * 1024 * 1024;
 
-export async function openEncoder(): Promise<Encoder> {
-  const checkpoint = await openCheckpoint(ENCODER_DIR);
+/** The small encoders of this repository, of each gate that looks at a whole sequence. */
+export const storyEncoders = ['stories-expert-choice', 'stories-soft'].map((name) =>
+  join(import.meta.dirname, '../../models', name),
+);
+
+/** An encoder on the reference engine. */
+export async function openEncoderModel(
+  dir: string,
+): Promise<Pick<Encoder, 'checkpoint' | 'config' | 'engine' | 'experts'>> {
+  const checkpoint = await openCheckpoint(dir);
   checkpoint.check();
   const { config } = checkpoint;
   const engine = createReferenceEncoder({ config, weights: await loadEncoderWeights(config, checkpoint) });
   const load = (layer: number, expert: number) => loadExpert(config, checkpoint, layer, expert);
-  const experts = new LocalExperts(config, load, { maxBytes: EXPERT_BYTES });
-  const reference = JSON.parse(readFileSync(join(ENCODER_DIR, 'reference.json'), 'utf8')) as Pick<
+  return { checkpoint, config, engine, experts: new LocalExperts(config, load, { maxBytes: EXPERT_BYTES }) };
+}
+
+export async function openEncoder(dir = ENCODER_DIR): Promise<Encoder> {
+  const reference = JSON.parse(readFileSync(join(dir, 'reference.json'), 'utf8')) as Pick<
     Encoder,
-    'texts' | 'sequences' | 'dimensions'
-  >;
-  const tensor = readTensors(join(ENCODER_DIR, 'reference.safetensors'));
+    'sequences' | 'dimensions'
+  > & { texts?: readonly string[] };
+  const tensor = readTensors(join(dir, 'reference.safetensors'));
   const tensors = { hidden: tensor('hidden'), embeddings: tensor('embeddings'), short: tensor('short') };
-  return { checkpoint, config, engine, experts, ...reference, ...tensors };
+  return { ...(await openEncoderModel(dir)), texts: [], ...reference, ...tensors };
 }

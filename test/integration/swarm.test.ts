@@ -1,3 +1,4 @@
+import { MemoryShardCache } from '@shoal/peer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
@@ -134,7 +135,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
   });
 
   it('does not download again what a returning donor has kept', async () => {
-    const [tab] = await join(1);
+    const [tab] = await join(1, { cache: new MemoryShardCache() });
     const before = tab!.downloads;
     expect(before).toBeGreaterThan(0);
     tab!.kill();

@@ -9,7 +9,7 @@ import { createWasmBackend } from '@shoal/kernels/node';
 import {
   createRng,
   encodeF16,
-  halfRows,
+  itemOfCall,
   type MoeCall,
   type Rng,
   type WorkItem,
@@ -125,9 +125,9 @@ async function realLaps(core: Core, rng: Rng): Promise<WorkItem[]> {
   return [...seen.values()].flatMap((rows) => joined(shuffled(rows, rng).slice(0, REAL_ROWS_PER_LAYER), rng));
 }
 
-function rowsOf({ layer, numRows, x, topkIdx: experts, topkWeights: weights }: MoeCall): WorkItem[] {
-  const all = uniformWorkItem({ layer, numRows, ...halfRows(x, x.length / numRows), experts, weights });
-  return Array.from({ length: numRows }, (_, row) => copyWorkItem(sliceRows(all, row)));
+function rowsOf(call: MoeCall): WorkItem[] {
+  const all = itemOfCall(call);
+  return Array.from({ length: all.numRows }, (_, row) => copyWorkItem(sliceRows(all, row)));
 }
 
 /** Rows of unit variance, of one to four random experts with random weights, as in known-answer tests. */

@@ -1,20 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { EXPERT_KINDS, MemoryShardCache, PeerHost, type PeerHostStats } from '@shoal/peer';
+import { EXPERT_KINDS, PeerHost, type PeerHostStats, type ShardCache } from '@shoal/peer';
 import { type Dismissed, HEARTBEAT_MS, type Hello, PROTOCOL_VERSION, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
-
-/** Files of shards that were read: every donor of every test in a file downloads the same ones. */
-const shards = new Map<string, Promise<Buffer<ArrayBuffer>>>();
-
-function shardAt(path: string): Promise<Buffer<ArrayBuffer>> {
-  const shard = shards.get(path) ?? (readFile(path) as Promise<Buffer<ArrayBuffer>>);
-  shards.set(path, shard);
-  return shard;
-}
+import { FilledCache, shardAt, unpackOnce } from './shared-shards.ts';
 
 export interface VirtualDonorOptions {
   pledgeBytes?: number;
@@ -22,7 +13,8 @@ export interface VirtualDonorOptions {
   donorToken?: string;
   /** Number of the tab among its donor's. */
   tab?: number;
-  cache?: MemoryShardCache;
+  /** One with all shards by default, so that it downloads none. */
+  cache?: ShardCache;
   /** As its page would report them. */
   rowFormats?: string[];
   /** Wraps the peer's experts, to imitate a faulty or dishonest tab. */
@@ -37,7 +29,7 @@ export interface VirtualDonorOptions {
 export class VirtualDonor {
   readonly session: PeerSession;
   readonly wire: MemoryChannelPair;
-  readonly cache: MemoryShardCache;
+  readonly cache: ShardCache;
   readonly donorToken: string;
   dismissed: Dismissed | undefined;
   standing: Standing | undefined;
@@ -46,13 +38,13 @@ export class VirtualDonor {
 
   private constructor(core: Core, options: VirtualDonorOptions) {
     this.donorToken = options.donorToken ?? randomBytes(16).toString('hex');
-    this.cache = options.cache ?? new MemoryShardCache();
+    this.cache = options.cache ?? new FilledCache(core.packed);
     const { a, b, wire } = memoryLinkPair({ ...options.wire, aLink: { heartbeatMs: HEARTBEAT_MS } });
     this.wire = wire;
     this.#host = new PeerHost({
       cache: this.cache,
       createBackend: async (shape: ExpertShape) => {
-        const backend = createReferenceBackend(shape);
+        const backend = createReferenceBackend(shape, unpackOnce);
         return options.wrapBackend?.(backend) ?? backend;
       },
       urlOf: (sha256) => `memory:/shards/${sha256}`,

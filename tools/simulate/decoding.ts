@@ -21,7 +21,7 @@ export async function decode(world: World, options: DecodingOptions): Promise<ne
     const startedMs = clock.now();
     const experts = dispatcher.batch();
     for (let layer = 0; layer < model.numLayers; layer++) {
-      const topkIdx = Uint16Array.from(Array.from({ length: streams }, () => choices.draw(layer)).flat());
+      const topkIdx = Int32Array.from(Array.from({ length: streams }, () => choices.draw(layer)).flat());
       await clock.sleep(coordinatorLayerMs);
       await experts.dispatch({ layer, numRows: streams, x, topkIdx, topkWeights }).combine();
     }

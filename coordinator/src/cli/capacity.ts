@@ -1,4 +1,5 @@
 import {
+  answerLayers,
   expertLayers,
   type HeadConfig,
   headTensors,
@@ -8,6 +9,8 @@ import {
   listTensorSpecs,
   type ModelConfig,
   moeLayers,
+  numDecoderLayers,
+  slotsPerSequence,
 } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
@@ -54,6 +57,7 @@ export function planServing(input: PlanInput) {
   const { config, quant, tabBytes, replicas } = input;
   const { hiddenSize, moeIntermediateSize, nRoutedExperts, numExpertsPerTok } = config;
   const layers = moeLayers(config).length;
+  const laps = answerLayers(config).length;
   const expertBytes = shardBytes(expertShape(config, quant));
   const rowBytes = hiddenSize * HALF_BYTES;
   const { mtp } = localLayersFor(config, expertBytes, 0);
@@ -65,6 +69,8 @@ export function planServing(input: PlanInput) {
     expertWidth: moeIntermediateSize,
     expertsPerLayer: nRoutedExperts,
     expertsPerToken: numExpertsPerTok,
+    /** Slots of a text, which experts get in the place of its tokens; undefined without. */
+    slotsPerText: slotsPerSequence(config),
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
@@ -74,11 +80,11 @@ export function planServing(input: PlanInput) {
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
-    lapsPerToken: layers,
+    lapsPerToken: laps,
     rowBytes,
     /** Both ways, with one tab in each lap. */
-    floorBytesPerToken: layers * 2 * rowBytes,
-    ceilings: ceilings(input, layers),
+    floorBytesPerToken: laps * 2 * rowBytes,
+    ceilings: ceilings(input, laps),
     /** What `--local-experts` buys, for twice the memory each, from the first that holds a layer to the first that holds all. */
     localExperts: { layerBytes: nRoutedExperts * expertBytes, steps: localExperts(input, expertBytes) },
   };
@@ -114,12 +120,15 @@ function planHead(config: HeadConfig, { contextTokens, denseQuant }: Pick<PlanIn
 function denseNeeds(config: ModelConfig, format: DenseFormat, contextTokens: number) {
   // An encoder keeps nothing.
   const positionKvBytes = config.encoder ? 0 : positionBytes(kvWidth(config.attention));
+  const positionsKept = config.seq2seq
+    ? 2 * numDecoderLayers(config) * contextTokens
+    : keptPositions(config, contextTokens);
   return {
     parameters: countParameters(config),
     weightsBytes: denseLayout(config, format).totalBytes,
-    kvBytesPerToken: config.numHiddenLayers * positionKvBytes,
-    /** Of one sequence of `contextTokens`. */
-    kvBytesAtContext: keptPositions(config, contextTokens) * positionKvBytes,
+    kvBytesPerToken: numDecoderLayers(config) * positionKvBytes,
+    /** Of one sequence of `contextTokens`; of an encoder–decoder after a source of as many. */
+    kvBytesAtContext: positionsKept * positionKvBytes,
     contextTokens,
   };
 }

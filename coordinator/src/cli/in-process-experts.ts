@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { type ExpertDispatch, halfRows, loadExpert, LocalExperts, type MoeCall, uniformWorkItem } from '@shoal/model';
+import { type ExpertDispatch, itemOfCall, loadExpert, LocalExperts } from '@shoal/model';
 import { expertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
@@ -38,18 +38,7 @@ export async function openExperts(
     },
   });
   return {
-    experts: { dispatch: (call) => ({ combine: () => cache.run(itemOf(call)) }) },
+    experts: { dispatch: (call) => ({ combine: () => cache.run(itemOfCall(call)) }) },
     close: () => backend.destroy(),
   };
-}
-
-/** All of a call, its rows in f16 as peers get them. */
-function itemOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
-  return uniformWorkItem({
-    layer,
-    numRows,
-    ...halfRows(x, x.length / numRows),
-    experts: topkIdx,
-    weights: topkWeights,
-  });
 }

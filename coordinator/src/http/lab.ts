@@ -21,7 +21,14 @@ export const labStudy = (lab: LabService): PlainEndpoint<LabRequest> => ({
   schema: labRequestSchema,
   read: (body) => ({
     answer: async (deps, client) => {
-      const { list: ids } = await encode({ text: body.text, addsSpecialTokens: true }, 'text', {}, deps, client);
+      const isWhole = deps.embeddings !== undefined;
+      const { list: ids } = await encode(
+        { text: body.text, addsSpecialTokens: true, isWhole },
+        'text',
+        {},
+        deps,
+        client,
+      );
       try {
         const textOf = (id: number): string => tokenName(deps.codec, id);
         return await lab.study(body, ids, { client: client.client ?? '', textOf, signal: client.signal ?? NEVER });

@@ -25,6 +25,7 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
       convention: convention.name,
       tools: templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
+      ...(deps.embeddings && { dimensions: deps.embeddings.dimensions }),
     },
   });
   const ids = [modelId, ...deps.aliases];

@@ -200,6 +200,7 @@ export const modelSchema = z.object({
       description: 'Whether the chat template knows tools, or they are described in a message.',
     }),
     reasoning: z.boolean().meta({ description: 'Whether reasoning is told apart.' }),
+    dimensions: z.number().int().optional().meta({ description: 'Values of an embedding; only of an encoder.' }),
   }),
 });
 export type ModelEntry = z.infer<typeof modelSchema>;

@@ -1,4 +1,4 @@
-import { GATES, type GateKind, type GateName, type ModelConfig, settingsOf } from '@shoal/model';
+import { GATES, type GateKind, type GateName, type ModelConfig, settingsOf, slotsPerSequence } from '@shoal/model';
 import type { GateSetting, LabGate } from '@shoal/protocol';
 import { z } from 'zod';
 
@@ -24,12 +24,14 @@ const NOT_STUDIED = new Set(['scalesInput', 'slotsPerExpert']);
 const LARGE = 1e9;
 
 /** Whether the model's experts are chosen within groups. */
-export function ownGateName({ gate }: ModelConfig): GateName {
+export function ownGateName({ gate, sequenceGate }: ModelConfig): GateName {
+  if (sequenceGate) return sequenceGate.name;
   return gate.topkGroup < gate.nGroup ? 'group-limited' : 'top-k';
 }
 
 /** The model's own gate, as far as it has a choice. */
 export function ownSettings(config: ModelConfig): Record<string, Value> {
+  if (config.sequenceGate) return config.sequenceGate.settings as Record<string, Value>;
   const all = Object.entries(settingsOf(config));
   return Object.fromEntries(all.filter(([name, value]) => value === true || !NOT_STUDIED.has(name)));
 }
@@ -44,8 +46,11 @@ export function labGates(config: ModelConfig): LabGate[] {
 }
 
 /** Why no gate can take the place of the model's. */
-function refusalOf({ gate }: ModelConfig): { refusal?: string } {
-  if (!gate.scalesInput) return {};
+function refusalOf(config: ModelConfig): { refusal?: string } {
+  if (slotsPerSequence(config) !== undefined) {
+    return { refusal: 'This model’s gate scores slots and not experts, so no other gate can read its scores.' };
+  }
+  if (!config.gate.scalesInput) return {};
   return { refusal: 'This model’s gate scales the inputs of its experts, which no other gate does.' };
 }
 
@@ -71,7 +76,7 @@ function settingsFor(name: GateName, config: ModelConfig): GateSetting[] {
 /** What suits a model that was trained with another gate; its own rules where the gate has them too. */
 function suggestions(name: GateName, config: ModelConfig): Record<string, Value | undefined> {
   const { nRoutedExperts: experts } = config;
-  const own = settingsOf(config);
+  const own = { ...settingsOf(config), ...(config.sequenceGate?.settings as Record<string, Value> | undefined) };
   if (name !== 'group-limited' || own.nGroup > 1) return { ...own, maxPeers: 2, noiseScale: 1 };
   const nGroup = [8, 4, 2].find((groups) => experts % groups === 0 && experts / groups >= own.k) ?? 1;
   return { ...own, nGroup, topkGroup: Math.max(1, nGroup / 2) };

@@ -11,6 +11,7 @@ import {
   openGate,
   randomHashTable,
   type SequenceCache,
+  slotsPerSequence,
   type Slots,
 } from '@shoal/model';
 import {
@@ -150,6 +151,7 @@ export class Lab {
       if (extra !== undefined) {
         throw new LabError('invalid', `${extra} can't be set: it is the model's own gate.`, `settings.${extra}`);
       }
+      this.#refuseMixing(ids, slotsPerSequence(config));
       return { ids, gate: undefined, settings: ownSettings(config), lookUps: {}, tabs, layers: [] };
     }
     const gate = this.#gates.find((each) => each.name === name);
@@ -179,8 +181,13 @@ export class Lab {
     } catch (error) {
       throw error instanceof ModelError ? new LabError('invalid', error.message, `settings.${error.key}`) : error;
     }
-    if (gate !== 'soft') return;
-    const slots = config.nRoutedExperts;
+    this.#refuseMixing(ids, gate === 'soft' ? config.nRoutedExperts : undefined);
+  }
+
+  /** Refuses a text that would take long to mix into so many slots, or whose shares would make a large answer. */
+  #refuseMixing(ids: readonly number[], slots: number | undefined): void {
+    if (slots === undefined) return;
+    const { config } = this.#options.forward;
     const mostByTime = Math.floor(MAX_MIXING / (slots * config.hiddenSize));
     const mostByShares = Math.floor(MAX_SHARES / (2 * slots * moeLayers(config).length));
     const most = Math.min(mostByTime, mostByShares);
@@ -197,14 +204,12 @@ export class Lab {
     return { vocabSize, hashTable: randomHashTable(count, nRoutedExperts, vocabSize, HASH_SEED) };
   }
 
-  /** One pass over the text; returns the mean −ln p of its tokens. */
+  /** One pass over the text; returns the mean −ln p of its tokens, or null of an encoder. */
   async #run(study: Study, hangUp: AbortSignal): Promise<number | null> {
     hangUp.throwIfAborted();
-    const { forward, openSequence, local, timeoutMs = STUDY_TIMEOUT_MS } = this.#options;
+    const { forward, local, timeoutMs = STUDY_TIMEOUT_MS } = this.#options;
     const { hiddenSize, nRoutedExperts: numExperts } = forward.config;
     const { ids } = study;
-    const cache = openSequence(ids.length);
-    if (!cache) throw new LabError('busy', 'The KV cache has no room beside the answers that are written now.');
     const timeout = AbortSignal.timeout(timeoutMs);
     const experts = new StudyExperts({
       hiddenSize,
@@ -217,15 +222,27 @@ export class Lab {
       signal: AbortSignal.any([hangUp, timeout]),
     });
     try {
+      if (!forward.encode) return await this.#continue(ids, experts);
+      await forward.encode([ids], experts, experts.observer);
+      return null;
+    } catch (error) {
+      if (!timeout.aborted || hangUp.aborted) throw error;
+      const problem = `The text took longer than ${timeoutMs / 1000} s`;
+      throw new LabError('timeout', `${problem}. Shorten it, or ask again when there is less to do.`);
+    }
+  }
+
+  /** The text through a model that makes text. */
+  async #continue(ids: readonly number[], experts: StudyExperts): Promise<number | null> {
+    const { forward, openSequence } = this.#options;
+    const cache = openSequence(ids.length);
+    if (!cache) throw new LabError('busy', 'The KV cache has no room beside the answers that are written now.');
+    try {
       const rows = ids.map((tokenId, position) => {
         const next = ids[position + 1];
         return { tokenId, position, cache, ...(next !== undefined && { query: { token: next, topLogprobs: 0 } }) };
       });
       return meanNll((await forward.forward(rows, experts, experts.observer)).answers);
-    } catch (error) {
-      if (!timeout.aborted || hangUp.aborted) throw error;
-      const problem = `The text took longer than ${timeoutMs / 1000} s`;
-      throw new LabError('timeout', `${problem}. Shorten it, or ask again when there is less to do.`);
     } finally {
       cache.free();
     }

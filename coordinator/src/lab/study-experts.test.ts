@@ -16,7 +16,7 @@ it('StudyExperts sends several slots to an expert, and rows in pieces of few ass
       signal: new AbortController().signal,
     });
   const call = (numRows: number) => {
-    const none = { topkIdx: new Uint16Array(numRows), topkWeights: new Float32Array(numRows) };
+    const none = { topkIdx: new Int32Array(numRows), topkWeights: new Float32Array(numRows) };
     return { layer: 0, numRows, x: new Float32Array(2 * numRows), ...none };
   };
   const run = async (experts: StudyExperts, numRows: number, logits: Float32Array) => {

@@ -1,5 +1,6 @@
 import {
   type Assignments,
+  assignmentsOfCall,
   type ExpertDispatch,
   type ForwardObserver,
   type GateLayer,
@@ -47,17 +48,17 @@ const ASSIGNMENTS_AT_ONCE = 1_024;
 export class StudyExperts implements ExpertDispatch {
   readonly observer: ForwardObserver;
   readonly #options: StudyOptions;
-  #own: { choice: Assignments; seen: GateSeen } | undefined;
+  #own: { choice: Assignments | Slots; seen: GateSeen } | undefined;
   #assignments = 0;
 
   constructor(options: StudyOptions) {
     this.#options = options;
     this.observer = {
       gate: (_layer, topkIdx, topkWeights, seen) => {
+        // Of a gate that looks at the whole text: its choice as it made it. There is none where a logit is not finite.
         const numRows = options.tokenIds.length;
-        const rowEnd = uniformRowEnd(numRows, topkIdx.length / numRows);
-        const choice = { kind: 'assignments' as const, numRows, rowEnd, experts: topkIdx, weights: topkWeights };
-        this.#own = { choice: { ...choice, dropped: [] }, seen };
+        const work = assignmentsOfCall({ numRows, topkIdx, topkWeights });
+        this.#own = { choice: seen.choices?.[0] ?? { kind: 'assignments', ...work, dropped: [] }, seen };
       },
     };
   }
@@ -68,9 +69,9 @@ export class StudyExperts implements ExpertDispatch {
     const choice = gate ? this.#choose(gate, call) : own;
     this.#count(choice);
     onLayer(call.layer, choice);
-    // The call's own weights are 1 where the model's gate scales inputs.
-    const work = gate ? choice : { ...own, weights: call.topkWeights };
-    return { combine: () => this.#compute(call.layer, call.x, work) };
+    // The model's own call has slots already, and weights of 1 where its gate scales inputs.
+    if (!gate) return { combine: () => this.#sums(call.layer, call.x, assignmentsOfCall(call)) };
+    return { combine: () => this.#compute(call.layer, call.x, choice) };
   }
 
   #choose(gate: StudyGate, { layer, numRows }: MoeCall): Assignments | Slots {

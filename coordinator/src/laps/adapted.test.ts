@@ -1,4 +1,4 @@
-import type { ExpertAdapter, ExpertAdapters, ItemAdapters } from '@shoal/model';
+import { assignmentsOfCall, type ExpertAdapter, type ExpertAdapters, type ItemAdapters } from '@shoal/model';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { itemAdaptersOf } from './adapted.ts';
 import { assignmentNeeds } from './assignment-needs.ts';
@@ -15,14 +15,20 @@ const numberOf = (adapter: ItemAdapters['experts'][number]): number =>
   [first, second].indexOf(adapter as ExpertAdapter);
 
 /** Three rows to experts 0 and 1: of the first adapter, of both with scales, and of none. */
-const moe = call([
-  [0, 1],
-  [1, 0],
-  [0, 1],
-]);
+const moe = {
+  layer: 1,
+  ...assignmentsOfCall(
+    call([
+      [0, 1],
+      [1, 0],
+      [0, 1],
+    ]),
+  ),
+};
 const adapters = itemAdaptersOf(moe, (row) => {
   return [[adds(first)], [adds(first), { ...adds(second), scales: () => [0.5, 2, 1] as const }], []][row]!;
 })!;
+const work = { ...moe, adapters };
 const all = [0, 1, 2, 3, 4, 5];
 
 it('what is added to a call is listed by assignment', () => {
@@ -37,11 +43,11 @@ it('what is added to a call is listed by assignment', () => {
 });
 
 it('needs have one order, whatever the other rows', () => {
-  const { needs, needOf } = assignmentNeeds(moe, all, adapters);
+  const { needs, needOf } = assignmentNeeds(work, all);
   const names = needs.map((need) => [need.expert, ...need.adapters.map((adapter) => [first, second].indexOf(adapter))]);
   expect(names).toEqual([[0], [1], [1, 0], [1, 0, 1]]);
   expect([...needOf]).toEqual([0, 2, 3, 0, 0, 1]);
-  const { needs: few } = assignmentNeeds(moe, [2, 1], adapters);
+  const { needs: few } = assignmentNeeds(work, [2, 1]);
   expect(few.map((need) => need.adapters.length)).toEqual([1, 2]);
 });
 
@@ -60,7 +66,7 @@ describe('LapSplitter with adapters', () => {
     });
   const split = (peers: FakePeer[], tried: FakePeer[] = []): [string, number[]][] =>
     new LapSplitter(() => peers)
-      .split(moe, all, new Set(tried), adapters)
+      .split(work, all, new Set(tried))
       .map(({ peer: of, assignments }) => [of?.peerId ?? 'coordinator', assignments]);
 
   it('gives a tab that holds everything all of it, in one part', () => {

@@ -5,7 +5,8 @@ import {
   type ItemAdapters,
   ItemAdaptersBuilder,
   type Mixture,
-  type MoeCall,
+  rowRange,
+  type RowWork,
 } from '@shoal/model';
 import type { LapFigures } from './lap-figures.ts';
 import type { Part } from './lap-splitter.ts';
@@ -28,20 +29,21 @@ export function mixedExperts({ experts }: Mixture, scalings: Float32Array): RowA
   });
 }
 
-/** What is added to each assignment of a call; undefined if nothing is added to any. */
+/** What is added to each assignment of a layer's rows; undefined if nothing is added to any. */
 export function itemAdaptersOf(
-  { layer, numRows, topkIdx }: Pick<MoeCall, 'layer' | 'numRows' | 'topkIdx'>,
+  work: RowWork & { layer: number },
   adapters: RowAdapters | undefined,
 ): ItemAdapters | undefined {
   if (!adapters) return undefined;
-  const perRow = topkIdx.length / numRows;
+  const { layer, numRows, experts: chosen } = work;
   const lists = new ItemAdaptersBuilder();
   for (let row = 0; row < numRows; row++) {
     const ofRow = adapters(row);
-    for (let a = row * perRow; a < (row + 1) * perRow; a++) {
+    const [from, to] = rowRange(work, row);
+    for (let a = from; a < to; a++) {
       for (const { experts, scales } of ofRow) {
-        const adapter = experts.get(layer)?.get(topkIdx[a]!);
-        if (adapter) lists.add(adapter, scales?.(layer, topkIdx[a]!));
+        const adapter = experts.get(layer)?.get(chosen[a]!);
+        if (adapter) lists.add(adapter, scales?.(layer, chosen[a]!));
       }
       lists.end();
     }

@@ -1,4 +1,7 @@
-import { adapterRange, type ExpertAdapter, type ItemAdapters, type MoeCall } from '@shoal/model';
+import { adapterRange, type ExpertAdapter, type ItemAdapters, type RowWork } from '@shoal/model';
+
+/** A call's assignments, in its layer, and what adapters add to them. */
+export type LayerWork = RowWork & { layer: number; adapters?: ItemAdapters | undefined };
 
 /** What computes an assignment must hold: the expert, and what adapters add to it. */
 export interface Need {
@@ -18,13 +21,12 @@ function orderOf(adapter: ExpertAdapter): number {
 
 /** The distinct needs of these assignments, in an order that does not depend on the other rows, and for each assignment its own. */
 export function assignmentNeeds(
-  { topkIdx }: Pick<MoeCall, 'topkIdx'>,
+  { experts, adapters }: Pick<LayerWork, 'experts' | 'adapters'>,
   assignments: readonly number[],
-  adapters: ItemAdapters | undefined,
 ): { needs: Need[]; needOf: Uint32Array } {
   const byKey = new Map<string | number, Need>();
   const keys = assignments.map((a) => {
-    const expert = topkIdx[a]!;
+    const expert = experts[a]!;
     const added = adapters ? adaptersOf(adapters, a) : [];
     const key = added.length === 0 ? expert : `${expert} ${added.map(orderOf).join()}`;
     if (!byKey.has(key)) byKey.set(key, { expert, adapters: added });

@@ -1,5 +1,5 @@
-import type { MoeCall } from '@shoal/model';
-import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { type MoeCall, NO_EXPERT } from '@shoal/model';
+import { FrameError, MAX_ASSIGNMENTS_PER_LAP, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import { LapError, type LapTrace, type RedispatchEvent } from './lap.ts';
@@ -57,6 +57,76 @@ describe('Dispatcher', () => {
     });
     expect(dispatcher.figures.frameBytes).toBe(200);
     expect([...dispatcher.figures.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
+  });
+
+  it('sends no more assignments in a frame than it holds', async () => {
+    peers = [new FakePeer('only', every)];
+    const width = 48;
+    const rows = Array.from({ length: 400 }, () => Array.from({ length: width }, (_, i) => i % EXPERTS));
+    const moe = call(rows, { weights: rows.flatMap((row) => row.map(() => 1)) });
+    expect(width * 400).toBeGreaterThan(MAX_ASSIGNMENTS_PER_LAP);
+    expect(new Set(perRow(await lap(moe)))).toEqual(new Set([width]));
+    const most = Math.floor(MAX_ASSIGNMENTS_PER_LAP / width);
+    expect(peers[0]!.asked.map(({ numRows }) => numRows)).toEqual([most, 400 - most]);
+  });
+
+  it('sends nothing for places without an expert, and gives rows that have none 0', async () => {
+    const noted: number[][] = [];
+    const traces: LapTrace[] = [];
+    dispatcher = new Dispatcher({
+      numExpertsPerTok: 2,
+      hiddenSize: HIDDEN,
+      nRoutedExperts: EXPERTS,
+      local,
+      peers: () => peers,
+      onDispatch: (_, rows) => noted.push([...rows]),
+    });
+    peers = [new FakePeer('low', only(0, 1)), new FakePeer('high', only(4, 5))];
+    const rows = [
+      [NO_EXPERT, 5],
+      [NO_EXPERT, NO_EXPERT],
+      [0, 4],
+      [1, NO_EXPERT],
+    ];
+    const moe = call(rows, { weights: [0, 2, 0, 0, 5, 6, 7, 0] });
+    const sum = await dispatcher
+      .batch({ trace: (_, trace) => void traces.push(trace) })
+      .dispatch(moe)
+      .combine();
+    expect(perRow(sum)).toEqual([2, 0, 11, 7]);
+    expect(peers.map(({ asked }) => asked.map(({ experts, rowEnd }) => [[...experts], [...rowEnd]]))).toEqual([
+      [
+        [
+          [0, 1],
+          [1, 2],
+        ],
+      ],
+      [
+        [
+          [5, 4],
+          [1, 2],
+        ],
+      ],
+    ]);
+    expect(traces.map(({ experts }) => experts.map(({ expert, peerId }) => [expert, peerId]))).toEqual([
+      [[5, 'high']],
+      [],
+      [
+        [0, 'low'],
+        [4, 'high'],
+      ],
+      [[1, 'low']],
+    ]);
+    expect([...dispatcher.figures.expertRows.get(1)!]).toEqual([1, 1, 0, 0, 1, 1, 0, 0]);
+    await lap(call([[NO_EXPERT], [NO_EXPERT]]));
+    expect(perRow(await lap(call([[], []])))).toEqual([0, 0]);
+    expect(noted).toEqual([[0, 2, 3], [], []]);
+    expect(dispatcher.figures).toMatchObject({
+      tabAssignments: 4,
+      fallbackAssignments: 0,
+      tabRows: 3,
+      frameBytes: 200,
+    });
   });
 
   it('asks another peer where LapPeer.accepts says no', async () => {

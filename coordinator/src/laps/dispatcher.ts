@@ -1,9 +1,9 @@
 import {
+  assignmentsOfCall,
   type ExpertDispatch,
   type MoeCall,
   pickAssignments,
   type RowSource,
-  uniformRowEnd,
   type WorkItem,
 } from '@shoal/model';
 import { FrameError, itemRows, roundedRows, type RowFormat } from '@shoal/protocol';
@@ -17,7 +17,7 @@ import { LapCost } from './lap-cost.ts';
 import type { LapAttempt, LapClient } from './lap-client.ts';
 import { type LapAnswer, LapError, type LapTiming, type RedispatchEvent } from './lap.ts';
 import { LapFigures } from './lap-figures.ts';
-import { assignmentsOf, bySums, finiteRows, othersThan, rowsOf, someHasSum } from './finite-rows.ts';
+import { assignmentsOf, bySums, finiteRows, hasAssignments, othersThan, rowsOf, someHasSum } from './finite-rows.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
 import { standInMs, trialMs } from './patience.ts';
 import { type RowParts, sumParts } from './row-sums.ts';
@@ -36,8 +36,8 @@ export interface DispatcherOptions {
   mtpLayer?: number | undefined;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
-  /** Called when a lap begins, with all of its rows, and which of them are finite. */
-  onDispatch?: (work: RowSource, finite: readonly number[]) => void;
+  /** Called when a lap begins, with all of its rows, and which of them are asked for: they are finite and have experts. */
+  onDispatch?: (work: RowSource, asked: readonly number[]) => void;
   /** Called when a lap failed and went elsewhere. */
   onRedispatch?: (event: RedispatchEvent) => void;
   /** Called when a lap that peers took part in was combined. */
@@ -121,10 +121,11 @@ export class Dispatcher {
   #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
     const lap = this.#begin(call, pass);
-    this.figures.countExperts(call.layer, call.topkIdx);
-    if (!lap.isLocal) this.#options.onDispatch?.(lap.work, lap.finite);
-    const asked = lap.finite.flatMap((row) => assignmentsOf(lap.work, row));
-    const parts = this.#split(lap, asked).flatMap((part) => inFrames(call, part));
+    this.figures.countExperts(lap.work);
+    const rows = lap.finite.filter((row) => hasAssignments(lap.work, row));
+    if (!lap.isLocal) this.#options.onDispatch?.(lap.work, rows);
+    const asked = rows.flatMap((row) => assignmentsOf(lap.work, row));
+    const parts = this.#split(lap, asked).flatMap((part) => inFrames(lap.work, part));
     const work = Promise.all(parts.map((part) => this.#serve(lap, part, new Set())));
     // combine() reports a failure; without this, one before it is called would count as unhandled.
     work.catch(() => undefined);
@@ -144,23 +145,19 @@ export class Dispatcher {
   /** Rounds the rows, once for all that compute with them. Those that never travel keep what f16 keeps. */
   #begin(call: MoeCall, pass: Pass): Lap {
     const { hiddenSize, rowFormat = 'f16' } = this.#options;
-    const { layer, numRows, topkIdx: experts, topkWeights: weights } = call;
+    const { layer, numRows } = call;
     const isLocal = this.#isLocal(layer);
     const x = call.x.subarray(0, numRows * hiddenSize);
-    const rowEnd = uniformRowEnd(numRows, experts.length / numRows);
     const rows = itemRows(isLocal ? 'f16' : rowFormat, x, hiddenSize);
-    const adapters = itemAdaptersOf(call, pass.adapters);
-    const work = { layer, numRows, ...rows, rowEnd, experts, weights, adapters };
+    const assigned = { layer, ...assignmentsOfCall(call) };
+    const work = { ...assigned, ...rows, adapters: itemAdaptersOf(assigned, pass.adapters) };
     return { call, pass, isLocal, work, finite: finiteRows(x, work) };
   }
 
-  #split(
-    { call, isLocal, work }: Lap,
-    assignments: readonly number[],
-    tried: ReadonlySet<LapPeer> = new Set(),
-  ): Part[] {
+  #split({ isLocal, work }: Lap, assignments: readonly number[], tried: ReadonlySet<LapPeer> = new Set()): Part[] {
+    if (assignments.length === 0) return [];
     if (isLocal) return [{ peer: null, assignments: [...assignments] }];
-    return this.#splitter.split(call, assignments, tried, work.adapters);
+    return this.#splitter.split(work, assignments, tried);
   }
 
   /** Splits these assignments anew, over peers that were not tried. */
@@ -372,16 +369,16 @@ export class Dispatcher {
 
 const distinctRows = (parts: readonly RowParts[]): number => new Set(parts.flatMap(({ rows }) => rows)).size;
 
-function traceRows({ call, isLocal }: Lap, results: readonly PartResult[], lapMs: number, trace: TraceSink): void {
-  const { layer, numRows, topkIdx, topkWeights } = call;
-  const topK = topkIdx.length / numRows;
+function traceRows({ work, isLocal }: Lap, results: readonly PartResult[], lapMs: number, trace: TraceSink): void {
+  const { layer, numRows } = work;
   const peerOf = new Map<number, string | null>();
   for (const { peer, assignments } of results) for (const a of assignments) peerOf.set(a, peer?.peerId ?? null);
   for (let row = 0; row < numRows; row++) {
-    const experts = Array.from({ length: topK }, (_, k) => {
-      const a = row * topK + k;
-      return { expert: topkIdx[a]!, weight: topkWeights[a]!, peerId: peerOf.get(a) ?? null };
-    });
+    const experts = assignmentsOf(work, row).map((a) => ({
+      expert: work.experts[a]!,
+      weight: work.weights[a]!,
+      peerId: peerOf.get(a) ?? null,
+    }));
     trace(row, { layer, lapMs, experts, ...(isLocal && { resident: true }) });
   }
 }

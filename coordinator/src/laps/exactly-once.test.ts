@@ -116,7 +116,7 @@ function someCall(rng: Rng): { call: MoeCall; expected: number[] } {
     );
   }
   const topkWeights = new Float32Array(chosen.length).fill(1);
-  return { call: { layer: 1, numRows, x, topkIdx: Uint16Array.from(chosen), topkWeights }, expected };
+  return { call: { layer: 1, numRows, x, topkIdx: Int32Array.from(chosen), topkWeights }, expected };
 }
 
 beforeEach(() => {

@@ -24,6 +24,12 @@ export function someHasSum(rows: readonly number[], parts: readonly RowParts[]):
   return rows.some((row) => !damaged.has(row));
 }
 
+/** A row of which a gate has dropped all experts has none. */
+export function hasAssignments(work: RowWork, row: number): boolean {
+  const [from, to] = rowRange(work, row);
+  return from < to;
+}
+
 /** A row's assignments. */
 export function assignmentsOf(work: RowWork, row: number): number[] {
   const [from, to] = rowRange(work, row);

@@ -61,10 +61,10 @@ export class LapFigures {
   }
 
   /** Counts the experts that a call asks for. */
-  countExperts(layer: number, experts: Uint16Array): void {
+  countExperts({ layer, experts }: { layer: number; experts: ArrayLike<number> }): void {
     let counts = this.expertRows.get(layer);
     if (counts === undefined) this.expertRows.set(layer, (counts = new Float64Array(this.#nRoutedExperts)));
-    for (const expert of experts) counts[expert]!++;
+    for (let a = 0; a < experts.length; a++) counts[experts[a]!]!++;
   }
 
   /** Adds the time of a lap, and of its slowest part, with which it ended. */

@@ -1,14 +1,14 @@
 import {
   type ExpertAdapter,
-  type ItemAdapters,
   type LimitedChoice,
   limitDevices,
-  type MoeCall,
+  rowsOfAssignments,
+  type RowWork,
   type WorkItem,
 } from '@shoal/model';
 import { coverRows } from '@shoal/placement';
-import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
-import { assignmentNeeds, type Need } from './assignment-needs.ts';
+import { MAX_ASSIGNMENTS_PER_LAP, MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { assignmentNeeds, type LayerWork, type Need } from './assignment-needs.ts';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -40,20 +40,15 @@ export interface AdapterHolder {
 /** What one peer (or, with null, the coordinator) computes of a call. */
 export interface Part {
   peer: LapPeer | null;
-  /** Indices into the call's [numRows × topK] assignments, ascending. */
+  /** Indices into the assignments of the call's rows, ascending. */
   assignments: number[];
 }
 
-/** The row that one of the call's assignments belongs to. */
-const rowOf = ({ topkIdx, numRows }: MoeCall, assignment: number): number =>
-  Math.floor((assignment * numRows) / topkIdx.length);
-
 /** How many of these assignments belong to the first `most` rows among them, and how many rows that are. */
-function firstRows(call: MoeCall, assignments: readonly number[], most: number): { count: number; rows: number } {
+function firstRows(work: RowWork, assignments: readonly number[], most: number): { count: number; rows: number } {
   let rows = 0;
   let last = -1;
-  for (const [count, assignment] of assignments.entries()) {
-    const row = rowOf(call, assignment);
+  for (const [count, row] of rowsOfAssignments(work, assignments).entries()) {
     if (row !== last && rows >= most) return { count, rows };
     if (row !== last) rows++;
     last = row;
@@ -72,7 +67,7 @@ const servesNeed = (peer: LapPeer, layer: number, { expert, adapters }: Need): b
  * @param servesAll whether a peer could compute these assignments
  */
 function withinTrust(
-  call: MoeCall,
+  work: LayerWork,
   { peer, assignments }: Part,
   ahead: Map<LapPeer, number>,
   servesAll: (other: LapPeer, assignments: readonly number[]) => boolean,
@@ -80,7 +75,7 @@ function withinTrust(
   const parts: Part[] = [];
   let left = assignments;
   const give = (to: LapPeer): void => {
-    const { count, rows } = firstRows(call, left, ahead.get(to)!);
+    const { count, rows } = firstRows(work, left, ahead.get(to)!);
     if (count > 0) parts.push({ peer: to, assignments: left.slice(0, count) });
     ahead.set(to, ahead.get(to)! - rows);
     left = left.slice(count);
@@ -110,12 +105,12 @@ export class LapSplitter {
    * Splits these assignments over few peers, none of which is in `tried`. Where adapters add to one, its peer must hold both; where
    * none does, the coordinator computes it, and peers that have the expert are to fetch what they lack.
    */
-  split(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>, adapters?: ItemAdapters): Part[] {
-    const { needs, needOf } = assignmentNeeds(call, assignments, adapters);
-    const rows = Uint32Array.from(assignments, (a) => rowOf(call, a));
-    const { peers, holders } = this.#candidates(call.layer, needs, tried);
-    const turn = (this.#turns.get(call.layer) ?? 0) + 1;
-    this.#turns.set(call.layer, turn);
+  split(work: LayerWork, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    const { needs, needOf } = assignmentNeeds(work, assignments);
+    const rows = rowsOfAssignments(work, assignments);
+    const { peers, holders } = this.#candidates(work.layer, needs, tried);
+    const turn = (this.#turns.get(work.layer) ?? 0) + 1;
+    this.#turns.set(work.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
     const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(needOf, rows, {
@@ -127,7 +122,7 @@ export class LapSplitter {
     });
     const parts = new Map<number, Part>();
     for (const [i, candidate] of chosen.entries()) {
-      if (candidate < 0) this.#want(call.layer, needs[needOf[i]!]!, tried);
+      if (candidate < 0) this.#want(work.layer, needs[needOf[i]!]!, tried);
       const part = parts.get(candidate);
       if (part) part.assignments.push(assignments[i]!);
       else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
@@ -136,8 +131,8 @@ export class LapSplitter {
     const inOrder = [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
     const ahead = new Map(peers.map((peer) => [peer, peer.rowsAhead]));
     const servesAll = (peer: LapPeer, of: readonly number[]): boolean =>
-      assignmentNeeds(call, of, adapters).needs.every((need) => servesNeed(peer, call.layer, need));
-    return inOrder.flatMap((part) => withinTrust(call, part, ahead, servesAll));
+      assignmentNeeds(work, of).needs.every((need) => servesNeed(peer, work.layer, need));
+    return inOrder.flatMap((part) => withinTrust(work, part, ahead, servesAll));
   }
 
   #want(layer: number, { expert, adapters }: Need, tried: ReadonlySet<LapPeer>): void {
@@ -179,20 +174,22 @@ export class LapSplitter {
   }
 }
 
-/** Cuts a part into pieces whose rows fit into one frame. */
-export function inFrames(call: MoeCall, part: Part): Part[] {
+/** Cuts a part into pieces that fit into one frame. A row is only cut if it alone has more assignments than a frame. */
+export function inFrames(work: RowWork, { peer, assignments }: Part): Part[] {
+  const rows = rowsOfAssignments(work, assignments);
   const pieces: Part[] = [];
   let rowsHere = 0;
-  let lastRow = -1;
-  for (const a of part.assignments) {
-    const row = rowOf(call, a);
-    if (row !== lastRow) rowsHere++;
-    lastRow = row;
-    if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
-      pieces.push({ peer: part.peer, assignments: [] });
+  for (let from = 0, to = 0; from < assignments.length; from = to) {
+    while (to < assignments.length && rows[to] === rows[from] && to - from < MAX_ASSIGNMENTS_PER_LAP) to++;
+    const here = pieces.at(-1)?.assignments;
+    const own = assignments.slice(from, to);
+    if (here && rowsHere < MAX_ROWS_PER_LAP && here.length + own.length <= MAX_ASSIGNMENTS_PER_LAP) {
+      here.push(...own);
+      rowsHere++;
+    } else {
+      pieces.push({ peer, assignments: own });
       rowsHere = 1;
     }
-    pieces.at(-1)!.assignments.push(a);
   }
   return pieces;
 }

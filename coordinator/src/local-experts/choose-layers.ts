@@ -1,9 +1,9 @@
-import { isMoeLayer, type ModelConfig, moeLayers } from '@shoal/model';
+import { answerLayers, isMoeLayer, type ModelConfig, moeLayers } from '@shoal/model';
 import { UsageError } from '../base/usage-error.ts';
 import type { MtpPlace } from '../config.ts';
 
 export interface LocalLayerInput {
-  config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;
+  config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts' | 'seq2seq'>;
   shardBytes: number;
   /** For whole layers (`--local-experts`). */
   localBytes: number;
@@ -28,7 +28,7 @@ const MTP_SHARE = 0.5;
 
 /**
  * Chooses whole layers, since a part of one saves no lap: the MTP module's, which each draft waits for, then the main model's
- * from the first on. A small module shares the memory for audits, so it needs no option. Throws a UsageError that names the
+ * from the first on, of an encoder–decoder those of the decoder before the encoder's, which make a lap only once an answer. A small module shares the memory for audits, so it needs no option. Throws a UsageError that names the
  * option.
  */
 export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
@@ -37,7 +37,9 @@ export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   const mtp = mtpPlace(input, layerBytes);
   const fits = Math.floor(localBytes / layerBytes);
   const drafters = mtp === 'local' && fits > 0 ? 1 : 0;
-  const layers = moeLayers(config).slice(0, fits - drafters);
+  const perToken = answerLayers(config);
+  const inOrder = [...perToken, ...moeLayers(config).filter((layer) => !perToken.includes(layer))];
+  const layers = inOrder.slice(0, fits - drafters).sort((a, b) => a - b);
   if (localBytes > 0 && fits === 0) {
     throw new UsageError(
       `--local-experts holds whole layers, and one of this model takes ${layerBytes} bytes: give at least that, or leave it out`,
@@ -46,9 +48,9 @@ export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   return { layers, mtp, bytes: (layers.length + drafters) * layerBytes };
 }
 
-/** The number of the main model's MoE layers that tabs serve. */
+/** The number of the main model's MoE layers that tabs serve, of an encoder–decoder in its decoder. */
 export function lapsPerPass(config: LocalLayerInput['config'], { layers }: Pick<LocalLayerChoice, 'layers'>): number {
-  return moeLayers(config).length - layers.length;
+  return answerLayers(config).filter((layer) => !layers.includes(layer)).length;
 }
 
 function mtpPlace(

@@ -68,9 +68,9 @@ function compute(opened: Opened, item: WorkItem, isAnew: boolean): Promise<Float
 }
 
 // Where this fails, the thread ends with the reason, and the next task gets another.
-const opened = await open();
+const opening = open();
 
-async function answer(task: ThreadTask): Promise<ThreadReply> {
+async function answer(opened: Opened, task: ThreadTask): Promise<ThreadReply> {
   try {
     if ('load' in task) {
       await loadLayers(opened, task.load);
@@ -85,7 +85,8 @@ async function answer(task: ThreadTask): Promise<ThreadReply> {
 }
 
 port.on('message', (task: ThreadTask) => {
-  void answer(task).then((reply) => {
+  const answering = opening.then((opened) => answer(opened, task));
+  void answering.then((reply) => {
     port.postMessage(reply, 'partial' in reply ? [reply.partial.buffer as ArrayBuffer] : []);
   });
 });

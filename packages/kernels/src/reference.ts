@@ -18,8 +18,8 @@ import { adapterFreed, checkShard, checkWorkItem, readAdapterShard } from './che
  * The expert FFN in plain TypeScript, on unpacked weights (4 bytes each in memory): the reference that other backends must match.
  * `run` computes before it returns its promise.
  */
-export function createReferenceBackend(shape: ExpertShape): ExpertBackend {
-  return new ReferenceBackend(shape);
+export function createReferenceBackend(shape: ExpertShape, unpack = unpackExpert): ExpertBackend {
+  return new ReferenceBackend(shape, unpack);
 }
 
 class ReferenceBackend implements ExpertBackend {
@@ -27,12 +27,14 @@ class ReferenceBackend implements ExpertBackend {
   readonly shape: ExpertShape;
   readonly maxExpertsPerLayer = Number.POSITIVE_INFINITY;
   readonly lost = new Promise<string>(() => {});
+  readonly #unpack: typeof unpackExpert;
   readonly #layers = new Map<number, Map<number, ExpertWeights>>();
   #count = 0;
 
-  constructor(shape: ExpertShape) {
+  constructor(shape: ExpertShape, unpack: typeof unpackExpert) {
     shardBytes(shape); // throws for impossible dimensions
     this.shape = shape;
+    this.#unpack = unpack;
   }
 
   get allocatedBytes(): number {
@@ -45,7 +47,7 @@ class ReferenceBackend implements ExpertBackend {
 
   async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
     checkShard(this.shape, layer, expert, shard);
-    const weights = unpackExpert(this.shape, shard);
+    const weights = this.#unpack(this.shape, shard);
     const experts = this.#layers.get(layer) ?? new Map<number, ExpertWeights>();
     this.#layers.set(layer, experts);
     if (!experts.has(expert)) this.#count++;

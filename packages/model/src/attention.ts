@@ -2,6 +2,7 @@ import type { LayerAdapters } from './adapters/layer-adapters.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
 import type { AttentionSpan, LayerAttention } from './model-config.ts';
 import type { RopeAngles } from './rope.ts';
+import type { PositionBias } from './seq2seq/positions.ts';
 
 /** A row's position in its sequence, that sequence's cache, and where in it the last positions lie, as `RowSlots` says. */
 export interface RowPlace {
@@ -28,6 +29,8 @@ export interface AttentionInput {
   rmsNormEps: number;
   /** What this layer's rows attend to. */
   layer: LayerAttention;
+  /** What is added to the scores, by distance; grouped-query attention only. */
+  positionBias?: PositionBias | undefined;
   /** What the rows' adapters add to the projections; undefined if no row has an adapter. */
   adapters?: LayerAdapters | undefined;
 }

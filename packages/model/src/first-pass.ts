@@ -2,7 +2,7 @@ import type { Mixture } from './adapters/adapter.ts';
 import { firstPassScalings, scalingsOf } from './adapters/mixture.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import type { EngineRow, ForwardEngine } from './forward-engine.ts';
-import type { ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
 import type { SequenceCache } from './sequence-cache.ts';
 
 /** A row of the first pass of a mixture. */

@@ -7,10 +7,14 @@ import type { DraftHead } from './heads/draft-head.ts';
 import { createReferenceHead, type HeadEngine } from './heads/head-engine.ts';
 import { KvCache } from './kv-cache.ts';
 import type { KvPaging } from './kv-paging.ts';
-import type { ForwardObserver } from './layer.ts';
-import type { ModelConfig } from './model-config.ts';
+import type { ForwardObserver } from './forward-observer.ts';
+import { type ModelConfig, numDecoderLayers } from './model-config.ts';
 import type { SequenceCache, SequencePages } from './sequence-cache.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';
+import { decode, type TargetRow } from './seq2seq/decode.ts';
+import { readSources } from './seq2seq/encode-source.ts';
+import type { EngineSource } from './seq2seq/engine-source.ts';
+import { ReferenceSource, type Seq2SeqModel } from './seq2seq/model.ts';
 
 /** Size of a paged KV cache. */
 export interface KvPageBudget {
@@ -72,6 +76,15 @@ export interface ForwardEngine {
     experts: ExpertDispatch,
     observe?: ForwardObserver,
   ): Promise<EncodeResult>;
+  /**
+   * Runs an encoder–decoder's encoder on whole sources: each as what `ForwardRow.source` takes, or why it can't be. Only the engine of
+   * such a model has it; its `forward` is the decoder's. Throws a RangeError that names a source of no or too many tokens.
+   */
+  readSources?(
+    sources: readonly (readonly number[])[],
+    experts: ExpertDispatch,
+    observe?: ForwardObserver,
+  ): Promise<(EngineSource | Error)[]>;
   /** The head that reads this model's hidden states, where the engine was opened with one. */
   readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
@@ -117,14 +130,17 @@ const noPages = (): never => {
   throw new TypeError('the reference engine has no pages to lend');
 };
 
+/** Rows with this engine's own caches. Throws a TypeError for another's. */
+function own<Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] {
+  return rows.map((row) => {
+    if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
+    throw new TypeError("a sequence of another engine: use this engine's newSequence()");
+  });
+}
+
 /** This package's forward, in float32 with sums in float64, on the calling thread: the reference that other engines must match. */
 export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEngine {
   const model = { ...plain, auxiliaryLayers: head?.config.auxiliaryLayers };
-  const own = <Row extends { cache: SequenceCache }>(rows: readonly Row[]): (Row & { cache: KvCache })[] =>
-    rows.map((row) => {
-      if (row.cache instanceof KvCache) return { ...row, cache: row.cache };
-      throw new TypeError("a sequence of another engine: use this engine's newSequence()");
-    });
   return {
     name: 'reference',
     config: model.config,
@@ -146,6 +162,43 @@ export function createReferenceEngine(plain: Model, head?: DraftHead): ForwardEn
     forward: async (rows, experts, observe) => forward(model, own(rows).map(withAdapter), experts, observe),
     forwardMtp: async (rows, experts, observe) => forwardMtp(model, own(rows), experts, observe),
     ...(head && { head: createReferenceHead(head, model) }),
+    close: async () => {},
+  };
+}
+
+/** Throws a TypeError for rows without a source, or with another engine's. */
+function withSource({ source, adapter, ...row }: ForwardRow): TargetRow {
+  if (adapter) throw new TypeError('adapters of encoder–decoders are not computed');
+  if (source instanceof ReferenceSource) return { ...row, source };
+  throw new TypeError(
+    source ? "a source of another engine: use this engine's readSources()" : 'a row without a source',
+  );
+}
+
+/** The reference engine of an encoder–decoder. */
+export function createReferenceSeq2Seq(model: Seq2SeqModel): ForwardEngine {
+  const { config } = model;
+  const newSequence = (): KvCache => new KvCache(config, numDecoderLayers(config));
+  const noMtp = (): never => {
+    throw new RangeError(NO_MTP);
+  };
+  return {
+    name: 'reference',
+    config,
+    kvBytesPerToken: newSequence().bytesPerToken,
+    mtpKvBytesPerToken: 0,
+    lendPages: () => undefined,
+    sequenceOn: noPages,
+    mtpSequenceOn: noPages,
+    expertNormGain: (layer) => model.weights.layers[layer]!.ffnNorm.weight,
+    newSequence,
+    openAdapter: () => {
+      throw new RangeError('adapters of encoder–decoders are not computed');
+    },
+    newMtpSequence: noMtp,
+    forward: async (rows, experts, observe) => decode(model, own(rows).map(withSource), experts, observe),
+    forwardMtp: async () => noMtp(),
+    readSources: async (sources, experts, observe) => readSources(model, sources, experts, observe),
     close: async () => {},
   };
 }

@@ -1,7 +1,9 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
+import type { EngineSource } from './seq2seq/engine-source.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
-import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
+import { decoderLayer, openBatch } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
@@ -36,6 +38,8 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   slots?: RowSlots;
   /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
   adapter?: EngineAdapter | undefined;
+  /** What an encoder–decoder answers to; of the same engine. All rows of a sequence have the same, and other models have none. */
+  source?: EngineSource | undefined;
   /** Of a mixture of adapters: what they are multiplied by for this row, as `scalingsOf` gives it. */
   scalings?: Float32Array | undefined;
 }
@@ -135,7 +139,10 @@ export class Auxiliary {
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
-export function embed({ config, weights }: Model, tokenIds: readonly number[]): Float32Array {
+export function embed(
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'embedTokens'> },
+  tokenIds: readonly number[],
+): Float32Array {
   checkTokens(tokenIds, config.vocabSize);
   const { hiddenSize } = config;
   const x = new Float32Array(tokenIds.length * hiddenSize);
@@ -170,7 +177,7 @@ export async function masksAfterLayers(
 
 /** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */
 export function head(
-  { config, weights }: Model,
+  { config, weights }: { config: ModelConfig; weights: Pick<DenseWeights, 'lmHead'> },
   rows: readonly HeadRow[],
   hidden: Float32Array,
   masks: readonly SettledMask[],

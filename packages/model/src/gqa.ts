@@ -29,9 +29,14 @@ export interface GqaWeights {
 
 /** Grouped-query attention, with [k | v] of each position in the cache, keys rotated. */
 export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) => {
+  writeKeysAndValues(config, weights, input);
+  return attendCached(config, weights, input);
+};
+
+/** The same, to keys and values that are in the caches already. */
+export const attendCached: Attention<GqaConfig, GqaWeights> = (config, weights, input) => {
   const { numAttentionHeads: heads, headDim } = config;
   const { x, rows, hiddenSize, layer } = input;
-  writeKeysAndValues(config, weights, input);
   const inputSize = x.length / rows.length;
   const projected = linear(x, weights.qProj, rows.length, inputSize, heads * headDim);
   input.adapters?.add('q', x, projected);
@@ -122,7 +127,7 @@ function attend(
   { sinks }: GqaWeights,
   query: Float32Array,
   { position, cache, slots, last = position }: RowPlace,
-  { cacheLayer, layer }: AttentionInput,
+  { cacheLayer, layer, positionBias }: AttentionInput,
 ): Float32Array {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, softmaxScale } = config;
   const segments = cache.segments(cacheLayer, last + 1, slots);
@@ -137,7 +142,8 @@ function attend(
     p[last + 1] = sinks ? sinks[h]! : Number.NEGATIVE_INFINITY;
     for (const { start, count, values } of segments) {
       for (let t = Math.max(0, first - start); t < count; t++) {
-        p[start + t] = softmaxScale * dot(query, h * headDim, values, t * width + key, headDim);
+        const score = softmaxScale * dot(query, h * headDim, values, t * width + key, headDim);
+        p[start + t] = score + (positionBias ? positionBias.of(h, start + t - position) : 0);
       }
     }
     softmax(p);

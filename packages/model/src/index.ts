@@ -33,7 +33,16 @@ export {
 export { AdapterError, type AdapterErrorReason } from './adapters/adapter-error.ts';
 export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
-export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
+export {
+  assignmentsOfCall,
+  checkCombined,
+  chooserOf,
+  type ExpertDispatch,
+  itemOfCall,
+  type MoeCall,
+  NO_EXPERT,
+  topkOfAssignments,
+} from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
   activate,
@@ -54,6 +63,7 @@ export { checkSequences, type EncodeResult } from './encoder.ts';
 export {
   createReferenceEncoder,
   createReferenceEngine,
+  createReferenceSeq2Seq,
   type EngineMtpRow,
   type EngineRow,
   type ForwardEngine,
@@ -78,6 +88,8 @@ export {
   type Model,
 } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { gateWidth, slotsPerSequence } from './gate-width.ts';
+export { type LayerRows, type RoutedPass, routeRows, type Routing } from './routing.ts';
 export { type LimitedChoice, limitDevices } from './gates/device-limited.ts';
 export { type Assignments, type GateKind, type GateLayer, type GateRows, type Slots } from './gates/gate-kind.ts';
 export { randomHashTable } from './gates/hash.ts';
@@ -87,13 +99,16 @@ export { settingsOf } from './gates/top-k.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment, type GateSeen, moeCall } from './layer.ts';
+export type { ForwardObserver, ForwardSegment, GateSeen } from './forward-observer.ts';
+export { claimPositions } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
+  answerLayers,
   expertLayers,
   type AttentionConfig,
   type EncoderConfig,
+  type SequenceGate,
   type GateConfig,
   type GqaConfig,
   isDenseModel,
@@ -101,11 +116,18 @@ export {
   type MlaConfig,
   type ModelConfig,
   moeLayers,
+  numDecoderLayers,
+  type Seq2SeqConfig,
+  type Seq2SeqPositions,
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
 export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
+export { encodeSource } from './seq2seq/encode-source.ts';
+export type { Seq2SeqModel } from './seq2seq/model.ts';
+export type { EngineSource } from './seq2seq/engine-source.ts';
+export { addSinusoid, distanceBucket, sinusoidPlaces } from './seq2seq/positions.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
 export { parseHeader, PREFIX_BYTES, readHeaderLength, type TensorTable, toFloat32 } from './safetensors.ts';
@@ -127,6 +149,7 @@ export {
   layerTensors,
   listDenseTensors,
   listTensorSpecs,
+  seq2seqTensors,
   TensorSpec,
 } from './tensors.ts';
 export {
@@ -147,7 +170,7 @@ export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';
-export { loadDenseWeights, loadEncoderWeights, loadExpert, type TensorReader } from './weights.ts';
+export { loadDenseWeights, loadEncoderWeights, loadExpert, loadSeq2SeqWeights, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
   halfRows,
@@ -158,6 +181,7 @@ export {
   type RowOutliers,
   rowRange,
   type RowSource,
+  rowsOfAssignments,
   rowStart,
   type AssignedRow,
   type RowWork,

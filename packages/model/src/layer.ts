@@ -1,52 +1,18 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
 import { type AdaptedRow, LayerAdapters } from './adapters/layer-adapters.ts';
-import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
+import type { ExpertDispatch } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { gateLogits, type GateWeights, selectExperts } from './gate.ts';
+import { gateLogits, type GateWeights } from './gate.ts';
+import type { ForwardObserver } from './forward-observer.ts';
 import { gqa } from './gqa.ts';
 import type { RowSlots } from './kv-cache.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
 import { mla } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
+import { type RoutedPass, routeRows } from './routing.ts';
 import { RowFaults } from './row-faults.ts';
 import { ropeAngles, type RopeAngles } from './rope.ts';
 import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
-
-/** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
-export interface ForwardObserver {
-  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched, and what they were chosen by. */
-  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array, seen: GateSeen): void;
-  /**
-   * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
-   * are there by then.
-   */
-  waits?(layer: number): void;
-  /** All layers are done, and only the masks of tokens are awaited. Comes before `waits`, and only where that comes. */
-  awaitsMasks?(): void;
-  /** What the pass awaited is there or has failed, and the pass continues or ends. */
-  resumes?(layer: number): void;
-  /** Some operations have ended, in an engine that does not compute on the calling thread. */
-  segment?(segment: ForwardSegment): void;
-}
-
-/** What a gate has chosen by: logits [numRows, nRoutedExperts], and the bias that is added to scores, if there is one. */
-export interface GateSeen {
-  logits: Float32Array;
-  bias: Float32Array | null;
-}
-
-/** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
-export interface ForwardSegment {
-  /** The operation that they end with. */
-  kind: 'gate' | 'shared-expert' | 'dense' | 'head' | 'move';
-  /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
-  layer: number;
-  numRows: number;
-  /** When they were ready to run; from then to `startedMs` the threads ran another pass's operations. */
-  queuedMs: number;
-  startedMs: number;
-  endedMs: number;
-}
 
 /** What all layers of one pass over a batch need. */
 export interface Batch {
@@ -206,38 +172,23 @@ async function ffn(
   return withRoutedExperts({ ...batch, adapters }, weights.gate, layer, x, shared);
 }
 
-type RoutedBatch = Pick<Batch, 'config' | 'experts' | 'observe' | 'faults'> & { adapters?: LayerAdapters | undefined };
-
 /** The routed experts' sums for x [numRows, hiddenSize], added to what `meanwhile` returns, which is computed while the lap is in flight. */
 export async function withRoutedExperts(
-  { config, experts, observe, faults, adapters }: RoutedBatch,
+  pass: RoutedPass & { adapters?: LayerAdapters | undefined },
   weights: GateWeights,
   layer: number,
   x: Float32Array,
   meanwhile: () => Float32Array,
 ): Promise<Float32Array> {
-  const numRows = x.length / config.hiddenSize;
-  const logits = gateLogits(config, weights, x, numRows, adapters);
-  const choose = chooserOf(experts, layer);
-  const { topkIdx, topkWeights } = selectExperts(config, logits, weights.bias, numRows, choose);
-  observe.gate?.(layer, topkIdx, topkWeights, { logits, bias: weights.bias });
-  const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
+  const { config, experts, observe, adapters } = pass;
+  const logits = gateLogits(config, weights, x, x.length / config.hiddenSize, adapters);
+  const { call, rowSums } = routeRows(pass, { layer, x, logits, bias: weights.bias });
   const handle = experts.dispatch(call);
   const y = meanwhile();
   observe.waits?.(layer);
-  const routed = await handle.combine().finally(() => observe.resumes?.(layer));
-  checkCombined(routed, call);
-  faults.checkExperts(call, routed);
-  addInPlace(y, routed);
+  const combined = await handle.combine().finally(() => observe.resumes?.(layer));
+  addInPlace(y, rowSums(combined));
   return y;
-}
-
-/** Where weights multiply an expert's input, a row has one expert: the row is sent multiplied, with weight 1. */
-export function moeCall({ gate }: Pick<ModelConfig, 'gate'>, call: MoeCall): MoeCall {
-  if (!gate.scalesInput) return call;
-  const hiddenSize = call.x.length / call.numRows;
-  const x = call.x.map((value, i) => value * call.topkWeights[Math.floor(i / hiddenSize)]!);
-  return { ...call, x, topkWeights: new Float32Array(call.topkWeights.length).fill(1) };
 }
 
 /** [numRows, hiddenSize], zeros without a shared expert. */

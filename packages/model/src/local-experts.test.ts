@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { runExpert, type ExpertWeights } from './expert.ts';
+import { NO_EXPERT } from './dispatch.ts';
 import { LocalExperts } from './local-experts.ts';
 import { silu } from './math.ts';
 
-const config = { hiddenSize: 2, numExpertsPerTok: 2, expert: { activation: 'swiglu', bias: false } } as const;
+const config = { hiddenSize: 2, expert: { activation: 'swiglu', bias: false } } as const;
 /** Bytes of one expert below: three matrices of 2 × 3 float32. */
 const EXPERT_BYTES = 3 * 6 * 4;
 
@@ -27,7 +28,7 @@ function open(maxBytes: number) {
     layer,
     numRows: topkIdx.length / 2,
     x: Float32Array.from({ length: topkIdx.length }, (_, i) => Math.cos(i)),
-    topkIdx: Uint16Array.from(topkIdx),
+    topkIdx: Int32Array.from(topkIdx),
     topkWeights: Float32Array.from({ length: topkIdx.length }, (_, i) => 0.25 + i / 8),
   });
   return { experts, loads, call };
@@ -67,6 +68,20 @@ describe('LocalExperts', () => {
       );
       for (const d of [0, 1]) expect(y[2 * r + d]).toBeCloseTo(parts[0]![d]! + parts[1]![d]!, 5);
     }
+  });
+
+  it('adds nothing for places without an expert', async () => {
+    const { experts, loads, call } = open(1e6);
+    const some = call(3, NO_EXPERT, 5, NO_EXPERT, NO_EXPERT, 2, 5);
+    const y = await experts.run(some);
+    const all = await experts.run({
+      ...some,
+      topkIdx: Int32Array.of(5, 5, 0, 0, 2, 5),
+      topkWeights: some.topkWeights.map((weight, i) => (i === 0 ? 0 : weight)),
+    });
+    expect([...y.subarray(0, 2), ...y.subarray(4)]).toEqual([...all.subarray(0, 2), ...all.subarray(4)]);
+    expect([...y.subarray(2, 4)]).toEqual([0, 0]);
+    expect(loads.slice(0, 2)).toEqual(['3/2', '3/5']);
   });
 
   it('loads each expert once, and again only when it had to leave', async () => {

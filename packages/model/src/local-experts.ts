@@ -1,4 +1,4 @@
-import type { ExpertDispatch, MoeCall } from './dispatch.ts';
+import { type ExpertDispatch, type MoeCall, NO_EXPERT } from './dispatch.ts';
 import { type ExpertWeights, runExpert } from './expert.ts';
 import type { ModelConfig } from './model-config.ts';
 
@@ -12,7 +12,7 @@ export interface LocalExpertsOptions {
  * A row's result doesn't depend on the other rows: its experts are summed in ascending order of their index.
  */
 export class LocalExperts implements ExpertDispatch {
-  readonly #config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok' | 'expert'>;
+  readonly #config: Pick<ModelConfig, 'hiddenSize' | 'expert'>;
   readonly #load: (layer: number, expert: number) => Promise<ExpertWeights>;
   readonly #maxBytes: number;
   /** In order of use, the most recent last. */
@@ -21,7 +21,7 @@ export class LocalExperts implements ExpertDispatch {
   #keptBytes = 0;
 
   constructor(
-    config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok' | 'expert'>,
+    config: Pick<ModelConfig, 'hiddenSize' | 'expert'>,
     load: (layer: number, expert: number) => Promise<ExpertWeights>,
     { maxBytes }: LocalExpertsOptions,
   ) {
@@ -41,12 +41,13 @@ export class LocalExperts implements ExpertDispatch {
 
   /** Σ over each row's experts of weight × expert(x), [numRows, hiddenSize]. */
   async run(call: MoeCall): Promise<Float32Array> {
-    const { hiddenSize, numExpertsPerTok, expert: kind } = this.#config;
+    const { hiddenSize, expert: kind } = this.#config;
+    const perRow = call.topkIdx.length / call.numRows;
     const out = new Float32Array(call.numRows * hiddenSize);
     for (const [expert, slots] of slotsByExpert(call.topkIdx)) {
       const weights = await this.#get(call.layer, expert);
       const x = new Float32Array(slots.length * hiddenSize);
-      const rows = slots.map((slot) => Math.floor(slot / numExpertsPerTok));
+      const rows = slots.map((slot) => Math.floor(slot / perRow));
       for (const [i, row] of rows.entries())
         x.set(call.x.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
       const y = runExpert(kind.activation, x, weights, slots.length, hiddenSize);
@@ -97,9 +98,10 @@ function bytesOf({ gate, up, down, biases }: ExpertWeights): number {
 }
 
 /** The experts in ascending order, each with the indices in topkIdx where it stands. */
-function slotsByExpert(topkIdx: Uint16Array): [number, number[]][] {
+function slotsByExpert(topkIdx: Int32Array): [number, number[]][] {
   const slots = new Map<number, number[]>();
   for (const [slot, expert] of topkIdx.entries()) {
+    if (expert === NO_EXPERT) continue;
     const list = slots.get(expert);
     if (list) list.push(slot);
     else slots.set(expert, [slot]);

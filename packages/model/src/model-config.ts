@@ -19,11 +19,14 @@ export type ModelType =
   | 'llama4_text'
   | 'minimax_m2'
   | 'mixtral'
+  | 'nllb-moe'
   | 'nomic_bert'
   | 'olmoe'
   | 'qwen2_moe'
   | 'qwen3'
-  | 'qwen3_moe';
+  | 'qwen3_moe'
+  | 'shoal_bert'
+  | 'switch_transformers';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
 export interface MlaConfig {
@@ -117,6 +120,18 @@ export interface GateConfig {
   routedScalingFactor: number;
 }
 
+/**
+ * A gate of `GATES` that looks at all rows of a sequence, and its settings there. With it, `GateConfig` says no more than whether
+ * logits have a bias. `soft` makes slots, which the experts get in the place of rows. In an encoder–decoder a sequence is a source, and
+ * each row of a target is one of its own.
+ */
+export interface SequenceGate {
+  name: 'top-1-capacity' | 'top-2-capacity' | 'expert-choice' | 'soft';
+  settings: Readonly<Record<string, unknown>>;
+  /** What its weights are multiplied by; 1 by default. */
+  factor?: number;
+}
+
 export type LayerKind = 'dense' | 'moe';
 
 /**
@@ -128,6 +143,31 @@ export interface EncoderConfig {
   ffnBias: { up: boolean; down: boolean };
   /** Rows of the embedding of token types, of which the first is added to every token; 0 without one. */
   tokenTypes: number;
+}
+
+/** How an encoder–decoder knows positions. */
+export type Seq2SeqPositions =
+  /**
+   * A learned bias of attention scores for each bucket of distances and each head, in the encoder and in the decoder's attention
+   * to its own rows; the same in all layers of a stack (T5).
+   */
+  | { kind: 'buckets'; buckets: number; maxDistance: number }
+  /** Sines and cosines that are added to the embeddings. A token with this id has none and takes no position (fairseq). */
+  | { kind: 'sinusoid'; padTokenId: number };
+
+/**
+ * What an encoder–decoder computes unlike a decoder: its first `encoderLayers` layers are a stack of their own, whose rows attend
+ * to their whole source; the other layers' rows attend to the rows before them, and to the encoder's last rows as well. An FFN is two
+ * matrices with the activation of `expert`, which adds biases where that does.
+ */
+export interface Seq2SeqConfig {
+  /** Layers of the encoder, which are the first in all lists of layers. The decoder's follow. */
+  encoderLayers: number;
+  /** Before each attention and FFN, and after each stack: RMSNorm, or LayerNorm with a bias. */
+  norm: 'rms' | 'layer';
+  positions: Seq2SeqPositions;
+  /** What a target begins with: the decoder's first token, and one that is always the first of an answer, where there is one. */
+  targetPrefix: readonly number[];
 }
 
 /** A model's dimensions and options, under the checkpoint's names, as checked by `parseModelConfig`. */
@@ -145,7 +185,7 @@ export interface ModelConfig {
   sharedExpertGate: boolean;
   /** The arithmetic of a routed expert; `bias`: whether its matrices add one each. */
   expert: { activation: ExpertActivation; bias: boolean };
-  /** Layers of the main model; an MTP module has this index. */
+  /** Layers of the main model, an encoder–decoder's of both stacks; an MTP module has this index. */
   numHiddenLayers: number;
   /** [numHiddenLayers + numNextnPredictLayers] */
   layerKinds: readonly LayerKind[];
@@ -153,11 +193,13 @@ export interface ModelConfig {
   layerAttention: readonly LayerAttention[];
   /** 0 in a dense model, which has no layers with experts. */
   nRoutedExperts: number;
-  /** 0 in a dense model. */
+  /** 0 in a dense model. On average where a row may have more or fewer; of a slot, 1. */
   numExpertsPerTok: number;
   attention: AttentionConfig;
   rope: RopeConfig;
   gate: GateConfig;
+  /** Absent where the gate looks at each row alone, as `gate` says. */
+  sequenceGate?: SequenceGate;
   maxPositionEmbeddings: number;
   /** Of an encoder's LayerNorm too. */
   rmsNormEps: number;
@@ -180,6 +222,16 @@ export interface ModelConfig {
   quantisation: Quantisation | null;
   /** Absent for decoders. */
   encoder?: EncoderConfig;
+  /** Of an encoder–decoder only. */
+  seq2seq?: Seq2SeqConfig;
+}
+
+/** Layers that keep keys and values of an answer's rows: of an encoder–decoder the decoder's. */
+export function numDecoderLayers({
+  numHiddenLayers,
+  seq2seq,
+}: Pick<ModelConfig, 'numHiddenLayers' | 'seq2seq'>): number {
+  return numHiddenLayers - (seq2seq?.encoderLayers ?? 0);
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
@@ -192,9 +244,14 @@ export function isDenseModel(config: Pick<ModelConfig, 'layerKinds'>): boolean {
   return expertLayers(config).length === 0;
 }
 
-/** The main model's layers that have routed experts, ascending. Each takes one lap per pass. */
+/** The main model's layers that have routed experts, ascending. Each takes one lap per pass through it. */
 export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers'>): number[] {
   return expertLayers(config).filter((layer) => layer < config.numHiddenLayers);
+}
+
+/** Those of them that a token of an answer passes, with a lap each: an encoder–decoder's encoder has only seen the source. */
+export function answerLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'seq2seq'>): number[] {
+  return moeLayers(config).filter((layer) => layer >= (config.seq2seq?.encoderLayers ?? 0));
 }
 
 /** All layers that have routed experts, ascending: the main model's, then the MTP module's. */

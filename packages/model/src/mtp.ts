@@ -1,7 +1,8 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { embed, type ForwardResult, head, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
-import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import type { ForwardObserver } from './forward-observer.ts';
+import { decoderLayer, openBatch } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import { checkQueries, settleMasks } from './token-query.ts';
 

@@ -1,4 +1,4 @@
-import type { MoeCall } from './dispatch.ts';
+import { type MoeCall, NO_EXPERT } from './dispatch.ts';
 import { ModelError } from './errors.ts';
 import type { RowAnswer } from './token-query.ts';
 
@@ -28,7 +28,8 @@ export class RowFaults {
   /** Checks what a gate has chosen and what the chosen experts gave. */
   checkExperts({ layer, topkIdx, topkWeights, numRows }: MoeCall, routed: Float32Array): void {
     const perRow = topkIdx.length / numRows;
-    const chosen = (row: number): string => [...topkIdx.subarray(row * perRow, (row + 1) * perRow)].join(', ');
+    const chosen = (row: number): string =>
+      [...topkIdx.subarray(row * perRow, (row + 1) * perRow)].filter((expert) => expert !== NO_EXPERT).join(', ');
     this.check(topkWeights, () => `a weight of the gate of layer ${layer}`);
     this.check(routed, (row) => `the sum of experts ${chosen(row)} of layer ${layer}`);
   }

@@ -1,7 +1,15 @@
 import { isGated } from './expert.ts';
 import { familyOf } from './families/index.ts';
 import type { StoredAt } from './families/family.ts';
-import { type EncoderConfig, type GqaConfig, isMoeLayer, type MlaConfig, type ModelConfig } from './model-config.ts';
+import { gateWidth } from './gate-width.ts';
+import {
+  type EncoderConfig,
+  type GqaConfig,
+  isMoeLayer,
+  type MlaConfig,
+  type ModelConfig,
+  type Seq2SeqConfig,
+} from './model-config.ts';
 
 /** A tensor that a model consists of, with the shape that follows from the config. */
 export class TensorSpec {
@@ -40,6 +48,22 @@ class Specs {
   norm(name: string): { weight: TensorSpec; bias: TensorSpec } {
     const shape = [this.#config.hiddenSize];
     return { weight: this.weight(name, shape), bias: this.tensor(`${name}.bias`, shape) };
+  }
+
+  /** The same, or of an RMSNorm, which has no bias. */
+  normOf(name: string, kind: Seq2SeqConfig['norm']): { weight: TensorSpec; bias: TensorSpec | null } {
+    return kind === 'layer' ? this.norm(name) : { weight: this.weight(name, [this.#config.hiddenSize]), bias: null };
+  }
+
+  /** A dense layer's FFN of two matrices. */
+  plainFfn({ hiddenSize, intermediateSize: width }: ModelConfig, { up, down }: EncoderConfig['ffnBias']) {
+    return {
+      kind: 'dense' as const,
+      up: this.weight('mlp.up_proj', [width, hiddenSize]),
+      upBias: this.bias('mlp.up_proj', width, up),
+      down: this.weight('mlp.down_proj', [hiddenSize, width]),
+      downBias: this.bias('mlp.down_proj', hiddenSize, down),
+    };
   }
 
   /** One per output, or null without a bias. */
@@ -87,7 +111,7 @@ export function denseTensors(config: ModelConfig) {
 
 /** The same of an encoder, in the structure of `EncoderWeights`. */
 export function encoderTensors(config: ModelConfig, { tokenTypes, ffnBias }: EncoderConfig) {
-  const { vocabSize, hiddenSize, intermediateSize: width, numHiddenLayers, attention } = config;
+  const { vocabSize, hiddenSize, numHiddenLayers, attention } = config;
   if (attention.kind === 'mla') throw new TypeError('an encoder with latent attention');
   const specs = new Specs(config, '');
   return {
@@ -101,22 +125,53 @@ export function encoderTensors(config: ModelConfig, { tokenTypes, ffnBias }: Enc
         attentionNorm: own.norm('attention_norm'),
         ffn: isMoeLayer(config, layer)
           ? { ...moeTensors(config, layer), bias: own.tensor('mlp.experts.bias', [hiddenSize]) }
-          : {
-              kind: 'dense' as const,
-              up: own.weight('mlp.up_proj', [width, hiddenSize]),
-              upBias: own.bias('mlp.up_proj', width, ffnBias.up),
-              down: own.weight('mlp.down_proj', [hiddenSize, width]),
-              downBias: own.bias('mlp.down_proj', hiddenSize, ffnBias.down),
-            },
+          : own.plainFfn(config, ffnBias),
         ffnNorm: own.norm('ffn_norm'),
       };
     }),
   };
 }
 
+/** The same of an encoder–decoder, in the structure of `Seq2SeqWeights`. */
+export function seq2seqTensors(config: ModelConfig, { encoderLayers, norm, positions }: Seq2SeqConfig) {
+  const { vocabSize, hiddenSize, numHiddenLayers, attention, expert } = config;
+  if (attention.kind === 'mla') throw new TypeError('an encoder–decoder with latent attention');
+  const specs = new Specs(config, '');
+  const ffnBias = { up: expert.bias, down: expert.bias };
+  const table = (stack: string, buckets: number) =>
+    specs.weight(`model.${stack}.position_bias`, [buckets, attention.numAttentionHeads]);
+  return {
+    embedTokens: specs.weight('model.embed_tokens', [vocabSize, hiddenSize]),
+    positionBias:
+      positions.kind === 'buckets'
+        ? { encoder: table('encoder', positions.buckets), decoder: table('decoder', positions.buckets) }
+        : null,
+    layers: Array.from({ length: numHiddenLayers }, (_, layer) => {
+      const own = new Specs(config, layerPrefix(layer));
+      const isDecoder = layer >= encoderLayers;
+      return {
+        attentionNorm: own.normOf('input_layernorm', norm),
+        attention: gqaTensors(config, attention, layer),
+        cross: isDecoder
+          ? {
+              norm: own.normOf('cross_attention_layernorm', norm),
+              attention: gqaTensors(config, attention, layer, 'cross_attn'),
+            }
+          : null,
+        ffnNorm: own.normOf('post_attention_layernorm', norm),
+        ffn: isMoeLayer(config, layer) ? moeTensors(config, layer) : own.plainFfn(config, ffnBias),
+      };
+    }),
+    encoderNorm: specs.normOf('model.encoder.norm', norm),
+    norm: specs.normOf('model.norm', norm),
+  };
+}
+
 /** Every tensor but the routed experts', in the order of the forward pass. */
 export function listDenseTensors(config: ModelConfig): TensorSpec[] {
-  return listTensorSpecs(config.encoder ? encoderTensors(config, config.encoder) : denseTensors(config));
+  const { encoder, seq2seq } = config;
+  if (seq2seq) return listTensorSpecs(seq2seqTensors(config, seq2seq));
+  return listTensorSpecs(encoder ? encoderTensors(config, encoder) : denseTensors(config));
 }
 
 /** Every tensor of a structure of specs, in its order. */
@@ -160,10 +215,10 @@ function mlaTensors(config: ModelConfig, attention: MlaConfig, layer: number) {
   };
 }
 
-function gqaTensors(config: ModelConfig, attention: GqaConfig, layer: number) {
+function gqaTensors(config: ModelConfig, attention: GqaConfig, layer: number, module = 'self_attn') {
   const { numAttentionHeads, numKeyValueHeads, headDim, qkNorm, bias } = attention;
   const { hiddenSize } = config;
-  const specs = new Specs(config, `${layerPrefix(layer)}self_attn.`);
+  const specs = new Specs(config, `${layerPrefix(layer)}${module}.`);
   const [queryDim, keyDim] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
   const perHead = qkNorm === 'per-head';
   return {
@@ -196,7 +251,7 @@ function moeTensors(config: ModelConfig, layer: number) {
   return {
     kind: 'moe' as const,
     gate: {
-      weight: specs.weight('gate', [nRoutedExperts, hiddenSize]),
+      weight: specs.weight('gate', [gateWidth(config), hiddenSize]),
       logitBias: specs.bias('gate', nRoutedExperts, gate.hasLogitBias),
       bias: gate.hasBias ? specs.tensor('gate.e_score_correction_bias', [nRoutedExperts]) : null,
     },

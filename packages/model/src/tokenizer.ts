@@ -69,8 +69,8 @@ const tokenizerSchema = z.looseObject({
 const NO_BYTES = new Uint8Array(0);
 
 /**
- * A tokenizer from Hugging Face's files: byte-level BPE (as GPT-2's: DeepSeek, Qwen, OLMoE), SentencePiece's BPE with byte fallback
- * (as Llama's: Mixtral), which adds a space before a text and removes it again, or SentencePiece's Unigram (XLM-RoBERTa's).
+ * A tokenizer from Hugging Face's files: byte-level BPE (as GPT-2's: DeepSeek, Qwen, OLMoE), or SentencePiece's BPE with byte fallback
+ * (as Llama's: Mixtral) or without (NLLB's), or its Unigram (XLM-RoBERTa's, T5's), which add a space before a text and remove it again.
  *
  * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default. A
  * prompt can therefore contain an end-of-text, which separates documents in one text. Token ids carry no privilege in Shoal.
@@ -295,11 +295,11 @@ function tooMany(text: string, maxTokens: number): TooManyTokensError {
 }
 
 /** How a vocabulary's entries are turned into bytes, according to the tokenizer's decoder. */
-function vocabularyOf({ decoder, model }: z.infer<typeof tokenizerSchema>): (token: string) => Uint8Array | undefined {
+function vocabularyOf({ decoder }: z.infer<typeof tokenizerSchema>): (token: string) => Uint8Array | undefined {
   if (someDecoder(decoder, 'ByteLevel')) return byteLevelBytes;
   if (someDecoder(decoder, 'ByteFallback')) return byteFallbackBytes;
-  if (model.type === 'Unigram' && someDecoder(decoder, 'Metaspace')) return metaspaceBytes;
-  const supported = 'this version reads byte-level BPE, BPE with byte fallback, and Unigram';
+  if (someDecoder(decoder, 'Metaspace')) return metaspaceBytes;
+  const supported = 'this version reads byte-level BPE, and SentencePiece’s BPE and Unigram';
   throw new ModelError('unsupported', 'decoder', `tokenizer.json: decoder ${decoder.type}; ${supported}`);
 }
 

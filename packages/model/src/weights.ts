@@ -3,7 +3,7 @@ import type { GateWeights } from './gate.ts';
 import type { GqaWeights } from './gqa.ts';
 import { splitKvB, type MlaWeights } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
-import { denseTensors, encoderTensors, expertTensors, layerTensors, TensorSpec } from './tensors.ts';
+import { denseTensors, encoderTensors, expertTensors, layerTensors, seq2seqTensors, TensorSpec } from './tensors.ts';
 
 /** A source of weights, as a Checkpoint. */
 export interface TensorReader {
@@ -65,17 +65,20 @@ export interface NormWeights {
   bias: Float32Array;
 }
 
+/** A dense layer's FFN of two matrices. */
+export interface PlainFfnWeights {
+  kind: 'dense';
+  /** [width, hiddenSize] */
+  up: Float32Array;
+  upBias: Float32Array | null;
+  /** [hiddenSize, width] */
+  down: Float32Array;
+  downBias: Float32Array | null;
+}
+
 /** The FFN weights of an encoder's layer, without the routed experts. */
 export type EncoderFfnWeights =
-  | {
-      kind: 'dense';
-      /** [width, hiddenSize] */
-      up: Float32Array;
-      upBias: Float32Array | null;
-      /** [hiddenSize, width] */
-      down: Float32Array;
-      downBias: Float32Array | null;
-    }
+  | PlainFfnWeights
   /** `bias` [hiddenSize] is added once to the sum of a row's experts. */
   | (Extract<FfnWeights, { kind: 'moe' }> & { bias: Float32Array });
 
@@ -96,6 +99,43 @@ export interface EncoderWeights {
   tokenType: Float32Array | null;
   embedNorm: NormWeights;
   layers: EncoderLayerWeights[];
+}
+
+/** Of an RMSNorm, which has no bias, or a LayerNorm. */
+export interface AnyNormWeights extends Pick<NormWeights, 'weight'> {
+  bias: Float32Array | null;
+}
+
+export interface Seq2SeqLayerWeights {
+  attentionNorm: AnyNormWeights;
+  attention: GqaWeights;
+  /** The decoder's attention to the encoder's rows; null in the encoder. */
+  cross: { norm: AnyNormWeights; attention: GqaWeights } | null;
+  ffnNorm: AnyNormWeights;
+  ffn: PlainFfnWeights | Extract<FfnWeights, { kind: 'moe' }>;
+}
+
+/** All weights of an encoder–decoder but the routed experts', as float32. */
+export interface Seq2SeqWeights {
+  /** [vocabSize, hiddenSize], of both stacks, and the head too. */
+  embedTokens: Float32Array;
+  /** [buckets, heads] each; null without biases of positions. */
+  positionBias: { encoder: Float32Array; decoder: Float32Array } | null;
+  /** The encoder's, then the decoder's. */
+  layers: Seq2SeqLayerWeights[];
+  /** Of the encoder's last rows. */
+  encoderNorm: AnyNormWeights;
+  /** Of the decoder's last rows. */
+  norm: AnyNormWeights;
+}
+
+/** Reads all weights of an encoder–decoder but the routed experts'. Throws as `loadDenseWeights` does. */
+export async function loadSeq2SeqWeights(config: ModelConfig, reader: TensorReader): Promise<Seq2SeqWeights> {
+  if (!config.seq2seq) throw new TypeError(`${config.modelType} is no encoder–decoder`);
+  const { layers: specs, ...rest } = seq2seqTensors(config, config.seq2seq);
+  const layers: Seq2SeqLayerWeights[] = [];
+  for (const layer of specs) layers.push(await readAll(reader, layer));
+  return { ...(await readAll(reader, rest)), layers };
 }
 
 /** Reads all weights of an encoder but the routed experts'. Throws as `loadDenseWeights` does. */

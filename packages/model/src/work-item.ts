@@ -56,6 +56,15 @@ export function rowRange(work: Pick<RowWork, 'rowEnd'>, firstRow: number, endRow
   return [rowStart(work, firstRow), rowStart(work, endRow)];
 }
 
+/** The row of each of these assignments, which ascend. */
+export function rowsOfAssignments({ rowEnd }: Pick<RowWork, 'rowEnd'>, assignments: readonly number[]): Uint32Array {
+  let row = 0;
+  return Uint32Array.from(assignments, (a) => {
+    while (a >= rowEnd[row]!) row++;
+    return row;
+  });
+}
+
 /** [numRows] row ends where each row has the same number of assignments. */
 export function uniformRowEnd(numRows: number, perRow: number): Uint32Array {
   return Uint32Array.from({ length: numRows }, (_, row) => (row + 1) * perRow);
@@ -161,9 +170,7 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
 export function pickAssignments(work: RowSource, assignments: readonly number[]): { item: WorkItem; picked: number[] } {
   const picked: number[] = [];
   const ends: number[] = [];
-  let row = 0;
-  for (const [i, a] of assignments.entries()) {
-    while (a >= work.rowEnd[row]!) row++;
+  for (const [i, row] of rowsOfAssignments(work, assignments).entries()) {
     if (picked.at(-1) !== row) {
       picked.push(row);
       ends.push(0);

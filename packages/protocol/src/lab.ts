@@ -114,7 +114,7 @@ export interface LabStudy {
   settings: Record<string, number | boolean | string>;
   tokens: { id: number; text: string }[];
   experts: number;
-  /** Mean −ln p of the text's tokens but the first, in nats; null for a single token. */
+  /** Mean −ln p of the text's tokens but the first, in nats; null for a single token, and of an encoder. */
   nll: number | null;
   /** Tabs that were counted with, and whether they were assumed. */
   tabs: number;

@@ -67,7 +67,11 @@ function Line({ look, own }: { look: Look; own: Look['study'] }) {
         {look.note && <span class="muted"> · {look.note}</span>} <Whose isOwn={study.isOwn} />
       </th>
       <td class="numeric">
-        <Figure value={figures.nll} format={(value) => value.toFixed(3)} why="The text has one token" />
+        <Figure
+          value={figures.nll}
+          format={(value) => value.toFixed(3)}
+          why="The text has one token, or the model makes no text"
+        />
       </td>
       <td class="numeric">
         <Figure

@@ -4,6 +4,7 @@ import { formatNumber } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { keyWanted } from './api-key.ts';
 import { ChatMode } from './chat/ChatMode.tsx';
+import { EmbedMode } from './embed/EmbedMode.tsx';
 import { KeyField } from './KeyField.tsx';
 import { loadModel, model, type ModelFacts } from './model.ts';
 import { TextMode } from './text/TextMode.tsx';
@@ -25,9 +26,12 @@ const modes = [
   { value: 'chat', name: 'Chat', what: 'A conversation: POST /v1/chat/completions.' },
 ] as const;
 
+const EMBEDDINGS = 'This model makes embeddings of texts, and no text: POST /v1/embeddings.';
+
 export function PlaygroundPage() {
   useEffect(() => void loadModel(), []);
   const { facts, error } = model.value;
+  const isEncoder = facts !== null && facts.dimensions !== null;
   return (
     <Shell
       current="/playground"
@@ -41,17 +45,10 @@ export function PlaygroundPage() {
     >
       <h1 class="sr">Playground</h1>
       <div class="playground-top">
-        <fieldset class="modes">
-          <legend class="sr">Mode</legend>
-          {modes.map(({ value, name }) => (
-            <label>
-              <input type="radio" name="mode" checked={mode.value === value} onChange={() => choose(value)} />
-              {name}
-            </label>
-          ))}
-        </fieldset>
+        {!isEncoder && <Modes />}
         <p class="muted">
-          {modes.find(({ value }) => value === mode.value)?.what} {facts && <Facts facts={facts} mode={mode.value} />}
+          {isEncoder ? EMBEDDINGS : modes.find(({ value }) => value === mode.value)?.what}{' '}
+          {facts && <Facts facts={facts} mode={mode.value} />}
         </p>
       </div>
       {keyWanted.value && <KeyField onKey={() => void loadModel({ again: true })} />}
@@ -60,16 +57,31 @@ export function PlaygroundPage() {
           {error}
         </p>
       )}
-      {mode.value === 'chat' ? <ChatMode /> : <TextMode />}
+      {isEncoder ? <EmbedMode /> : mode.value === 'chat' ? <ChatMode /> : <TextMode />}
     </Shell>
+  );
+}
+
+function Modes() {
+  return (
+    <fieldset class="modes">
+      <legend class="sr">Mode</legend>
+      {modes.map(({ value, name }) => (
+        <label>
+          <input type="radio" name="mode" checked={mode.value === value} onChange={() => choose(value)} />
+          {name}
+        </label>
+      ))}
+    </fieldset>
   );
 }
 
 /** What the served model can do, in a line. */
 function Facts({ facts, mode }: { facts: ModelFacts; mode: Mode }) {
-  const isChat = mode === 'chat' && facts.tools !== null;
+  const isChat = mode === 'chat' && facts.tools !== null && facts.dimensions === null;
   const parts = [
     facts.contextTokens !== null && `context ${formatNumber(facts.contextTokens)} tokens`,
+    facts.dimensions !== null && `${formatNumber(facts.dimensions)} values an embedding`,
     isChat &&
       (facts.tools === 'template'
         ? `tools by the model’s template (${facts.convention})`

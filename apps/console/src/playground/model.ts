@@ -12,6 +12,8 @@ export interface ModelFacts {
   convention: string;
   tools: 'template' | 'described' | null;
   reasons: boolean;
+  /** Values of an embedding; null of a model that makes text. */
+  dimensions: number | null;
 }
 
 export const model = signal<{ facts: ModelFacts | null; error: string | null }>({ facts: null, error: null });
@@ -37,7 +39,7 @@ async function fetchModel(): Promise<ModelFacts> {
   const entry = fields(list(fields(JSON.parse(body))['data'])[0]);
   const id = text(entry['id']);
   if (id === '') throw new Error('The coordinator lists no model at /v1/models.');
-  const { convention, tools, reasoning } = fields(entry['shoal']);
+  const { convention, tools, reasoning, dimensions } = fields(entry['shoal']);
   const context = entry['max_model_len'];
   return {
     id,
@@ -45,5 +47,6 @@ async function fetchModel(): Promise<ModelFacts> {
     convention: text(convention),
     tools: tools === 'template' || tools === 'described' ? tools : null,
     reasons: reasoning === true,
+    dimensions: typeof dimensions === 'number' ? dimensions : null,
   };
 }

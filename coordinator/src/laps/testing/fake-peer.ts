@@ -99,7 +99,7 @@ export function call(topk: number[][], more: { layer?: number; weights?: number[
     layer: more.layer ?? 1,
     numRows,
     x: more.x ?? new Float32Array(numRows * HIDDEN).fill(1),
-    topkIdx: Uint16Array.from(topk.flat()),
+    topkIdx: Int32Array.from(topk.flat()),
     topkWeights: Float32Array.from(more.weights ?? topk.flat().map((_, i) => i + 1)),
   };
 }

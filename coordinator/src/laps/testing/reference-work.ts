@@ -22,7 +22,7 @@ export class ReferenceWork implements LocalCompute {
   constructor({ read, hiddenSize, maxBytes }: ReferenceWorkOptions) {
     this.#hiddenSize = hiddenSize;
     const load = async (layer: number, expert: number) => ({ biases: null, ...(await read(layer, expert)) });
-    this.#experts = new LocalExperts({ hiddenSize, numExpertsPerTok: 1, expert: PLAIN_EXPERTS }, load, { maxBytes });
+    this.#experts = new LocalExperts({ hiddenSize, expert: PLAIN_EXPERTS }, load, { maxBytes });
   }
 
   /**
@@ -46,7 +46,7 @@ export class ReferenceWork implements LocalCompute {
         layer: item.layer,
         numRows: turn.length,
         x,
-        topkIdx: item.experts.subarray(from, from + turn.length),
+        topkIdx: Int32Array.from(item.experts.subarray(from, from + turn.length)),
         topkWeights: item.weights.subarray(from, from + turn.length),
       });
       for (const [i, row] of turn.entries()) {

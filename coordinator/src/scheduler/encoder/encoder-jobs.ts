@@ -102,17 +102,19 @@ export class WaitingJobs {
     else this.#clients.delete(job.client);
   }
 
-  /** Inputs of `maxRows` tokens in all, or a single longer one. */
-  take(maxRows: number): TakenInput[] {
+  /** Inputs of `maxRows` rows in all, or a single longer one. An input has as many as it has tokens, and at least `minRows`. */
+  take(maxRows: number, minRows = 1): TakenInput[] {
     const taken: TakenInput[] = [];
     let rows = 0;
     for (;;) {
-      const fitting = this.#firstWithin(taken.length === 0 ? Number.POSITIVE_INFINITY : maxRows - rows);
+      const left = maxRows - rows;
+      const isFull = taken.length > 0 && left < minRows;
+      const fitting = isFull ? undefined : this.#firstWithin(taken.length === 0 ? Number.POSITIVE_INFINITY : left);
       if (!fitting) return taken;
       const input = fitting.taken++;
       const { length } = fitting.inputs[input]!;
       fitting.waitingTokens -= length;
-      rows += length;
+      rows += Math.max(length, minRows);
       taken.push({ job: fitting, input });
       this.#endTurn(fitting);
     }

@@ -1,4 +1,4 @@
-import type { EncodeResult, ForwardEngine } from '@shoal/model';
+import type { EncodeResult, ForwardEngine, ModelConfig } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Occupancy } from '../batch/occupancy.ts';
 import { GenerationError } from '../generation.ts';
@@ -15,7 +15,7 @@ interface Pass {
 }
 
 /** A scheduler over an engine whose passes the test answers: each row's hidden state is [its token, 1]. */
-function start(limits: Partial<EncoderLimits> = {}) {
+function start(limits: Partial<EncoderLimits> = {}, more: Partial<ModelConfig> = {}) {
   const passes: Pass[] = [];
   const encode: ForwardEngine['encode'] = (sequences) =>
     new Promise((resolve, reject) => {
@@ -28,7 +28,7 @@ function start(limits: Partial<EncoderLimits> = {}) {
         fail: () => reject(new Error('the lap was lost')),
       } satisfies Pass);
     }) as Promise<EncodeResult>;
-  const config = { hiddenSize: HIDDEN, maxPositionEmbeddings: MAX_TOKENS };
+  const config = { hiddenSize: HIDDEN, maxPositionEmbeddings: MAX_TOKENS, ...more };
   const scheduler = new EncoderScheduler({
     forward: { config, encode } as unknown as ForwardEngine,
     experts: { batch: () => ({ dispatch: () => ({ combine: () => Promise.reject(new Error('no experts')) }) }) },
@@ -54,6 +54,19 @@ const reasonOf = (promise: Promise<unknown>) =>
 const unit = (...values: number[]) => values.map((value) => Math.fround(value / Math.hypot(...values)));
 
 describe('EncoderScheduler', () => {
+  it('counts the slots that a gate makes of an input', async () => {
+    const gate = { name: 'soft', settings: { slotsPerExpert: 2 } } as const;
+    const { scheduler, passes } = start({ passRows: 8 }, { sequenceGate: gate, nRoutedExperts: 2 });
+    const embedded = scheduler.embed(asked([[1], [2], [3], [4]]));
+    await turn();
+    expect(passes.map(({ sequences }) => sequences)).toEqual([[[1], [2]]]);
+    passes[0]!.answer();
+    await turn();
+    expect(passes[1]!.sequences).toEqual([[3], [4]]);
+    passes[1]!.answer();
+    expect(await embedded).toHaveLength(4);
+  });
+
   it('passes whole inputs within the rows of a pass, clients in turn, and gives each its own mean', async () => {
     const { scheduler, passes } = start();
     const ann = scheduler.embed(asked([[1, 3], [5, 5, 5], [7]], { client: 'ann' }));

@@ -1,4 +1,4 @@
-import { type ExpertDispatch, type ForwardEngine, meanEmbedding, messageOf } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, meanEmbedding, messageOf, slotsPerSequence } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { Timeline } from '../../timeline/timeline.ts';
 import type { Occupancy } from '../batch/occupancy.ts';
@@ -44,7 +44,7 @@ export interface EncoderLimits {
   maxQueue: number;
   /** Passes in flight: while the laps of one are out, the dense engine computes the other. */
   maxPasses: 1 | 2;
-  /** Rows of a pass, unless a single input has more. */
+  /** Rows of a pass, unless a single input has more. Where a gate makes slots of each input, the experts' rows count too. */
   passRows?: number;
   /** From submission to the last embedding. */
   requestTimeoutMs?: number;
@@ -164,7 +164,7 @@ export class EncoderScheduler implements EmbeddingService {
   #beginPasses(): void {
     for (const microBatch of this.#microBatches) {
       if (!microBatch.isFree) continue;
-      const taken = this.#waiting.take(this.#limits.passRows);
+      const taken = this.#waiting.take(this.#limits.passRows, slotsPerSequence(this.#options.forward.config));
       if (taken.length === 0) break;
       microBatch.isFree = false;
       void this.#pass(taken, microBatch.name).then(() => {

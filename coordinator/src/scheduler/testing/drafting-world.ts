@@ -202,7 +202,7 @@ export class DraftingWorld {
     for (let layer = 0; layer < WORLD_LAYERS; layer++) {
       const times = await this.#work(layerMs + layerRowMs * numRows);
       observe.segment?.({ kind: 'gate', layer, numRows, ...times });
-      const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Uint16Array(1), topkWeights });
+      const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Int32Array(1), topkWeights });
       observe.waits?.(layer);
       await handle.combine();
       observe.resumes?.(layer);

@@ -303,6 +303,6 @@ async function lap(
 ): Promise<void> {
   const numRows = rows.length;
   const x = Float32Array.from(rows.flatMap(({ position, tokenId = 0 }) => [position, tokenId, 0, 0]));
-  const [topkIdx, topkWeights] = [new Uint16Array(numRows * 2), new Float32Array(numRows * 2)];
+  const [topkIdx, topkWeights] = [new Int32Array(numRows * 2), new Float32Array(numRows * 2)];
   await experts.dispatch({ layer, numRows, x, topkIdx, topkWeights }).combine();
 }

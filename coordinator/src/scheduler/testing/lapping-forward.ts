@@ -114,7 +114,7 @@ function claim(rows: readonly EngineRow[]): () => void {
 
 async function lap(layer: number, numRows: number, experts: ExpertDispatch, observe: ForwardObserver): Promise<void> {
   const [x, topkWeights] = [new Float32Array(numRows), new Float32Array(numRows)];
-  const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Uint16Array(numRows), topkWeights });
+  const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Int32Array(numRows), topkWeights });
   observe.waits?.(layer);
   await handle.combine();
   observe.resumes?.(layer);

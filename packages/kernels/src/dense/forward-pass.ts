@@ -1,15 +1,13 @@
 import {
   addBias,
   Auxiliary,
-  checkCombined,
-  chooserOf,
   type EncodeResult,
   type ExpertDispatch,
   type ForwardResult,
+  gateWidth,
   type HeadRow,
   masksAfterLayers,
-  moeCall,
-  selectExperts,
+  routeRows,
   type SettledMask,
 } from '@shoal/model';
 import { BankPass, type BankPassOptions } from './bank-pass.ts';
@@ -19,6 +17,8 @@ import type { LayerProgram, LayerStep } from './layer-program.ts';
 export interface PassOptions extends BankPassOptions {
   layers: LayerProgram;
   experts: ExpertDispatch;
+  /** As in `RoutedPass`. */
+  lengths?: readonly number[] | undefined;
 }
 
 /** One pass of a batch through the main model or its MTP module: the calling thread also chooses experts from the gate's logits. */
@@ -158,26 +158,21 @@ export class ForwardPass extends BankPass {
   /** Chooses experts for `input` and dispatches the lap. The shared expert is computed while the lap is in flight. */
   async #routedExperts(step: LayerStep, input: 'x' | 'h'): Promise<void> {
     const { prefix, layer } = step;
-    const { memory, layers, experts, observe } = this.#options;
+    const { memory, layers, experts, observe, lengths } = this.#options;
     const { config } = memory;
     const { workspace } = this.tables;
-    const numRows = this.numRows;
-    const logits = this.readRows(workspace.gateLogits, config.nRoutedExperts);
+    const logits = this.readRows(workspace.gateLogits, gateWidth(config));
     if (config.gate.hasLogitBias) addBias(logits, memory.vectorValues(`${prefix}.ffn.gate.logitBias`));
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
-    const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
-    observe.gate?.(layer, topkIdx, topkWeights, { logits, bias });
     const x = this.readRows(workspace[input], config.hiddenSize);
     const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
     this.faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
-    const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
+    const pass = { config, experts, observe, faults: this.faults, lengths };
+    const { call, rowSums } = routeRows(pass, { layer, x, logits, bias });
     const handle = experts.dispatch(call);
     const hasShared = layers.hasSharedExpert(prefix);
     if (hasShared) layers.sharedExpert(step);
-    const routed = await this.#lap(layer, handle);
-    checkCombined(routed, call);
-    this.faults.checkExperts(call, routed);
-    this.writeRows(workspace.routed, routed);
+    this.writeRows(workspace.routed, rowSums(await this.#lap(layer, handle)));
     this.#pending = hasShared ? ['shared', 'routed'] : ['routed'];
   }
 

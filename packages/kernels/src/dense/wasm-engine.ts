@@ -41,6 +41,8 @@ interface PassRequest {
   experts: ExpertDispatch;
   observe: ForwardObserver;
   kv: KvKind;
+  /** Rows of each sequence, for an encoder's gates. */
+  lengths?: readonly number[];
 }
 
 /** The dense engine in WebAssembly, on threads of its own: the calling thread neither computes nor blocks. */
@@ -158,9 +160,10 @@ export class WasmEngine implements ForwardEngine {
     );
     const tableWords = sequences.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
     const room = { rows: rows.length, tableWords, listWords: 0, ranks: 0 };
+    const lengths = sequences.map(({ length }) => length);
     const program = new EncoderProgram(this.memory, this.#layers);
     try {
-      return await this.#pass({ rows, room, experts, observe, kv: 'main' }, async (pass) => {
+      return await this.#pass({ rows, room, experts, observe, kv: 'main', lengths }, async (pass) => {
         pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
         program.embedding(pass.program, pass.tables);
         for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {

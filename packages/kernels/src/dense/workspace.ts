@@ -1,4 +1,4 @@
-import { type HeadConfig, kvWidth, type ModelConfig } from '@shoal/model';
+import { gateWidth, type HeadConfig, kvWidth, type ModelConfig } from '@shoal/model';
 import { alignUp, PANEL_COLS, type DenseFormat } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
@@ -177,7 +177,7 @@ export function layOutWorkspace(
     key: rowsOf(dims.key),
     value: rowsOf(dims.key),
     mixed: rowsOf(dims.mixed),
-    gateLogits: rowsOf(config.nRoutedExperts),
+    gateLogits: rowsOf(gateWidth(config)),
     ffnGate: rowsOf(ffnWidth),
     ffnUp: rowsOf(ffnWidth).address,
     shared: rowsOf(dims.hidden),

@@ -61,7 +61,7 @@ export const storedAsNamed = (name: string): StoredAt => ({ name });
 /** Limits far above any published model, so that a hostile config causes neither absurd allocations nor inexact indices. */
 const MAX_DIMENSION = 1 << 20;
 export const MAX_LAYERS = 1024;
-/** topkIdx holds 16 bits per expert. */
+/** Work items hold 16 bits per expert. */
 const MAX_EXPERTS = 0xffff;
 
 export const dimension = z.int().min(1).max(MAX_DIMENSION);
@@ -70,7 +70,7 @@ const atLeastOneLayer = z.int().min(1).max(MAX_LAYERS);
 export const headCount = z.int().min(1).max(MAX_LAYERS);
 export const expertCount = z.int().min(1).max(MAX_EXPERTS);
 export const positive = z.number().positive().finite();
-const tokenId = z.int().min(0).max(MAX_DIMENSION);
+export const tokenId = z.int().min(0).max(MAX_DIMENSION);
 
 /** Keys that every family has. */
 export const commonKeys = {

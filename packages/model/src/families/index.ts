@@ -14,11 +14,14 @@ import { llama } from './llama.ts';
 import { llama4, llama4Text } from './llama4.ts';
 import { minimaxM2 } from './minimax-m2.ts';
 import { mixtral } from './mixtral.ts';
+import { nllbMoe } from './nllb-moe.ts';
 import { nomicBert } from './nomic-bert.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3 } from './qwen3.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
+import { shoalBert } from './shoal-bert.ts';
+import { switchTransformers } from './switch-transformers.ts';
 
 const all = [
   deepseekV2,
@@ -37,11 +40,14 @@ const all = [
   llama4Text,
   minimaxM2,
   mixtral,
+  nllbMoe,
   nomicBert,
   olmoe,
   qwen2Moe,
   qwen3,
   qwen3Moe,
+  shoalBert,
+  switchTransformers,
 ];
 
 /** All families, by `model_type`. A new family is a new file and an entry here. */

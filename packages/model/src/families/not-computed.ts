@@ -2,7 +2,8 @@ const DENSE = 'is a dense model: it has no routed experts that tabs could hold';
 const LINEAR = 'has layers of linear attention, whose state this version does not keep';
 const STATE_SPACE = 'has state-space or convolution layers, whose state this version does not keep';
 const INDEXER = 'has attention over positions that an indexer chooses, which this version does not compute';
-const ENCODER = 'has an encoder and a decoder that attends to it; this version computes either alone';
+const ENCODER_DECODER =
+  'is an encoder–decoder without routed experts that tabs could hold: give one with experts, as switch-base-8 or nllb-moe-54b';
 const EMBEDDER =
   'is an encoder without routed experts that tabs could hold: give a language model, or nomic-embed-text-v2-moe for embeddings';
 const SOFTCAP = 'caps its logits or attention scores, which this version does not compute';
@@ -34,7 +35,9 @@ export const notComputed: ReadonlyMap<string, string> = new Map([
     (type) => [type, EMBEDDER] as const,
   ),
   ...['modernbert', 'new', 'eurobert', 'clip', 'siglip', 'vit'].map((type) => [type, EMBEDDER] as const),
-  ...['switch_transformers', 'nllb-moe', 't5'].map((type) => [type, ENCODER] as const),
+  ...['t5', 'mt5', 'umt5', 'longt5', 'bart', 'mbart', 'pegasus', 'm2m_100', 'marian'].map(
+    (type) => [type, ENCODER_DECODER] as const,
+  ),
   ...['gemma4', 'gemma4_text', 'grok-1', 'muse_spark'].map((type) => [type, SOFTCAP] as const),
   ['phimoe', 'has a gate (SparseMixer) and a RoPE scaling (longrope) that this version does not compute'],
   ['qwen3_vl_moe', 'takes images; this version serves text models, as Qwen3-30B-A3B'],

@@ -114,7 +114,11 @@ describe('noaux_tc', () => {
     const bias = Float32Array.from({ length: 8 }, (_, i) => i / 50);
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, 10);
     const open = openGate('group-limited', settingsOf(config), { layer: 3, numExperts: 8, bias });
-    expect(open({ numRows: 10, logits })).toMatchObject({ experts: topkIdx, weights: topkWeights, dropped: [] });
+    expect(open({ numRows: 10, logits })).toMatchObject({
+      experts: Uint16Array.from(topkIdx),
+      weights: topkWeights,
+      dropped: [],
+    });
   });
 });
 

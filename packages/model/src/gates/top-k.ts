@@ -6,7 +6,7 @@ import { alike, type Floats, range, scoreRow, topIndices } from './scores.ts';
 
 export interface GateChoice<Weights extends Floats = Float32Array> {
   /** [numRows, numExpertsPerTok], best first; equal scores: the lower index first. */
-  topkIdx: Uint16Array;
+  topkIdx: Int32Array;
   /** [numRows, numExpertsPerTok] */
   topkWeights: Weights;
 }
@@ -42,7 +42,7 @@ export function selectTopK<Logits extends Floats>(
   numRows: number,
   limits: ChoiceLimits<Logits>,
 ): GateChoice<Logits> {
-  const topkIdx = new Uint16Array(numRows * numExpertsPerTok);
+  const topkIdx = new Int32Array(numRows * numExpertsPerTok);
   const topkWeights = alike(logits, numRows * numExpertsPerTok);
   const scores = alike(logits, nRoutedExperts);
   const choice = alike(logits, nRoutedExperts);
@@ -106,7 +106,14 @@ export function settingsOf({ numExpertsPerTok, gate }: SelectionConfig): TopKSet
 /** A choice of the same number of experts for each row. */
 export function uniformAssignments({ topkIdx, topkWeights }: GateChoice<Floats>, numRows: number): Assignments {
   const rowEnd = uniformRowEnd(numRows, topkIdx.length / numRows);
-  return { kind: 'assignments', numRows, rowEnd, experts: topkIdx, weights: topkWeights, dropped: [] };
+  return {
+    kind: 'assignments',
+    numRows,
+    rowEnd,
+    experts: Uint16Array.from(topkIdx),
+    weights: topkWeights,
+    dropped: [],
+  };
 }
 
 /** Mixtral, Qwen3, OLMoE and gpt-oss have it with softmax, GLM-4.5 and Llama 4 with sigmoids. */

@@ -1,4 +1,12 @@
-import { denseTensors, encoderTensors, type HeadConfig, headTensors, type ModelConfig, TensorSpec } from '@shoal/model';
+import {
+  denseTensors,
+  encoderTensors,
+  type HeadConfig,
+  headTensors,
+  type ModelConfig,
+  seq2seqTensors,
+  TensorSpec,
+} from '@shoal/model';
 import { panelBytes, type DenseFormat } from './panels.ts';
 
 /** The part of a checkpoint's tensor that an entry holds: `kv_b_proj` becomes two entries of one matrix per head. */
@@ -56,8 +64,7 @@ export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil
  * `headerBytes` is the size of the file's header, 0 for memory without a file.
  */
 export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
-  const parts = config.encoder ? encoderParts(config) : decoderParts(config);
-  return layoutOf(config, parts, format, headerBytes);
+  return layoutOf(config, partsOf(config), format, headerBytes);
 }
 
 /** The segment of a head that drafts. */
@@ -89,6 +96,16 @@ function layoutOf(
 
 type Part = [segment: string, tensors: unknown];
 
+function partsOf(config: ModelConfig): Part[] {
+  if (config.seq2seq) return seq2seqParts(config);
+  return config.encoder ? encoderParts(config) : decoderParts(config);
+}
+
+function seq2seqParts(config: ModelConfig): Part[] {
+  const { layers, embedTokens, positionBias, ...norms } = seq2seqTensors(config, config.seq2seq!);
+  return [['embed', { embedTokens, positionBias }], ...layerParts(layers), ['head', norms]];
+}
+
 function decoderParts(config: ModelConfig): Part[] {
   const { embedTokens, layers, norm, lmHead, mtp } = denseTensors(config);
   const parts: Part[] = [['embed', { embedTokens }], ...layerParts(layers), ['head', { norm, lmHead }]];
@@ -105,6 +122,8 @@ const layerParts = (layers: readonly unknown[]): Part[] =>
 
 /** Matrices that decide which experts a row gets, and how much of the shared one. */
 const IS_GATE = /\.(gate\.weight|sharedGate)$/;
+/** Matrices that are looked up in, and so kept as vectors of all their values. */
+const IS_TABLE = /^positionBias\./;
 
 function leaves(path: string, part: unknown): [string, TensorSpec][] {
   if (part instanceof TensorSpec) return [[path, part]];
@@ -126,10 +145,11 @@ function entriesOf(config: ModelConfig, name: string, tensor: TensorSpec, format
     return { name: at, kind: 'matrix', format: as, count, rows, cols, offset: 0, bytes, source: { tensor, part } };
   };
   const [rows = 1, cols] = tensor.shape;
-  if (cols === undefined) {
-    const bytes = alignUp(rows * Float32Array.BYTES_PER_ELEMENT);
+  if (cols === undefined || IS_TABLE.test(name)) {
+    const values = rows * (cols ?? 1);
+    const bytes = alignUp(values * Float32Array.BYTES_PER_ELEMENT);
     const source = { tensor, part: 'whole' as const };
-    return [{ name, kind: 'vector', format: 'f32', count: 1, rows: 1, cols: rows, offset: 0, bytes, source }];
+    return [{ name, kind: 'vector', format: 'f32', count: 1, rows: 1, cols: values, offset: 0, bytes, source }];
   }
   if (name.endsWith('.kvBProj') && attention.kind === 'mla') {
     const { numAttentionHeads: heads, qkNopeHeadDim, vHeadDim, kvLoraRank } = attention;

@@ -30,7 +30,8 @@ export async function packDenseEntry(
 }
 
 async function packVector(entry: DenseEntry, readRows: ReadRows): Promise<Uint8Array> {
-  const values = await readRows(0, entry.cols);
+  const [rows = 1] = entry.source.tensor.shape;
+  const values = await readRows(0, rows);
   const out = new Float32Array(entry.bytes / Float32Array.BYTES_PER_ELEMENT);
   out.set(values);
   return new Uint8Array(out.buffer);

@@ -1,16 +1,31 @@
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { threadProgram } from './thread-program.ts';
 
-/**
- * Starts a thread that runs a TypeScript module. tsx as the process's `--import` registers itself only in the main thread,
- * Node 20 ignores a loader in a worker's execArgv, and a test runner's loaders don't reach threads either, so the thread first
- * registers tsx itself. It gets none of the parent's flags.
- */
+/** Waits for the program, and runs it with `workerData` as any thread has it. */
+const START = `
+  const threads = require('node:worker_threads');
+  const { program, workerData } = threads.workerData;
+  threads.workerData = workerData;
+  program.once('message', ({ source, error }) => {
+    program.close();
+    if (error) throw error;
+    new Function('require', source)(require);
+  });
+`;
+
+/** Starts a thread that runs a TypeScript module. It gets none of the parent's flags. What is sent to it waits for its program. */
 export function startTypescriptThread(module: URL, workerData: unknown): Worker {
-  const source = `
-    import(${JSON.stringify(import.meta.resolve('tsx/esm/api'))}).then(({ register }) => {
-      register();
-      return import(${JSON.stringify(module.href)});
-    });
-  `;
-  return new Worker(source, { eval: true, workerData, execArgv: [] });
+  const { port1, port2 } = new MessageChannel();
+  const data = { program: port2, workerData };
+  const worker = new Worker(START, { eval: true, workerData: data, transferList: [port2], execArgv: [] });
+  void sendProgram(module, port1);
+  return worker;
+}
+
+async function sendProgram(module: URL, port: MessagePort): Promise<void> {
+  try {
+    port.postMessage({ source: await threadProgram(module) });
+  } catch (error) {
+    port.postMessage({ error });
+  }
 }

@@ -93,6 +93,14 @@ describe('TypeScript', () => {
   });
 });
 
+it.each(languages)('embeds texts in %s', (language) => {
+  const body = { model: 'm', input: [nasty, 'b'] };
+  const program = snippet(language, call({ endpoint: 'embeddings', body, withKey: true }));
+  expect(program).toContain(language === 'curl' ? '/v1/embeddings ' : 'client.embeddings.create(');
+  expect(program).toContain('SHOAL_API_KEY');
+  expect(program).not.toContain('completions');
+});
+
 it.each(languages)('calls the completions of a text in %s', (language) => {
   const body = { model: 'm', prompt: nasty, stream: true };
   const program = snippet(language, call({ endpoint: 'text', body }));

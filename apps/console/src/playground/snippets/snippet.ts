@@ -4,7 +4,7 @@ export type Language = 'curl' | 'Python' | 'TypeScript';
 export const languages: readonly Language[] = ['curl', 'Python', 'TypeScript'];
 
 export interface Call {
-  endpoint: 'chat' | 'text';
+  endpoint: 'chat' | 'text' | 'embeddings';
   /** Where this page came from. */
   origin: string;
   body: Record<string, unknown>;
@@ -17,16 +17,45 @@ export interface Call {
 /** Returns the request as a program that runs as it is, and prints the answer while it comes. */
 export function snippet(language: Language, call: Call): string {
   if (language === 'curl') return curl(call);
+  if (call.endpoint === 'embeddings') return embeddingsProgram(language, call);
   return language === 'Python' ? pythonProgram(call) : typescriptProgram(call);
 }
 
-const paths = { chat: '/v1/chat/completions', text: '/v1/completions' } as const;
+const paths = { chat: '/v1/chat/completions', text: '/v1/completions', embeddings: '/v1/embeddings' } as const;
 
 function curl({ endpoint, origin, body, withKey }: Call): string {
   const key = withKey ? `  -H "Authorization: Bearer $SHOAL_API_KEY" \\\n` : '';
   // In single quotes, a POSIX shell leaves everything as it is but a single quote.
   const json = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
   return `curl -N ${origin}${paths[endpoint]} \\\n  -H 'Content-Type: application/json' \\\n${key}  -d '${json}'\n`;
+}
+
+/** Prints how many values each text has, and the cosine of the first two. */
+function embeddingsProgram(language: Exclude<Language, 'curl'>, { origin, body, withKey }: Call): string {
+  if (language === 'Python') {
+    const lines = Object.entries(body).map(([name, value]) => `    ${name}=${literal(value, python, '    ')},\n`);
+    return `# pip install openai
+${withKey ? 'import os\n' : ''}from openai import OpenAI
+
+client = OpenAI(base_url="${origin}/v1", api_key=${withKey ? 'os.environ["SHOAL_API_KEY"]' : '"none"'})
+answer = client.embeddings.create(
+${lines.join('')})
+vectors = [entry.embedding for entry in answer.data]
+print([len(vector) for vector in vectors], answer.usage.total_tokens, "tokens")
+if len(vectors) > 1:
+    print("cosine", sum(a * b for a, b in zip(vectors[0], vectors[1])))
+`;
+  }
+  return `// npm install openai, save this as call.mts, then: npx tsx call.mts
+import OpenAI from 'openai';
+
+const client = new OpenAI({ baseURL: '${origin}/v1', apiKey: ${withKey ? 'process.env.SHOAL_API_KEY' : "'none'"} });
+const { data, usage } = await client.embeddings.create(${literal(body, typescript)});
+const vectors = data.map(({ embedding }) => embedding);
+console.log(vectors.map(({ length }) => length), usage.total_tokens, 'tokens');
+const [first, second] = vectors;
+if (first && second) console.log('cosine', first.reduce((sum, value, i) => sum + value * (second[i] ?? 0), 0));
+`;
 }
 
 /** What the official clients' functions take by name; the rest are extensions. */

@@ -17,6 +17,7 @@ import {
   qwen2Moe,
   qwen3Coder480b,
 } from './more-configs.ts';
+import { nllbMoe54b, switchBase, switchC, switchLarge } from './seq2seq-configs.ts';
 
 /**
  * Published models: the numbers and keys of their config.json that this version reads, and how many parameters their publishers
@@ -108,6 +109,11 @@ export const publishedModels: readonly PublishedModel[] = [
   text('tencent/Hunyuan-A13B-Instruct', hunyuanA13b, 80_393_183_232, 'transformers'),
   text('rednote-hilab/dots.llm1.inst', dotsLlm1, 142_774_381_696, 'transformers'),
   text('nomic-ai/nomic-embed-text-v2-moe', nomicEmbed, 475_292_928, 'hub'),
+  text('google/switch-base-8', switchBase(8), 619_339_008, 'transformers'),
+  text('google/switch-base-128', switchBase(128), 7_415_217_408, 'transformers'),
+  text('google/switch-large-128', switchLarge, 26_309_291_008, 'transformers'),
+  text('google/switch-c-2048', switchC, 1_571_308_972_448, 'transformers'),
+  text('facebook/nllb-moe-54b', nllbMoe54b, 54_500_569_088, 'transformers'),
 ];
 
 /** Dense ones, which only draft. Without the head that files of Qwen3 store beside the embedding, which is the same. */
@@ -163,9 +169,5 @@ export const refusedModels: readonly RefusedModel[] = [
     config: only('longcat_flash', 'LongcatFlashForCausalLM'),
     because: 'two attentions',
   },
-  {
-    name: 'google/switch-base-8',
-    config: only('switch_transformers', 'SwitchTransformersForConditionalGeneration'),
-    because: 'encoder',
-  },
+  { name: 'google-t5/t5-base', config: only('t5', 'T5ForConditionalGeneration'), because: 'encoder–decoder' },
 ];
