@@ -30,6 +30,7 @@ import {
   isScopeIn,
   type OperatorRefusal,
   type SamplingDefaults,
+  sourceModel,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
@@ -176,6 +177,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   return buildHttpServer({
     generation: scheduler,
     embeddings: core.encoder,
+    source: sourceModel(core),
     lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,

@@ -161,7 +161,7 @@ async function assemble(
   health.start(packed);
   const { work } = localExperts;
   const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
-  const lab = openLab(parts);
+  const lab = model.seq2seq ? undefined : openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),
@@ -364,9 +364,9 @@ function failedRequest(id: string, error: Error | undefined): Parameters<EventLo
   return { level: 'error', kind: 'request', text: `Request ${id} failed: ${error?.message}` };
 }
 
-function speculationOptions({ config, drafter, localLayers, events }: Loaded) {
+function speculationOptions({ config, model, drafter, localLayers, events }: Loaded) {
   return {
-    mode: config.speculate,
+    mode: model.seq2seq ? 'off' : config.speculate,
     maxDrafts: config.maxDrafts,
     engine: drafter,
     hasMtpExperts: localLayers.mtp !== 'off',

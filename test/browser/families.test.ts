@@ -15,6 +15,8 @@ import { accessFaults } from './access-faults.ts';
 import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
 import { expectTabsServed, Network } from './network.ts';
 
+const seq2seqDir = (name: string): string => join(import.meta.dirname, '../golden/fixtures/seq2seq', name);
+
 // Small random checkpoints, served as downloaded: packed, their experts in two real tabs, one on WebGPU and one on WebAssembly, their
 // own attention and gate in the coordinator.
 
@@ -42,9 +44,15 @@ const ADAPTERS = join(import.meta.dirname, '../golden/fixtures/adapters/qwen3-mo
 /** Kinds of experts that no served family has. */
 const OTHER_KINDS: readonly ExpertKind[] = [
   { activation: 'geglu', bias: true },
-  { activation: 'relu', bias: true },
   { activation: 'relu2', bias: false },
 ];
+
+/** Encoder–decoders, whose experts have no biases and which have some, and what their answers begin with. */
+const SEQ2SEQ = [
+  { name: 'switch', bias: false, begun: 1 },
+  { name: 'nllb-moe', bias: true, begun: 2 },
+];
+const SEQ2SEQ_KIND = { activation: 'relu' } as const;
 
 /** Of the encoder's experts. */
 const ENCODER = { activation: 'gelu' } as const;
@@ -97,6 +105,25 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     if (kind.activation === 'geglu') await expectAdapted(network, greedy[0]!.prompt_ids);
   });
 
+  it.each(SEQ2SEQ)('of the encoder–decoder $name', async ({ name, bias, begun }) => {
+    const modelDir = seq2seqDir(name);
+    const { greedy } = JSON.parse(readFileSync(join(modelDir, 'reference.json'), 'utf8')) as {
+      greedy: { source: number[]; ids: number[] }[];
+    };
+    // Each holds a part of the layers.
+    network = await Network.start({ modelDir, replicas: 1, quant: 'f16' });
+    expect(network.coordinator.packed.manifest.shape).toMatchObject({ ...SEQ2SEQ_KIND, ...(bias && { bias }) });
+    await network.join(2, 'gpu', 'cpu');
+    for (const { source, ids } of greedy) {
+      const prompt = [...source, ...ids.slice(0, begun)];
+      const answered = { sourceLength: source.length, maxTokens: ids.length - begun, ignoreEos: true };
+      expect((await answer(network.coordinator, prompt, answered)).ids).toEqual(ids.slice(begun));
+    }
+    expectTabsServed(network.coordinator);
+    const peers = peersOf(network).filter(({ rows }) => rows > 0);
+    expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
+  });
+
   it('and embeddings are, of an encoder whose experts get slots; the playground compares them', async () => {
     const dir = storyEncoders.find((name) => name.endsWith('soft'))!;
     const expected = await referenceEmbeddings(dir);
@@ -120,7 +147,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
   });
 
   it('for every kind that there is', () => {
-    const tested = [...FAMILIES, ...OTHER_KINDS, ENCODER].map(({ activation }) => activation);
+    const tested = [...FAMILIES, ...OTHER_KINDS, SEQ2SEQ_KIND, ENCODER].map(({ activation }) => activation);
     expect(tested.sort()).toEqual([...EXPERT_ACTIVATIONS].sort());
   });
 });

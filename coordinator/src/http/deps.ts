@@ -11,6 +11,7 @@ import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
+import type { SourceModel } from './source-model.ts';
 
 /** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
 export interface HttpLimits {
@@ -97,6 +98,8 @@ export interface HttpDeps {
   generation: GenerationService;
   /** Of an encoder, which makes embeddings and no text; undefined for other models. */
   embeddings?: EmbeddingService | undefined;
+  /** Of an encoder–decoder, whose prompts are sources; undefined for other models. */
+  source?: SourceModel | undefined;
   /** Undefined where texts can't be looked at in the lab. */
   lab?: LabService | undefined;
   codec: TextCodec;
