@@ -30,6 +30,7 @@ import {
   isScopeIn,
   type OperatorRefusal,
   type SamplingDefaults,
+  sourceModel,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
@@ -179,6 +180,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   return buildHttpServer({
     generation: scheduler,
     embeddings: core.encoder,
+    source: sourceModel(core),
     lab: core.lab,
     codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,
@@ -194,7 +196,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
     shard: (sha256) => {
       const path = packed.shardPath(sha256);
       if (!health.mayServe(sha256)) throw damagedShard();
-      return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
+      return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),

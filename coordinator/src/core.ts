@@ -151,7 +151,8 @@ async function assemble(
   const warn = warnings(events, hooks);
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
-  const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
+  const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
+  const swarm = closeLater(newSwarm(loaded, trust, adapters.shards, counters));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
@@ -160,7 +161,7 @@ async function assemble(
   health.start(packed);
   const { work } = localExperts;
   const parts = { config, packed, forward, local: localExperts.work.audits, scheduler, swarm };
-  const lab = openLab(parts);
+  const lab = model.seq2seq ? undefined : openLab(parts);
   const convention = conventionOf(config, tokenizer);
   const endIds = [
     ...(eosTokenIds ?? model.eosTokenIds),
@@ -273,6 +274,7 @@ function newTrust(
 function newSwarm(
   { config, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
+  adapterShards: Adapters['shards'],
   counters: (layers: readonly number[]) => Float64Array,
 ): Swarm {
   const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
@@ -286,6 +288,7 @@ function newSwarm(
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local: localExperts.work.audits,
     trust,
+    adapterShards,
     events,
     onBadShards: (hashes) => health.suspect(hashes),
     replicas: config.replicas,
@@ -361,9 +364,9 @@ function failedRequest(id: string, error: Error | undefined): Parameters<EventLo
   return { level: 'error', kind: 'request', text: `Request ${id} failed: ${error?.message}` };
 }
 
-function speculationOptions({ config, drafter, localLayers, events }: Loaded) {
+function speculationOptions({ config, model, drafter, localLayers, events }: Loaded) {
   return {
-    mode: config.speculate,
+    mode: model.seq2seq ? 'off' : config.speculate,
     maxDrafts: config.maxDrafts,
     engine: drafter,
     hasMtpExperts: localLayers.mtp !== 'off',

@@ -14,7 +14,6 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import type { DenseFormat, PackedDense } from '@shoal/weights';
-import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 
 export interface OpenDenseEngineOptions {
@@ -48,11 +47,6 @@ export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<
     if (config.encoder) return createReferenceEncoder({ config, weights: await loadEncoderWeights(config, reader) });
     const own = head && { ...head, weights: await loadHeadWeights(head.config, head.reader) };
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) }, own);
-  }
-  if (config.seq2seq) {
-    throw new UsageError(
-      `${config.modelType} is an encoder–decoder, which only the reference engine computes: give --engine reference`,
-    );
   }
   return openWasmEngine({
     config,

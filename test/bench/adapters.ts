@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { collector } from '../collect.ts';
 import { readTensors } from '../golden/families.ts';
 import { adapterRoot, MODEL, soak, startWithAdapters } from '../integration/adapter-soak.ts';
+import { measureMixtures } from './mixtures.ts';
 import { formatHeldRows, type HeldRow, median } from './table.ts';
 
 const STREAMS = 16;
@@ -15,7 +16,10 @@ const WARM_UP_LOADS = 40;
 /** A pass's own garbage; each adapter takes 20 KiB as it is read. */
 const MOST_GROWN_BYTES = 2 * 2 ** 20;
 
-/** Loads and unloads adapters 200 times under 16 running streams: does an answer fail or change, and does memory grow? */
+/**
+ * Loads and unloads adapters 200 times under 16 running streams: does an answer fail or change, and does memory grow? And measures
+ * what a token costs under an adapter and under a mixture of some.
+ */
 export async function benchAdapters({ json }: { json: boolean }): Promise<void> {
   const cacheDir = await mkdtemp(join(tmpdir(), 'shoal-adapters-'));
   const adapters = new Map(['attention', 'all'].map((name) => [name, join(adapterRoot, name)]));
@@ -47,6 +51,7 @@ export async function benchAdapters({ json }: { json: boolean }): Promise<void> 
         reference: `≤ ${mib(MOST_GROWN_BYTES)}`,
         met: grown <= MOST_GROWN_BYTES,
       },
+      ...(await measureMixtures()),
     ];
     process.stdout.write(`${json ? JSON.stringify(rows, undefined, 2) : formatHeldRows(rows)}\n`);
   } finally {

@@ -32,7 +32,8 @@ const HELP = `npm run bench -- [suite] [options]
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
-  adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory
+  adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory;
+                   what a token costs under an adapter, and under a mixture of some
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
   choice           drafter, depth and width of drafts beside all fixed choices, in virtual time, by round trip, streams and text (--only CELL)
   drafted-answers  500 random requests with and without drafts while tabs come and go: all answers must be the same (--requests N)

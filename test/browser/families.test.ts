@@ -2,14 +2,20 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EXPERT_ACTIVATIONS } from '@shoal/model';
+import { EXPERT_ACTIVATIONS, meanEmbedding } from '@shoal/model';
+import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ENCODER_DIR, openEncoder } from '../golden/encoders.ts';
+import { openEncoderModel, storyEncoders } from '../golden/encoders.ts';
 import { type FamilyReference, fixtureDir } from '../golden/families.ts';
+import { nmse } from '../golden/tiny-stories.ts';
 import { answer } from '../integration/answers.ts';
 import { MIN_MARGIN } from '../integration/golden.ts';
+import { until } from '../integration/virtual-donor.ts';
+import { accessFaults } from './access-faults.ts';
 import { type ExpertKind, greedyReference, setExpertKind, writeModelOfKind } from './expert-kinds.ts';
 import { expectTabsServed, Network } from './network.ts';
+
+const seq2seqDir = (name: string): string => join(import.meta.dirname, '../golden/fixtures/seq2seq', name);
 
 // Small random checkpoints, served as downloaded: packed, their experts in two real tabs, one on WebGPU and one on WebAssembly, their
 // own attention and gate in the coordinator.
@@ -33,12 +39,20 @@ const FAMILIES = [
   { name: 'gpt-oss-mxfp4', quant: 'mxfp4', activation: 'clamped-swiglu' },
 ] as const;
 
+const ADAPTERS = join(import.meta.dirname, '../golden/fixtures/adapters/qwen3-moe');
+
 /** Kinds of experts that no served family has. */
 const OTHER_KINDS: readonly ExpertKind[] = [
   { activation: 'geglu', bias: true },
-  { activation: 'relu', bias: true },
   { activation: 'relu2', bias: false },
 ];
+
+/** Encoder–decoders, whose experts have no biases and which have some, and what their answers begin with. */
+const SEQ2SEQ = [
+  { name: 'switch', bias: false, begun: 1 },
+  { name: 'nllb-moe', bias: true, begun: 2 },
+];
+const SEQ2SEQ_KIND = { activation: 'relu' } as const;
 
 /** Of the encoder's experts. */
 const ENCODER = { activation: 'gelu' } as const;
@@ -79,7 +93,7 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     }
     expect(greedy.reduce((sum, { ids }) => sum + ids.length, 0)).toBeGreaterThan(20);
     // Each holds one of two layers.
-    network = await Network.start({ modelDir, replicas: 1, quant: 'f16', cacheDir: folder });
+    network = await Network.start({ modelDir, replicas: 1, quant: 'f16', cacheDir: folder, adapterRoot: ADAPTERS });
     expect(network.coordinator.packed.manifest.shape).toMatchObject({
       activation: kind.activation,
       ...(kind.bias && { bias: true }),
@@ -88,24 +102,39 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
     await expectAnswers(network, greedy);
     const peers = peersOf(network).filter(({ rows }) => rows > 0);
     expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
+    if (kind.activation === 'geglu') await expectAdapted(network, greedy[0]!.prompt_ids);
   });
 
-  it('and embeddings are, of an encoder', async () => {
-    const { texts, sequences, embeddings, config, checkpoint } = await openEncoder();
-    await checkpoint.close();
-    network = await Network.start({ modelDir: ENCODER_DIR, replicas: 1, quant: 'f16' });
+  it.each(SEQ2SEQ)('of the encoder–decoder $name', async ({ name, bias, begun }) => {
+    const modelDir = seq2seqDir(name);
+    const { greedy } = JSON.parse(readFileSync(join(modelDir, 'reference.json'), 'utf8')) as {
+      greedy: { source: number[]; ids: number[] }[];
+    };
+    // Each holds a part of the layers.
+    network = await Network.start({ modelDir, replicas: 1, quant: 'f16' });
+    expect(network.coordinator.packed.manifest.shape).toMatchObject({ ...SEQ2SEQ_KIND, ...(bias && { bias }) });
     await network.join(2, 'gpu', 'cpu');
+    for (const { source, ids } of greedy) {
+      const prompt = [...source, ...ids.slice(0, begun)];
+      const answered = { sourceLength: source.length, maxTokens: ids.length - begun, ignoreEos: true };
+      expect((await answer(network.coordinator, prompt, answered)).ids).toEqual(ids.slice(begun));
+    }
+    expectTabsServed(network.coordinator);
+    const peers = peersOf(network).filter(({ rows }) => rows > 0);
+    expect(peers.map(({ device }) => device).sort()).toEqual(['cpu', 'gpu']);
+  });
+
+  it('and embeddings are, of an encoder whose experts get slots; the playground compares them', async () => {
+    const dir = storyEncoders.find((name) => name.endsWith('soft'))!;
+    const expected = await referenceEmbeddings(dir);
+    network = await Network.start({ modelDir: dir, replicas: 1, quant: 'f16' });
+    await network.join(2, 'gpu', 'cpu');
+    const { encoder } = network.coordinator;
     // One after the other, since untried tabs may not be far ahead of their audits.
-    for (const i of [2, 8, 6]) {
-      const [embedding] = await network.coordinator.encoder!.embed({
-        id: texts[i]!,
-        inputs: [sequences[i]!],
-        dimensions: config.hiddenSize,
-        signal: new AbortController().signal,
-      });
-      const expected = embeddings.subarray(i * config.hiddenSize, (i + 1) * config.hiddenSize);
-      // Both have the norm 1.
-      expect(embedding!.reduce((sum, value, at) => sum + value * expected[at]!, 0)).toBeGreaterThanOrEqual(0.9999);
+    for (const { ids, embedding } of expected) {
+      const request = { inputs: [ids], dimensions: embedding.length, signal: new AbortController().signal };
+      const [served] = await encoder!.embed({ id: 'text', ...request });
+      expect(nmse(served!, embedding)).toBeLessThanOrEqual(1e-5);
     }
     expectTabsServed(network.coordinator);
     expect(
@@ -114,13 +143,59 @@ describe('greedy ids are the reference’s where a tab on WebGPU and one on WebA
         .map(({ device }) => device)
         .sort(),
     ).toEqual(['cpu', 'gpu']);
+    await expectPlayground(network, expected);
   });
 
   it('for every kind that there is', () => {
-    const tested = [...FAMILIES, ...OTHER_KINDS, ENCODER].map(({ activation }) => activation);
+    const tested = [...FAMILIES, ...OTHER_KINDS, SEQ2SEQ_KIND, ENCODER].map(({ activation }) => activation);
     expect(tested.sort()).toEqual([...EXPERT_ACTIVATIONS].sort());
   });
 });
+
+const TEXTS = [
+  'Mia found a small bird in the snow and carried it home in her scarf.',
+  'The bird got well by the warm stove, and Mia let it fly.',
+];
+
+/** By the reference engine. */
+async function referenceEmbeddings(dir: string): Promise<{ ids: number[]; embedding: Float32Array }[]> {
+  const { checkpoint, config, engine, experts } = await openEncoderModel(dir);
+  const tokenizer = await loadTokenizer(dir);
+  const all = TEXTS.map(async (text) => {
+    const ids = tokenizer.encodeWhole(text);
+    const { hidden } = await engine.encode!([ids], experts);
+    return { ids, embedding: meanEmbedding(hidden, config.hiddenSize, { firstRow: 0, numRows: ids.length }) };
+  });
+  return Promise.all(all).finally(() => checkpoint.close());
+}
+
+/** The playground shows the cosines of two texts, and what is wrong with a single one. */
+async function expectPlayground(
+  { coordinator, browser }: Network,
+  expected: readonly { ids: readonly number[]; embedding: Float32Array }[],
+): Promise<void> {
+  const context = await browser.browser.newContext({ viewport: { width: 360, height: 900 } });
+  try {
+    const page = await context.newPage();
+    await page.goto(`${coordinator.url}/playground`);
+    await page.getByLabel('Text 3').fill('');
+    await page.getByLabel('Text 2').fill('');
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await page.getByText('Enter at least two texts.').waitFor();
+    for (const [i, text] of TEXTS.entries()) await page.getByLabel(`Text ${i + 1}`).fill(text);
+    await page.getByRole('button', { name: 'Compare' }).click();
+    const tokens = expected.reduce((sum, { ids }) => sum + ids.length, 0);
+    await page.getByText(`${tokens} tokens in all, 128 values of each text`).waitFor();
+    const [a, b] = expected.map(({ embedding }) => embedding);
+    const cosine = a!.reduce((sum, value, at) => sum + value * b![at]!, 0);
+    const shown = await page.locator('tbody td.numeric').allTextContents();
+    expect(Number(shown[1])).toBeCloseTo(cosine, 2);
+    expect([shown[0], shown[2], shown[3], shown[5]]).toEqual(['1.000', 'Text 2', shown[1], 'Text 1']);
+    expect(await accessFaults(page)).toEqual([]);
+  } finally {
+    await context.close();
+  }
+}
 
 type Greedy = readonly { prompt_ids: readonly number[]; ids: readonly number[] }[];
 
@@ -130,6 +205,23 @@ async function expectAnswers({ coordinator }: Network, greedy: Greedy): Promise<
     expect(said.ids).toEqual(ids);
   }
   expectTabsServed(coordinator);
+}
+
+/** Both tabs fetch what an adapter adds to their experts, are right about it, and then compute what the coordinator did before. */
+async function expectAdapted({ coordinator }: Network, prompt: readonly number[]): Promise<void> {
+  const { adapters, dispatcher, swarm } = coordinator;
+  const adapter = await adapters.load('experts', join(ADAPTERS, 'experts'));
+  const ask = () => answer(coordinator, prompt, { maxTokens: 6, ignoreEos: true, adapter });
+  const { ids } = await ask();
+  expect(dispatcher.figures.fallbackAdapted).toBeGreaterThan(0);
+  const isSettled = () => swarm.peers.every((peer) => peer.adapters!.isSettled);
+  await until('tabs to hold the adapter', isSettled, 60_000);
+  const before = dispatcher.figures.tabAdapted;
+  expect((await ask()).ids).toEqual(ids);
+  expect(dispatcher.figures.tabAdapted).toBeGreaterThan(before);
+  expect(swarm.peers.map((peer) => peer.adapters!.bytes > 0)).toEqual([true, true]);
+  adapters.unload('experts');
+  await until('tabs to drop it', () => swarm.adapters!.bytes === 0);
 }
 
 /** The peers by device, with the rows that they have answered. */

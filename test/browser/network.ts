@@ -19,6 +19,8 @@ export interface NetworkOptions {
   cacheDir?: string;
   replicas?: number;
   cpuDonors?: boolean;
+  /** From where adapters are loaded. */
+  adapterRoot?: string;
   /** Endpoint of another browser than the one with WebGPU that all tests share. */
   chromium?: string;
 }
@@ -51,6 +53,7 @@ export class Network {
     const coordinator = await startTinyCoordinator({
       ...(options.modelDir !== undefined && { model: options.modelDir }),
       ...(options.cacheDir !== undefined && { cacheDir: options.cacheDir }),
+      ...(options.adapterRoot !== undefined && { adapterRoot: options.adapterRoot }),
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,

@@ -6,7 +6,7 @@ import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 /**
  * Program: a coordinator for other people's clients, which writes its URL to stdout and ends when stdin does.
  *
- * It serves the default model with a longer context than it was trained for. Beyond 512 tokens the model writes no story that
+ * With the argument "encoder" it serves one, and otherwise the default model with a longer context than it was trained for. Beyond 512 tokens the model writes no story that
  * makes sense; clients ask how it answers and in what form, which grammars see to.
  */
 
@@ -14,6 +14,7 @@ import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 const CONTEXT_TOKENS = 8192;
 /** Programs that decide by a model's name what to send, such as dspy, know this one. */
 const ALIAS = 'gpt-4o';
+const ENCODER = join(TINY_STORIES, '../stories-expert-choice');
 
 async function withLongContext(): Promise<string> {
   const dir = join(CACHE_DIR, '../clients/tiny-stories');
@@ -27,8 +28,7 @@ async function withLongContext(): Promise<string> {
 
 const coordinator = await startCoordinator(
   defaultConfig({
-    model: await withLongContext(),
-    modelAliases: [ALIAS],
+    ...(process.argv[2] === 'encoder' ? { model: ENCODER } : { model: await withLongContext(), modelAliases: [ALIAS] }),
     quant: 'f16',
     cacheDir: CACHE_DIR,
     port: 0,

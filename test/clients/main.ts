@@ -6,7 +6,7 @@ import { report, type Trial } from './trial.ts';
 
 const HELP = `npm run clients -- [PROGRAM...]
 
-Tries other people's programs on a coordinator of the default model, each at what its own documentation shows first, and
+Tries other people's programs on a coordinator of the default model, or of an encoder of ours, each at what its own documentation shows first, and
 prints what passed. Exits with 1 if anything failed. The model writes nothing that makes sense; that calls and JSON are right
 is the grammars' doing.
 
@@ -15,6 +15,9 @@ ${pythonPrograms().join(', ')}. All by default.
 
 The Python programs are installed once, at pinned versions, into .cache/clients/venv, by pip.
 `;
+
+/** How the names of programs for encoders end. */
+const EMBEDDINGS = '_embeddings';
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { help: { type: 'boolean' } } });
 const known = ['node', ...pythonPrograms()];
@@ -34,14 +37,18 @@ async function tryAll(names: readonly string[]): Promise<Trial[]> {
   const programs = names.filter((name) => name !== 'node');
   if (programs.length === 0) return all;
   const python = ensureVenv();
-  const coordinator = await startForClients();
-  try {
-    for (const name of programs) {
-      process.stderr.write(`clients: ${name}\n`);
-      all.push(...(await tryPythonProgram(name, python, coordinator.url)));
+  for (const served of ['text', 'encoder'] as const) {
+    const own = programs.filter((name) => (served === 'encoder') === name.endsWith(EMBEDDINGS));
+    if (own.length === 0) continue;
+    const coordinator = await startForClients(served);
+    try {
+      for (const name of own) {
+        process.stderr.write(`clients: ${name}\n`);
+        all.push(...(await tryPythonProgram(name, python, coordinator.url)));
+      }
+    } finally {
+      await coordinator.close();
     }
-  } finally {
-    await coordinator.close();
   }
   return all;
 }

@@ -6,9 +6,11 @@ import { createInterface } from 'node:readline';
 const PROGRAM = join(import.meta.dirname, 'coordinator.ts');
 const START_MS = 60_000;
 
-/** Starts the coordinator for clients in a process of its own, which ends with this one. */
-export async function startForClients(): Promise<{ url: string; close: () => Promise<void> }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] });
+/** Starts the coordinator for clients, of the default model or of an encoder, in a process of its own, which ends with this one. */
+export async function startForClients(
+  served: 'text' | 'encoder' = 'text',
+): Promise<{ url: string; close: () => Promise<void> }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, served], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const [url] = (await Promise.race([
     once(createInterface(child.stdout), 'line', { signal: AbortSignal.timeout(START_MS) }),

@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import {
   answerOf,
   createReferenceSeq2Seq,
-  type EngineSource,
+  type ExpertDispatch,
   type ForwardEngine,
+  type ForwardObserver,
   loadExpert,
   loadSeq2SeqWeights,
   LocalExperts,
   type ModelConfig,
   type Seq2SeqModel,
+  type SequenceCache,
 } from '@shoal/model';
 import { type Checkpoint, openCheckpoint } from '@shoal/model/node';
 import { readTensors } from './families.ts';
@@ -33,6 +35,8 @@ export interface Seq2SeqReference {
   texts: { text: string; ids: number[]; decoded: string }[];
   /** A source text's ids in each language; of NLLB only. */
   translated?: { language: string; text: string; ids: number[] }[];
+  /** Rows of the table of positions, with padding at 1; of NLLB only. */
+  sinusoids?: { place: number; values: number[] }[];
   /** Buckets of the distances −400 to 400, as runs of [bucket, length]; of Switch only. */
   buckets?: { buckets: number; maxDistance: number; bothWays: boolean; of: [number, number][] }[];
 }
@@ -82,17 +86,18 @@ export async function openSeq2Seq(name: string): Promise<Seq2Seq> {
   };
 }
 
-/** Sources read by an engine, each by itself or all in one pass. Throws what a source can't be read for. */
-export async function readAll(
+/** Sequences whose source is encoded, all in one pass. Throws what a source can't be encoded for. */
+export async function encoded(
   engine: ForwardEngine,
-  experts: LocalExperts,
+  experts: ExpertDispatch,
   sources: readonly (readonly number[])[],
-): Promise<EngineSource[]> {
-  const read = await engine.readSources!(sources, experts);
-  return read.map((source) => {
-    if (source instanceof Error) throw source;
-    return source;
-  });
+  observe?: ForwardObserver,
+): Promise<SequenceCache[]> {
+  const all = sources.map((ids) => ({ ids, cache: engine.newSequence() }));
+  const { faults } = await engine.encodeSources!(all, experts, observe);
+  const fault = faults?.find((error) => error !== undefined);
+  if (fault) throw fault;
+  return all.map(({ cache }) => cache);
 }
 
 /** An answer by the likeliest token at each step, after the target's prefix; ends with an end token or after `count`. */
@@ -103,21 +108,17 @@ export async function greedyIds(
   prefix: readonly number[],
   count: number,
 ): Promise<number[]> {
-  const [read] = await readAll(engine, experts, [source]);
-  const cache = engine.newSequence();
+  const [cache] = await encoded(engine, experts, [source]);
   const ids = [...prefix];
+  const query = { token: { temperature: 0, topP: 1, uniform: 0 } };
   while (ids.length < count && !config.eosTokenIds.includes(ids.at(-1)!)) {
-    const rows = ids.slice(cache.length).map((tokenId, i) => ({
-      tokenId,
-      position: cache.length + i,
-      cache,
-      source: read,
-      query: { token: { temperature: 0, topP: 1, uniform: 0 } },
-    }));
+    const computed = cache!.length - source.length;
+    const rows = ids
+      .slice(computed)
+      .map((tokenId, i) => ({ tokenId, position: cache!.length + i, cache: cache!, query }));
     const { answers } = await engine.forward(rows, experts);
     ids.push(answerOf(answers, rows.length - 1).tokenId);
   }
-  cache.free();
-  read!.free();
+  cache!.free();
   return ids;
 }

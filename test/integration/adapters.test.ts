@@ -3,7 +3,8 @@ import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Coordinator, createCore, defaultConfig } from '../../coordinator/src/index.ts';
+import type { ExpertBackend, WorkItem } from '@shoal/kernels';
+import { type Coordinator, type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { fixtureDir, readTensors } from '../golden/families.ts';
 import {
   ADAPTERS,
@@ -241,6 +242,7 @@ describe('adapters of routed experts', () => {
   const tensors = readTensors(join(root, 'reference.safetensors'));
   const ids = Array.from(tensors('ids'));
   const names = ['experts', 'down', 'attention'];
+  const mixture = join(mixtures, name, 'experts');
 
   const firstOf = ({ events }: Answer): { id: number; logprob: number } => {
     const event = events.find(({ type }) => type === 'token');
@@ -248,37 +250,115 @@ describe('adapters of routed experts', () => {
     return { id: event.token.tokenId, logprob: event.token.logprob! };
   };
 
-  it('are computed by the coordinator, and everything else by tabs, in the same laps', async () => {
-    const adapters = new Map(names.map((one) => [one, join(root, one)]));
-    const core = await createCore(
-      defaultConfig({ model: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1, adapters }),
-    );
-    const donors: VirtualDonor[] = [];
+  let core: Core;
+  const donors: VirtualDonor[] = [];
+  beforeAll(async () => {
+    const adapters = new Map(names.map((one) => [one, join(root, one)])).set('mixture', mixture);
+    const given = { model: fixtureDir(name), quant: 'f16' as const, cacheDir, replicas: 1, adapters };
+    core = await createCore(defaultConfig(given));
+    donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
+    await until('all experts to be served', () => covered(core));
+  });
+  afterAll(async () => {
+    await core.close();
+    await Promise.all(donors.map((donor) => donor.close()));
+  });
+
+  const ask = (one: string | undefined, maxTokens = 6): Promise<Answer> =>
+    answer(core, ids, { maxTokens, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find(one ?? '') });
+  const heldBytes = (): number => donors.reduce((sum, donor) => sum + donor.stats().adapterBytes, 0);
+
+  it('go to tabs at their first use, and are then computed there, in the same laps as everything else', async () => {
+    const under = [undefined, ...names];
+    const { figures } = core.dispatcher;
+    const alone: Answer[] = [];
+    for (const one of under) alone.push(await ask(one));
+    for (const [i, one] of names.entries()) {
+      const { id, logprob } = mostLikely(tensors(one), core.config.vocabSize);
+      expect(firstOf(alone[i + 1]!).id).toBe(id);
+      expect(firstOf(alone[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+    }
+    // No answer has waited for a tab.
+    expect(figures.fallbackAdapted).toBeGreaterThan(0);
+    await until('tabs to hold what was asked for', () => core.swarm.peers.every(({ adapters }) => adapters!.isSettled));
+    expect(heldBytes()).toBeGreaterThan(0);
+    expect(core.swarm.adapters!.bytes).toBe(heldBytes());
+    const before = { ...figures };
+    const together = await Promise.all(under.map((one) => ask(one)));
+    for (const [i, one] of together.entries()) expect(one.ids).toEqual(alone[i]!.ids);
+    expect(figures.tabAdapted).toBeGreaterThan(before.tabAdapted);
+    expect(figures.fallbackAssignments).toBe(before.fallbackAssignments);
+    for (const [i, one] of names.entries()) {
+      const { logprob } = mostLikely(tensors(one), core.config.vocabSize);
+      expect(firstOf(together[i + 1]!).logprob).toBeCloseTo(logprob, 2);
+    }
+    expect(core.trust.counts).toMatchObject({ wrong: 0 });
+  });
+
+  it('are mixed in tabs by the scalings of each token', async () => {
+    const from = readTensors(join(mixture, '../reference.safetensors'));
+    const { figures } = core.dispatcher;
+    const asked = { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find('mixture') };
+    const mixed = (): Promise<Answer> => answer(core, Array.from(from('ids')), asked);
+    const first = await mixed();
+    await until('tabs to hold what was asked for', () => core.swarm.peers.every(({ adapters }) => adapters!.isSettled));
+    const before = { ...figures };
+    const second = await mixed();
+    expect(second.ids).toEqual(first.ids);
+    expect(figures.tabAdapted).toBeGreaterThan(before.tabAdapted);
+    expect(figures.fallbackAssignments).toBe(before.fallbackAssignments);
+    const { id, logprob } = mostLikely(from('experts'), core.config.vocabSize);
+    for (const each of [first, second]) {
+      expect(firstOf(each).id).toBe(id);
+      expect(firstOf(each).logprob).toBeCloseTo(logprob, 2);
+    }
+    expect(core.trust.counts).toMatchObject({ wrong: 0 });
+  });
+
+  it('leave tabs once they are unloaded and the last answer has ended', async () => {
+    const alone = await ask('experts', 24);
+    await until('tabs to hold what was asked for', () => core.swarm.peers.every(({ adapters }) => adapters!.isSettled));
+    const before = heldBytes();
+    const streams = ['experts', 'experts', 'down'].map((one) => ask(one, 24));
+    core.adapters.unload('experts');
+    expect(heldBytes()).toBe(before);
+    expect((await Promise.all(streams))[0]!.ids).toEqual(alone.ids);
+    await until('the tabs to drop it', () => heldBytes() < before);
+    expect(core.swarm.adapters!.bytes).toBe(heldBytes());
+    await core.adapters.load('experts', join(root, 'experts'));
+    expect((await ask('experts', 24)).ids).toEqual(alone.ids);
+  });
+
+  it('are not computed by a tab that leaves out what they add', async () => {
+    const given = { model: fixtureDir(name), quant: 'f16' as const, cacheDir, replicas: 2 };
+    const other = await createCore(defaultConfig({ ...given, adapters: new Map([['down', join(root, 'down')]]) }));
+    const tabs = [await VirtualDonor.join(other), await VirtualDonor.join(other, { wrapBackend: withoutAdapters })];
     try {
-      donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));
-      await until('all experts to be served', () => covered(core));
-      const ask = (one: string | undefined): Promise<Answer> =>
-        answer(core, ids, { maxTokens: 6, topLogprobs: 0, ignoreEos: true, adapter: core.adapters.find(one ?? '') });
-      const under = [undefined, ...names];
-      const alone: Answer[] = [];
-      for (const one of under) alone.push(await ask(one));
-      for (const [i, one] of names.entries()) {
-        const { id, logprob } = mostLikely(tensors(one), core.config.vocabSize);
-        expect(firstOf(alone[i + 1]!).id).toBe(id);
-        expect(firstOf(alone[i + 1]!).logprob).toBeCloseTo(logprob, 2);
-      }
-      const { figures } = core.dispatcher;
-      const byCoordinator = figures.fallbackAssignments;
-      expect(byCoordinator).toBeGreaterThan(0);
-      await ask(undefined);
-      await ask('attention');
-      expect(figures.fallbackAssignments).toBe(byCoordinator);
-      const together = await Promise.all(under.map(ask));
-      for (const [i, one] of together.entries()) expect(one.ids).toEqual(alone[i]!.ids);
-      expect(figures.tabAssignments).toBeGreaterThan(figures.fallbackAssignments);
+      await until('all experts to be served', () => covered(other));
+      const adapter = other.adapters.find('down');
+      const under = { maxTokens: 6, ignoreEos: true, adapter };
+      const { ids: expected } = await answer(other, ids, under);
+      await until('the liar to be found out', () => tabs[1]!.dismissed !== undefined);
+      expect(tabs[1]!.dismissed).toMatchObject({
+        code: 'self-test',
+        message: expect.stringContaining('adapted experts wrongly') as string,
+      });
+      expect((await answer(other, ids, under)).ids).toEqual(expected);
+      expect(tabs[0]!.dismissed).toBeUndefined();
     } finally {
-      await core.close();
-      await Promise.all(donors.map((donor) => donor.close()));
+      await other.close();
+      await Promise.all(tabs.map((donor) => donor.close()));
     }
   });
 });
+
+/** Right about experts, and wrong about what adapters add to them. */
+function withoutAdapters(backend: ExpertBackend): ExpertBackend {
+  return new Proxy(backend, {
+    get: (target, key) => {
+      if (key === 'run') return (lap: WorkItem) => target.run({ ...lap, adapters: undefined });
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}

@@ -31,6 +31,7 @@ beforeAll(async () => {
   const texts = heldOutText.split('<|endoftext|>').filter((text) => text.trim() !== '');
   heldOut = texts.map((text) => [config.eosTokenIds[0]!, ...tokenizer.encode(text.trim())]);
   putLapsOnClock(core);
+  await loadAdapters();
 });
 afterAll(async () => {
   await core.close();
@@ -38,6 +39,19 @@ afterAll(async () => {
 });
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
+
+/** Loads a random adapter, `lora`, and a mixture of two, `mixture`. */
+async function loadAdapters(): Promise<void> {
+  const { hiddenSize } = core.config;
+  const matrices = [0, 3, 5].flatMap((layer): ChangedMatrix[] => [
+    [`model.layers.${layer}.self_attn.q_a_proj`, hiddenSize, 96],
+    [`model.layers.${layer}.self_attn.o_proj`, 192, hiddenSize],
+  ]);
+  await writeLora(join(adapterRoot, 'lora'), matrices, 0.1, 3);
+  const mixture = { hiddenSize, adapters: [matrices.slice(0, 4), matrices.slice(1)], noise: 0.15 };
+  await writeMixture(join(adapterRoot, 'mixture'), mixture);
+  for (const name of ['lora', 'mixture']) await core.adapters.load(name, join(adapterRoot, name));
+}
 
 let requests = 0;
 
@@ -99,19 +113,10 @@ describe('answers of the default model', () => {
   });
 
   it('are bit for bit the same with drafts and without under an adapter and a mixture of some, which the drafter has not', async () => {
-    const { hiddenSize } = core.config;
-    const matrices = [0, 3, 5].flatMap((layer): ChangedMatrix[] => [
-      [`model.layers.${layer}.self_attn.q_a_proj`, hiddenSize, 96],
-      [`model.layers.${layer}.self_attn.o_proj`, 192, hiddenSize],
-    ]);
-    await writeLora(join(adapterRoot, 'lora'), matrices, 0.1, 3);
-    const mixture = { hiddenSize, adapters: [matrices.slice(0, 4), matrices.slice(1)], noise: 0.15 };
-    await writeMixture(join(adapterRoot, 'mixture'), mixture);
-    const adapters = ['lora', 'mixture'].map((name) => core.adapters.load(name, join(adapterRoot, name)));
-    const asked = (await Promise.all(adapters)).flatMap((adapter, i) =>
+    const asked = ['lora', 'mixture'].flatMap((name, i) =>
       [0, 0.8].map((temperature): [number[], Partial<GenerationRequest>] => [
         GOLDEN[i]!.prompt_ids,
-        { adapter, seed: 7, maxTokens: 24, topLogprobs: 2, temperature },
+        { adapter: core.adapters.find(name), seed: 7, maxTokens: 24, topLogprobs: 2, temperature },
       ]),
     );
     const plain = [];
@@ -156,7 +161,8 @@ describe('answers of the default model', () => {
   it('are bit for bit the same with masks that come too late for their passes, alone and together', async () => {
     const asked = [1, 2, 5].map((lateEvery, i) => (isLate: boolean): [number[], Partial<GenerationRequest>] => {
       const constraint = evenTokens(isLate ? lateEvery : undefined);
-      const asked = { seed: i, maxTokens: 12, temperature: i / 2, topLogprobs: 2, constraint };
+      const adapter = i === 1 ? core.adapters.find('mixture') : undefined;
+      const asked = { seed: i, maxTokens: 12, temperature: i / 2, topLogprobs: 2, constraint, adapter };
       // Not drafted from the same answer in time, which would leave too few passes to be late.
       return [GOLDEN[i]!.prompt_ids, { ...asked, cacheScope: String(isLate) }];
     });

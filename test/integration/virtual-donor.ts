@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { EXPERT_KINDS, PeerHost, type ShardCache } from '@shoal/peer';
+import { EXPERT_KINDS, PeerHost, type PeerHostStats, type ShardCache } from '@shoal/peer';
 import { type Dismissed, HEARTBEAT_MS, type Hello, PROTOCOL_VERSION, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
@@ -50,12 +50,15 @@ export class VirtualDonor {
       urlOf: (sha256) => `memory:/shards/${sha256}`,
       fetch: async (input) => {
         this.downloads++;
-        return new Response(await shardAt(core.packed.shardPath(String(input).split('/').at(-1)!)!));
+        const sha256 = String(input).split('/').at(-1)!;
+        const adapter = core.adapters.shards.shard(sha256);
+        return new Response(adapter ? adapter.contents() : await shardAt(core.packed.shardPath(sha256)!));
       },
       events: {
         onProgress: (progress) => core.swarm.progress(this.session, progress),
         onReady: (ready) => void core.swarm.ready(this.session, ready),
         onTrouble: (trouble) => core.swarm.trouble(this.session, trouble),
+        onAdapted: (adapted) => core.swarm.adapters?.adapted(this.session, adapted),
         onCacheFailure: () => {},
         onLinkClosed: () => {},
         onBackendGone: () => {},
@@ -65,6 +68,7 @@ export class VirtualDonor {
     if (options.rowFormats) introduction.rowFormats = options.rowFormats;
     this.session = core.swarm.join(introduction, 'memory', {
       assign: (message) => this.#host.assign(message),
+      adapters: (message) => this.#host.adapt(message),
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),
     });
@@ -89,6 +93,10 @@ export class VirtualDonor {
   /** Crashes the tab: the wire dies without a goodbye. */
   kill(how: 'abrupt' | 'black-hole' = 'abrupt'): void {
     this.wire.die(how);
+  }
+
+  stats(): PeerHostStats {
+    return this.#host.stats();
   }
 
   async close(): Promise<void> {

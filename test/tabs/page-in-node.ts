@@ -166,6 +166,7 @@ export class PageInNode {
           if (this.#options.adversary === 'loses its device') this.#loseDevice(ready, post);
         },
         onTrouble: (trouble) => post({ type: 'trouble', trouble }),
+        onAdapted: (adapted) => post({ type: 'adapted', adapted }),
         onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
         onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
         onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
@@ -288,6 +289,8 @@ class WorkerInNode {
         return this.#host.detach('goodbye');
       case 'assign':
         return this.#host.assign(message.assignment);
+      case 'adapters':
+        return this.#host.adapt(message.message);
       case 'pause':
         return this.#host.setPaused(message.paused);
     }

@@ -7,6 +7,7 @@ import {
   listTensorSpecs,
   type ModelConfig,
   parseModelConfig,
+  seq2seqTensors,
   storedShape,
   type TensorSpec,
 } from '@shoal/model';
@@ -88,11 +89,15 @@ async function readConfig({ configPath, layers }: RandomCheckpointOptions): Prom
 
 /** All tensors by layer, with experts after the layer's others. */
 function tensorsOf(config: ModelConfig): TensorSpec[] {
-  const { embedTokens, layers, norm, lmHead } = denseTensors(config);
   const experts = (layer: number) =>
     isMoeLayer(config, layer)
       ? Array.from({ length: config.nRoutedExperts }, (_, expert) => expertTensors(config, layer, expert))
       : [];
+  if (config.seq2seq) {
+    const { layers, ...rest } = seq2seqTensors(config, config.seq2seq);
+    return listTensorSpecs([rest, layers.map((tensors, layer) => [tensors, experts(layer)])]);
+  }
+  const { embedTokens, layers, norm, lmHead } = denseTensors(config);
   return listTensorSpecs([embedTokens, layers.map((tensors, layer) => [tensors, experts(layer)]), norm, lmHead]);
 }
 

@@ -1,5 +1,6 @@
 import { connectDonor, EXPERT_KINDS } from '@shoal/peer';
 import {
+  adapterShardsSchema,
   assignSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
@@ -12,6 +13,7 @@ import {
   ROW_FORMATS,
   SUPPORTED_VERSIONS,
   type AdapterInfo,
+  type AdapterShards,
   type Assign,
   type CoordinatorToDonor,
   type Dismissed,
@@ -38,6 +40,7 @@ export interface ConnectionHandlers {
   /** Called in the task that made the channel, when it can still be transferred. Further channels join the first one's link. */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onAssign: (assignment: Assign) => void;
+  onAdapters: (message: AdapterShards) => void;
   onStanding: (standing: Standing) => void;
   /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
@@ -84,12 +87,16 @@ export class CoordinatorConnection {
     this.#socket.on('connect_error', () => this.#end({ kind: 'gone' }));
     this.#socket.on('disconnect', () => this.#end({ kind: 'gone' }));
     this.#listen('assign', assignSchema, handlers.onAssign);
+    this.#listen('adapters', adapterShardsSchema, handlers.onAdapters);
     this.#listen('standing', standingSchema, handlers.onStanding);
     this.#listen('signal', signalSchema, (signal) => this.#lap?.signal(signal));
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble'>(event: E, ...message: Parameters<DonorToCoordinator[E]>): void {
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted'>(
+    event: E,
+    ...message: Parameters<DonorToCoordinator[E]>
+  ): void {
     this.#socket.emit(event, ...message);
   }
 

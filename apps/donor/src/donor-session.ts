@@ -175,6 +175,7 @@ export class DonorSession {
           this.#worker.post({ type: 'assign', assignment });
           if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
         },
+        onAdapters: (message) => this.#worker.post({ type: 'adapters', message }),
         onStanding: (standing) => this.#onStanding(standing),
         onEnd: (end) => this.#onEnd(end),
       },
@@ -283,6 +284,8 @@ export class DonorSession {
         return void this.#measureCache();
       case 'trouble':
         return this.#onTrouble(message.trouble);
+      case 'adapted':
+        return this.#connection?.send('adapted', message.adapted);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
       case 'cache-failed':

@@ -1,5 +1,5 @@
 import type { PeerHostStats, PeerModel } from '@shoal/peer';
-import type { AdapterInfo, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
+import type { Adapted, AdapterInfo, AdapterShards, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Device } from './device.ts';
 
 /** Messages to the worker, which does everything except WebRTC connections: only the page can open those. */
@@ -12,6 +12,7 @@ export type ToWorker =
   | { type: 'relay'; port: MessagePort; isFurther: boolean }
   | { type: 'detach' }
   | { type: 'assign'; assignment: Assign }
+  | { type: 'adapters'; message: AdapterShards }
   | { type: 'pause'; paused: boolean };
 
 export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter' | 'no-wasm';
@@ -30,6 +31,7 @@ export type FromWorker =
   | { type: 'progress'; progress: DownloadFigures }
   | { type: 'ready'; ready: Ready }
   | { type: 'trouble'; trouble: Trouble }
+  | { type: 'adapted'; adapted: Adapted }
   | { type: 'backend-gone'; message: string }
   | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
   | { type: 'link-closed'; reason: string }

@@ -53,6 +53,7 @@ const host = new PeerHost({
     },
     onReady: (ready) => post({ type: 'ready', ready }),
     onTrouble: (trouble) => post({ type: 'trouble', trouble }),
+    onAdapted: (adapted) => post({ type: 'adapted', adapted }),
     onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
     onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
     onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
@@ -113,6 +114,8 @@ async function handle(message: ToWorker): Promise<void> {
       return host.detach('goodbye');
     case 'assign':
       return host.assign(message.assignment);
+    case 'adapters':
+      return host.adapt(message.message);
     case 'pause':
       return host.setPaused(message.paused);
   }

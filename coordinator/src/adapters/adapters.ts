@@ -2,6 +2,7 @@ import { type Adapter, AdapterError, type EngineAdapter } from '@shoal/model';
 import { steadyUnixMs } from '../base/clock.ts';
 import type { AdapterAbout } from './adapter-about.ts';
 import { type AdapterChooser, AUTO_MODEL, type Choice } from './adapter-chooser.ts';
+import { AdapterShards } from './adapter-shards.ts';
 import { ServedAdapter } from './served-adapter.ts';
 
 interface ReadAdapter {
@@ -59,6 +60,8 @@ export class AdaptersError extends Error {
 
 /** The adapters that requests may name as their model. */
 export class Adapters {
+  /** What tabs may hold of them. */
+  readonly shards = new AdapterShards();
   readonly #options: AdaptersOptions;
   readonly #byName = new Map<string, ServedAdapter>();
   /** Of those that are loaded, and of unloaded ones that answers still use. */
@@ -145,23 +148,22 @@ export class Adapters {
     const about = { ...found, ...given };
     const points = chooser.pointsOf(about);
     const engine = open(adapter);
-    const { mixture } = adapter;
+    const { experts, mixture } = adapter;
     const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
+    const routed = mixture?.experts ?? [experts];
+    for (const each of routed) this.shards.add(name, each);
     const facts = { source: shownSource, about, points, adapter, bytes };
-    const served = new ServedAdapter(name, this.#nextId++, engine, facts, () => (this.#bytes -= bytes));
+    const served = new ServedAdapter(name, this.#nextId++, engine, facts, () => {
+      this.#bytes -= bytes;
+      for (const each of routed) this.shards.remove(each);
+    });
     this.#byName.get(name)?.retire();
     this.#byName.set(name, served);
     onChange?.(`The adapter ${name} was loaded (${bytes} bytes)`, 'info');
     if (mixture) {
       onChange?.(
         `The adapter ${name} mixes ${mixture.numAdapters} adapters: each pass of its answers makes a first one for their scalings`,
-        'warning',
-      );
-    }
-    if (adapter.expertBytes > 0) {
-      onChange?.(
-        `The adapter ${name} changes routed experts: the coordinator computes these for its requests, and no tab does`,
         'warning',
       );
     }

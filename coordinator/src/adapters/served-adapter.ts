@@ -20,7 +20,7 @@ export class ServedAdapter {
   /** Another one for each load, so that nothing computed under an earlier adapter of the same name is taken for this one's. */
   readonly id: number;
   readonly engine: EngineAdapter;
-  /** What it adds to routed experts, which the coordinator computes. */
+  /** What it adds to routed experts, on tabs that hold it or else in the coordinator. */
   readonly experts: ExpertAdapters;
   readonly source: string;
   readonly about: AdapterAbout;

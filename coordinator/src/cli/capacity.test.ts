@@ -64,9 +64,9 @@ const TABLE = [
 ];
 
 function plan(name: string, changes: Partial<PlanInput> = {}) {
-  const config = withoutMtp(parseModelConfig(JSON.parse(readFileSync(join(CONFIGS, `${name}.json`), 'utf8')), name));
+  const read = () => JSON.parse(readFileSync(join(CONFIGS, `${name}.json`), 'utf8')) as unknown;
   return planServing({
-    config,
+    config: changes.config ?? withoutMtp(parseModelConfig(read(), name)),
     quant: 'q4',
     denseQuant: 'q8',
     tabBytes: GIB,
@@ -142,6 +142,29 @@ describe('planServing', () => {
     // On a fast line, reading a layer takes longer than asking for it.
     const near = plan('DeepSeek-V2-Lite', { rttMs: 1, bandwidthBytesPerS: 1e9 });
     expect(near.localExperts.steps[0]!.tokensPerSecond).toBeLessThan(near.ceilings.both);
+  });
+
+  it('counts laps and reads of an encoder–decoder’s decoder, and experts and positions of both stacks', () => {
+    const small = join(ROOT_DIR, 'test/golden/fixtures/seq2seq/nllb-moe/config.json');
+    const sizes = { d_model: 2048, encoder_ffn_dim: 8192, decoder_ffn_dim: 8192, num_experts: 128 };
+    const layers = { encoder_layers: 24, decoder_layers: 24, encoder_sparse_step: 4, decoder_sparse_step: 4 };
+    const json = { ...(JSON.parse(readFileSync(small, 'utf8')) as object), ...sizes, ...layers };
+    const nllb = plan('', { config: parseModelConfig(json), contextTokens: 100 });
+    expect([nllb.moeLayers, nllb.lapsPerToken]).toEqual([12, 6]);
+    expect(nllb.allExpertsBytes).toBe(12 * 128 * nllb.expertBytes);
+    const { kvBytesPerToken, kvBytesAtContext, weightsBytes } = nllb.coordinator;
+    // Keys and values of 2048 values, in 16 bits with an exponent each.
+    expect(kvBytesPerToken).toBe(24 * (2 * 2048 * 2 + 2));
+    expect(kvBytesAtContext).toBe(2 * 100 * kvBytesPerToken);
+    const encoder = weightsBytes - nllb.ceilings.weightsReadPerToken;
+    expect(encoder / weightsBytes).toBeGreaterThan(0.3);
+    const [first] = nllb.localExperts.steps;
+    expect(nllb.tabs.count).toBe(Math.ceil((12 * 128) / nllb.tabs.expertsPerTab));
+    expect(first).toMatchObject({
+      layers: 1,
+      lapsPerToken: 5,
+      tabs: Math.ceil((11 * 128) / nllb.tabs.expertsPerTab),
+    });
   });
 
   it('has no steps of less than a layer', () => {

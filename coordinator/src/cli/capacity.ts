@@ -10,6 +10,7 @@ import {
   type ModelConfig,
   moeLayers,
   numDecoderLayers,
+  slotsPerSequence,
 } from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
@@ -68,6 +69,8 @@ export function planServing(input: PlanInput) {
     expertWidth: moeIntermediateSize,
     expertsPerLayer: nRoutedExperts,
     expertsPerToken: numExpertsPerTok,
+    /** Slots of a text, which experts get in the place of its tokens; undefined without. */
+    slotsPerText: slotsPerSequence(config),
     expertBytes,
     allExpertsBytes,
     coordinator: planCoordinator(input, allExpertsBytes),
@@ -168,9 +171,10 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
   const { config, tabBytes, replicas, bandwidthBytesPerS, rttMs } = input;
   const localLayers = localLayersFor(config, expertBytes, localBytes);
   const laps = lapsPerPass(config, localLayers);
-  const onTabs = laps + (localLayers.mtp === 'tabs' ? 1 : 0);
+  const onTabs = moeLayers(config).length - localLayers.layers.length + (localLayers.mtp === 'tabs' ? 1 : 0);
   const readPerLayer = config.numExpertsPerTok * expertBytes;
-  const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + localLayers.layers.length * readPerLayer;
+  const readLayers = answerLayers(config).length - laps;
+  const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + readLayers * readPerLayer;
   return {
     localBytes,
     /** Of the main model. */
@@ -216,12 +220,14 @@ function planTabs(experts: number, expertBytes: number, tabBytes: number, replic
 
 /**
  * Limits from laps × round trip, from memory bandwidth, and from both, without the time of experts. A token reads all of the
- * coordinator's weights once, except for an embedding that is not also the head, of which it reads a row.
+ * coordinator's weights once, except for an embedding that is not also the head, of which it reads a row, and for the encoder of an
+ * encoder–decoder.
  */
 function ceilings({ config, denseQuant, rttMs, bandwidthBytesPerS }: PlanInput, laps: number) {
   const { segments } = denseLayout(config, denseQuant);
+  const ofEncoder = new Set(Array.from({ length: config.seq2seq?.encoderLayers ?? 0 }, (_, i) => `layers.${i}`));
   const weightsReadPerToken = segments
-    .filter(({ name }) => name !== 'mtp' && (name !== 'embed' || config.tieWordEmbeddings))
+    .filter(({ name }) => name !== 'mtp' && (name !== 'embed' || config.tieWordEmbeddings) && !ofEncoder.has(name))
     .reduce((sum, { bytes }) => sum + bytes, 0);
   const lapsS = (laps * rttMs) / 1000;
   const readS = weightsReadPerToken / bandwidthBytesPerS;

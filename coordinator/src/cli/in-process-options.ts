@@ -27,6 +27,10 @@ const PROMPT = {
 export const GENERATE_OPTIONS = {
   ...COMMON,
   ...PROMPT,
+  sourceLanguage: option('source-language', text('CODE'), {
+    help: 'of a model that translates: what the text is in, as eng_Latn',
+  }),
+  targetLanguage: option('target-language', text('CODE'), { help: 'and what it is translated into, as fra_Latn' }),
   maxTokens: option('max-tokens', integer(1), {
     default: '128',
     help: 'tokens to generate at most, within what the context holds',

@@ -21,6 +21,7 @@ import { command, type CommandIo } from './command.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import { openExperts } from './in-process-experts.ts';
 import { openModelOption } from './model-option.ts';
+import { sourcePrompt, type SourcePrompt } from './source-prompt.ts';
 import {
   GENERATE_OPTIONS,
   LOGITS_OPTIONS,
@@ -37,7 +38,7 @@ const PROMPT_USAGE = '(--prompt TEXT | --ids 1,2,3 | --prompt-file FILE)';
 const runGenerate = command({
   name: 'generate',
   usage: [`--model MODEL ${PROMPT_USAGE} [options]`],
-  about: 'Continues a text in this process, without any tab.',
+  about: 'Continues a text in this process, or answers one with an encoder–decoder, without any tab.',
   options: GENERATE_OPTIONS,
   run: async (options, io) => {
     requirePrompt(options);
@@ -57,7 +58,7 @@ longer than the context is scored in windows, each from a fresh <bos>.`,
     if ((options.deviceLimit === undefined) !== (options.placement === undefined)) {
       throw new UsageError('--device-limit and --placement go together: the limit is on the tabs of a placement');
     }
-    await withLocal(options, io, (local) => perplexity(local, options, io));
+    await withLocal(options, io, (local) => perplexity(refuseSources(local, 'perplexity'), options, io));
   },
 });
 
@@ -68,12 +69,18 @@ const runLogits = command({
   options: LOGITS_OPTIONS,
   run: async (options, io) => {
     requirePrompt(options);
-    await withLocal(options, io, (local) => logits(local, options, io));
+    await withLocal(options, io, (local) => logits(refuseSources(local, 'logits'), options, io));
   },
 });
 
 /** The commands that run the model in this process, so that its numbers can be compared with other implementations'. */
 export const inProcess = { generate: runGenerate, perplexity: runPerplexity, logits: runLogits };
+
+/** Throws a UsageError for an encoder–decoder, which doesn't go on from a text. */
+function refuseSources(local: Local, command: string): Local {
+  if (!local.engine.config.seq2seq) return local;
+  throw new UsageError(`${command} is about models that continue a text, and this is an encoder–decoder: use generate`);
+}
 
 function requirePrompt({ prompt, ids, promptFile }: PromptOptions): void {
   const given = [prompt, ids, promptFile].filter((source) => source !== undefined).length;
@@ -140,8 +147,10 @@ async function readPrompt(
   onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
 ): Promise<void> {
   for (let start = 0; start < ids.length; start += CHUNK_ROWS) {
+    // An encoder–decoder's sequence begins with its source.
+    const before = cache.length;
     const rows = ids.slice(start, start + CHUNK_ROWS).map((tokenId, i) => {
-      return { tokenId, position: start + i, cache, ...wanted(start + i) };
+      return { tokenId, position: before + i, cache, ...wanted(start + i) };
     });
     const result = await engine.forward(rows, experts);
     const fault = result.faults?.find((error) => error !== undefined);
@@ -153,9 +162,11 @@ async function readPrompt(
 type GenerateOptions = OptionValues<typeof GENERATE_OPTIONS>;
 
 async function generate(local: Local, options: GenerateOptions, io: CommandIo): Promise<void> {
-  const ids = await promptIds(local, options, 1);
+  const isSource = local.engine.config.seq2seq !== undefined;
+  const prompt = isSource ? await sourceOf(local, options) : { ids: await promptIds(local, options, 1) };
+  const { ids } = prompt;
   const started = performance.now();
-  const answer = await continueText(local, ids, options, io);
+  const answer = await continueText(local, prompt, options, io);
   const seconds = (performance.now() - started) / 1000;
   if (options.json) writeJson(io, { prompt_ids: ids, ...answer });
   else io.stdout.write('\n');
@@ -170,13 +181,40 @@ interface Answer {
   finish_reason: 'stop' | 'length';
 }
 
-async function continueText(local: Local, ids: number[], options: GenerateOptions, io: CommandIo): Promise<Answer> {
+/** Tokens that are continued or, with `prefix`, that an encoder–decoder answers to. */
+interface Prompt {
+  ids: number[];
+  prefix?: readonly number[];
+}
+
+/** The source of an encoder–decoder, checked as `promptIds` does. */
+async function sourceOf(local: Local, options: GenerateOptions): Promise<SourcePrompt> {
+  const { engine, tokenizer } = local;
+  const { ids, prompt, promptFile } = options;
+  const given = ids ? { ids } : { text: prompt ?? (await readText(promptFile!)) };
+  const source = sourcePrompt({ config: engine.config, tokenizer }, given, options);
+  await promptIds(local, { ...options, ids: source.ids }, 0);
+  return source;
+}
+
+/** A new sequence, of an encoder–decoder with its source. */
+async function openSequence({ engine, experts }: Local, { ids, prefix }: Prompt): Promise<SequenceCache> {
+  const cache = engine.newSequence();
+  if (!prefix) return cache;
+  const { faults } = await engine.encodeSources!([{ ids, cache }], experts);
+  const fault = faults?.find((error) => error !== undefined);
+  if (fault) throw fault;
+  return cache;
+}
+
+async function continueText(local: Local, prompt: Prompt, options: GenerateOptions, io: CommandIo): Promise<Answer> {
   const { engine, experts } = local;
+  const ids = prompt.prefix ?? prompt.ids;
   const { temperature, topP, seed } = options;
   const rng = createRng(seed);
   const next = () => ({ query: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } } });
   const maxTokens = Math.min(options.maxTokens, engine.config.maxPositionEmbeddings - ids.length);
-  const cache = engine.newSequence();
+  const cache = await openSequence(local, prompt);
   let answers: ForwardResult['answers'] = [];
   const wanted = (position: number) => (position === ids.length - 1 ? next() : {});
   await readPrompt(local, ids, cache, wanted, (result, done) => {

@@ -225,4 +225,12 @@ describe('what shoal plan prints', () => {
       /^ +16\.0 GiB +holds the MTP module's and 1 layer: 57 laps, 406 tabs, at most 0\.\d+ tokens/m,
     );
   });
+
+  it('counts slots where experts get them in the place of tokens', async () => {
+    const soft = ['--model', join(ROOT_DIR, 'models/stories-soft'), '--bandwidth', '10GB'];
+    const { stdout } = await run(...soft);
+    expect(stdout).toMatch(/^Experts +2 layers of 16, which get 48 slots of a text; /m);
+    expect(stdout).toMatch(/^Each pass +2 laps; for each slot /m);
+    expect(await plan(...soft)).toMatchObject({ slotsPerText: 48, expertsPerToken: 1 });
+  });
 });

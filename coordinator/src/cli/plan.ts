@@ -136,7 +136,7 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
       ? []
       : [`Tokenizer     cannot be read, so the model cannot be served: ${plan.tokenizerProblem}`]),
     ...describeDisk(plan),
-    `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
+    `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${perRow(plan)}; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       (isEncoder
         ? 'and no KV cache, since it is an encoder'
@@ -152,9 +152,14 @@ function describe(plan: ShownPlan, options: PlanOptions): string[] {
         ]),
     `Tabs          ${tabs.count} that lend ${formatBytes(options.tabBytes)}${whole}, copies of each expert: ${options.replicas} (serve makes ${CONFIG_OPTIONS.replicas.default} where memory allows)`,
     `Download      ${formatBytes(tabs.downloadBytesPerTab)} for each tab (${tabs.expertsPerTab} experts), once`,
-    `Each ${unit.padEnd(9)}${plan.lapsPerToken} laps; ${isEncoder ? 'for each token ' : ''}at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
+    `Each ${unit.padEnd(9)}${plan.lapsPerToken} laps; ${isEncoder ? `for each ${plan.slotsPerText === undefined ? 'token' : 'slot'} ` : ''}at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
     ...(isEncoder ? [] : speed(plan, options)),
   ];
+}
+
+/** What the experts of a layer get. */
+function perRow({ expertsPerToken, slotsPerText }: ServingPlan): string {
+  return slotsPerText === undefined ? `${expertsPerToken} per token` : `which get ${slotsPerText} slots of a text`;
 }
 
 function speed(plan: ShownPlan, options: PlanOptions): string[] {

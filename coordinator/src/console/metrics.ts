@@ -124,6 +124,14 @@ const OTHER: Metrics<MetricSources> = {
     'Memory of adapters, those included that were unloaded and still have answers.',
     ({ adapters }) => adapters.bytes,
   ],
+  shoal_adapter_tab_bytes: [
+    'Low-rank shards of adapters that tabs hold, or are fetching.',
+    ({ swarm }) => swarm.adapters?.bytes ?? 0,
+  ],
+  shoal_adapter_evictions_total: [
+    'Low-rank shards that tabs gave up to make room for others, or for experts.',
+    ({ swarm }) => swarm.adapters?.evicted ?? 0,
+  ],
   shoal_damaged_files: [
     'Files of the packed model that are damaged and could not be packed again.',
     ({ health }) => health.damaged,
@@ -194,6 +202,11 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
       resident: dispatcher.figures.localLayerAssignments,
       drafter: dispatcher.figures.draftAssignments,
     }),
+  ],
+  shoal_adapted_expert_rows_total: [
+    'Row × expert products that adapters add to, by where.',
+    'by',
+    ({ dispatcher: { figures } }) => ({ tab: figures.tabAdapted, coordinator: figures.fallbackAdapted }),
   ],
   shoal_peers: ['Tabs, by state.', 'state', ({ swarm }) => countBy(swarm.peers.map(({ state }) => state))],
   shoal_access_refusals_total: [

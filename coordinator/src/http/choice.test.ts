@@ -36,4 +36,25 @@ describe('runChoice', () => {
       ]);
     },
   );
+
+  it.each([
+    ['its own text, without the space that is the tokenizer’s', true, ' a b', 'a b'],
+    ['a text of its own that has none', true, 'a b', 'a b'],
+    ['more of a text', false, ' a b', ' a b'],
+  ])('gives %s', async (_, beginsText, said, text) => {
+    const events = async function* (): AsyncGenerator<GenerationEvent> {
+      for (const tokenId of Buffer.from(said)) yield { type: 'token', token: { tokenId } };
+      yield { type: 'finish', reason: 'stop' };
+    };
+    const codec = { ...byteCodec(), dropsFirstSpace: true };
+    const options = { codec, text: PLAIN_TEXT, echoIds: undefined, promptLogprobs: false, beginsText };
+    const shown: string[] = [];
+    let numTokens = 0;
+    for await (const delta of runChoice(events(), { ...options, onToken: () => {}, onDetails: () => {} })) {
+      shown.push(...delta.pieces.map((piece) => piece.text));
+      numTokens += delta.tokens.length;
+    }
+    expect(shown.join('')).toBe(text);
+    expect(numTokens).toBe(said.length);
+  });
 });

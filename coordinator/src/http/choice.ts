@@ -42,6 +42,8 @@ export interface ChoiceOptions {
   /** The prompt to repeat before the answer. With `promptLogprobs` its tokens come from the scheduler. */
   echoIds: readonly number[] | undefined;
   promptLogprobs: boolean;
+  /** Whether the answer is a text of its own, which does not begin with the tokenizer's space; by default it goes on with another. */
+  beginsText?: boolean;
   onPromptLogprobs?(tokens: readonly TokenAnswer[]): void;
   onToken(): void;
   onDetails(details: ChoiceDetails): void;
@@ -56,7 +58,7 @@ export async function* runChoice(
   options: ChoiceOptions,
 ): AsyncGenerator<ChoiceDelta> {
   const { codec, echoIds } = options;
-  const text = new ChoiceText(codec, options.text);
+  const text = new ChoiceText(codec, options.text, options.beginsText ?? false);
   if (echoIds && !options.promptLogprobs) {
     yield* text.echo(echoIds.map((tokenId) => ({ tokenId })));
   }
@@ -128,12 +130,15 @@ class ChoiceText {
   #generatedChars = 0;
   #emittedChars = 0;
   #codePoints = 0;
+  /** Whether the next text may begin with a space that is the tokenizer's. */
+  #dropsSpace: boolean;
   /** The stop string that was found. */
   stop: string | undefined;
 
-  constructor(codec: TextCodec, options: TextOptions) {
+  constructor(codec: TextCodec, options: TextOptions, beginsText: boolean) {
     this.#codec = codec;
     this.#options = options;
+    this.#dropsSpace = beginsText && codec.dropsFirstSpace;
     this.#detokenizer = codec.newDetokenizer();
     this.#matcher = new StopMatcher(options.stop);
   }
@@ -168,7 +173,8 @@ class ChoiceText {
   push(token: GeneratedToken): ChoiceDelta {
     const special = this.#codec.specialText(token.tokenId);
     const isSpecial = special !== undefined;
-    const text = special ?? this.#detokenizer.push(token.tokenId);
+    const text = special ?? this.#own(this.#detokenizer.push(token.tokenId));
+    if (isSpecial && this.#options.showsSpecialTokens) this.#dropsSpace = false;
     this.#append(token, text, isSpecial);
     this.#numTokens++;
     if (this.#numTokens <= this.#options.minTokens) return this.#take(text, undefined, false);
@@ -177,7 +183,7 @@ class ChoiceText {
   }
 
   finish(): ChoiceDelta {
-    const tail = this.#detokenizer.flush();
+    const tail = this.#own(this.#detokenizer.flush());
     const last = this.#pending.at(-1);
     if (last) {
       last.token.text += tail;
@@ -187,6 +193,13 @@ class ChoiceText {
     if (tail !== '') this.#held.push({ text: tail, isSpecial: false });
     const { text, stop } = this.#matcher.push(tail);
     return this.#take(stop === undefined ? text + this.#matcher.flush() : text, stop, true);
+  }
+
+  /** Without the tokenizer's space, where it is the first text of one. */
+  #own(text: string): string {
+    if (!this.#dropsSpace || text === '') return text;
+    this.#dropsSpace = false;
+    return text.startsWith(' ') ? text.slice(1) : text;
   }
 
   /** Takes text that is no part of a stop string, and of the stop string `stop` that follows it what is to be shown. */

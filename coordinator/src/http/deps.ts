@@ -11,6 +11,7 @@ import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
+import type { SourceModel } from './source-model.ts';
 
 /** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
 export interface HttpLimits {
@@ -97,6 +98,8 @@ export interface HttpDeps {
   generation: GenerationService;
   /** Of an encoder, which makes embeddings and no text; undefined for other models. */
   embeddings?: EmbeddingService | undefined;
+  /** Of an encoder–decoder, whose prompts are sources; undefined for other models. */
+  source?: SourceModel | undefined;
   /** Undefined where texts can't be looked at in the lab. */
   lab?: LabService | undefined;
   codec: TextCodec;
@@ -117,8 +120,10 @@ export interface HttpDeps {
   registry: Registry;
   /** From the model's generation_config.json, for requests that do not set them. */
   defaults: SamplingDefaults;
-  /** A shard's file by its SHA-256 (64 lower-case hex digits). */
-  shard(sha256: string): { path: string; bytes: number } | undefined;
+  /** A shard by its SHA-256 (64 lower-case hex digits): an expert's file, or what an adapter adds to one. */
+  shard(
+    sha256: string,
+  ): { path: string; bytes: number } | { contents: () => Uint8Array<ArrayBuffer>; bytes: number } | undefined;
   readiness(): { ready: boolean; detail: object };
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };

@@ -174,6 +174,7 @@ class Run {
       text,
       echoIds: echo ? prompt.ids : undefined,
       promptLogprobs,
+      beginsText: prompt.answerPrefix !== undefined,
       onPromptLogprobs: (tokens) => {
         if (listed !== undefined) run.promptLogprobs = tokens;
       },
@@ -205,7 +206,8 @@ class Run {
     return this.deps.generation.submit({
       ...generation,
       id: `${this.#context.head.id}-${index}`,
-      promptIds: prompt.ids,
+      promptIds: prompt.answerPrefix ? [...prompt.ids, ...prompt.answerPrefix] : prompt.ids,
+      sourceLength: prompt.answerPrefix && prompt.ids.length,
       maxTokens: prompt.maxTokens,
       seed: choiceSeed(seed, choice),
       promptLogprobs,

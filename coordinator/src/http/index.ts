@@ -9,5 +9,6 @@ export {
   type SamplingDefaults,
 } from './deps.ts';
 export { tokenizerCodec } from './codec.ts';
+export { sourceModel } from './source-model.ts';
 export type { StreamDetokenizer, TextCodec } from './codec.ts';
 export { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';

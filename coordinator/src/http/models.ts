@@ -9,6 +9,7 @@ import type { ModelEntry } from './response-schema.ts';
 export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
   const { modelId } = deps.generation;
   const { convention, templateTraits } = deps;
+  const languages = [...(deps.source?.languages.keys() ?? [])].toSorted();
   const created = Math.floor(Date.now() / 1000);
   const entryOf = (id: string, adapter?: ServedAdapter): ModelEntry => ({
     id,
@@ -24,9 +25,10 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
     max_model_len: deps.generation.maxContextUnder(adapter),
     shoal: {
       convention: convention.name,
-      tools: templateTraits?.tools ? 'template' : 'described',
+      tools: deps.source ? 'none' : templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
       ...(adapter?.about.description && { description: adapter.about.description }),
+      ...(languages.length > 0 && { languages }),
       ...(deps.embeddings && { dimensions: deps.embeddings.dimensions }),
     },
   });

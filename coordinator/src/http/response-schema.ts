@@ -193,14 +193,20 @@ export const modelSchema = z.object({
   owned_by: z.string(),
   root: z.string().meta({ description: 'The served model, if this is another name of it.' }),
   parent: z.string().optional().meta({ description: 'The model that this adapter changes, if it is one.' }),
-  max_model_len: z.number().int().meta({ description: 'Tokens of prompt and answer together.' }),
+  max_model_len: z
+    .number()
+    .int()
+    .meta({ description: 'Tokens of prompt and answer together; of an encoder–decoder, of each of them.' }),
   shoal: z.object({
     convention: z.string().meta({ description: 'How the model writes tool calls and reasoning.' }),
-    tools: z.enum(['template', 'described']).meta({
-      description: 'Whether the chat template knows tools, or they are described in a message.',
+    tools: z.enum(['template', 'described', 'none']).meta({
+      description: 'Whether the chat template knows tools, or they are described in a message, or refused.',
     }),
     reasoning: z.boolean().meta({ description: 'Whether reasoning is told apart.' }),
     description: z.string().optional().meta({ description: 'What the adapter is for.' }),
+    languages: z.array(z.string()).optional().meta({
+      description: 'What a model for translation has, as FLORES-200 codes them.',
+    }),
     dimensions: z.number().int().optional().meta({ description: 'Values of an embedding; only of an encoder.' }),
   }),
 });

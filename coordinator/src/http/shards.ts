@@ -42,6 +42,7 @@ export function registerShards(
       metrics.shardDownloads.inc();
       metrics.shardBytes.inc(entry.bytes);
     });
+    if ('contents' in entry) return reply.send(Buffer.from(entry.contents().buffer));
     // The file is closed when the response closes, even while it is being opened.
     return reply.send(createReadStream(entry.path, { end: entry.bytes - 1 }));
   });

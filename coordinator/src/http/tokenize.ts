@@ -124,7 +124,7 @@ async function tokensOf(body: TokenizeRequest, deps: ParseDeps, client: TextClie
   }
   const param = body.prompt == null ? 'content' : 'prompt';
   const addsSpecialTokens = param === 'prompt' ? (body.add_special_tokens ?? true) : (body.add_special ?? false);
-  const task = { text: body[param] ?? '', addsSpecialTokens, isWhole: deps.embeddings !== undefined };
+  const task = { text: body[param] ?? '', addsSpecialTokens, isWhole: (deps.embeddings ?? deps.source) !== undefined };
   return (await encode(task, param, { truncate_prompt_tokens: MAX_TRUNCATED }, deps, client)).list;
 }
 

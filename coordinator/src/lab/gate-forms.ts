@@ -36,22 +36,23 @@ export function ownSettings(config: ModelConfig): Record<string, Value> {
   return Object.fromEntries(all.filter(([name, value]) => value === true || !NOT_STUDIED.has(name)));
 }
 
-/** Every gate of the table, as a form shows it. What a gate leaves open begins with the model's own values. */
+/** The gates of the table that the model can be run with, as a form shows them. What a gate leaves open begins with the model's own values. */
 export function labGates(config: ModelConfig): LabGate[] {
+  if (refusalOf(config) !== undefined) return [];
   return (Object.keys(GATES) as GateName[]).map((name) => {
     const { title, source, sees } = GATES[name];
     const gives = 'numLogits' in GATES[name] ? 'slots' : 'assignments';
-    return { name, title, source, sees, gives, settings: settingsFor(name, config), ...refusalOf(config) };
+    return { name, title, source, sees, gives, settings: settingsFor(name, config) };
   });
 }
 
-/** Why no gate can take the place of the model's. */
-function refusalOf(config: ModelConfig): { refusal?: string } {
+/** Why no gate can take the place of the model's; undefined if some can. */
+export function refusalOf(config: ModelConfig): string | undefined {
   if (slotsPerSequence(config) !== undefined) {
-    return { refusal: 'This model’s gate scores slots and not experts, so no other gate can read its scores.' };
+    return 'This model’s gate scores slots and not experts, so no other gate can read its scores.';
   }
-  if (!config.gate.scalesInput) return {};
-  return { refusal: 'This model’s gate scales the inputs of its experts, which no other gate does.' };
+  if (!config.gate.scalesInput) return undefined;
+  return 'This model’s gate scales the inputs of its experts, which no other gate does.';
 }
 
 /** The settings that a study begins with: the form's, changed by what was sent. */

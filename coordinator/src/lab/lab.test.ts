@@ -271,7 +271,7 @@ describe('Lab.facts', () => {
   it('says why no gate can take the place of one that scales inputs', async () => {
     const scaling = { ...config, gate: { ...config.gate, scalesInput: true } };
     const lab = newLab({ forward: { ...engine, config: scaling } });
-    expect(lab.facts().gates.every(({ refusal }) => refusal?.includes('scales the inputs'))).toBe(true);
+    expect(lab.facts()).toMatchObject({ gates: [], refusal: expect.stringContaining('scales the inputs') });
     await expect(study(lab, { gate: 'hash' })).rejects.toMatchObject({ param: 'gate' });
   });
 });

@@ -24,7 +24,7 @@ import {
 } from '@shoal/protocol';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import { type Holders, layerOf } from './figures.ts';
-import { labGates, ownGateName, ownSettings, withDefaults } from './gate-forms.ts';
+import { labGates, ownGateName, ownSettings, refusalOf, withDefaults } from './gate-forms.ts';
 import { LabError } from './lab-error.ts';
 import { type StudyGate, StudyExperts } from './study-experts.ts';
 
@@ -102,6 +102,7 @@ export class Lab {
   facts(): LabFacts {
     const { modelId, forward, tabs } = this.#options;
     const { config } = forward;
+    const refusal = refusalOf(config);
     return {
       model: modelId,
       own: { title: GATES[ownGateName(config)].title, settings: ownSettings(config) },
@@ -111,6 +112,7 @@ export class Lab {
       tabs: tabs().count,
       maxTokens: Math.min(LAB_MAX_TOKENS, config.maxPositionEmbeddings),
       gates: this.#gates,
+      ...(refusal !== undefined && { refusal }),
     };
   }
 
@@ -154,12 +156,13 @@ export class Lab {
       this.#refuseMixing(ids, slotsPerSequence(config));
       return { ids, gate: undefined, settings: ownSettings(config), lookUps: {}, tabs, layers: [] };
     }
+    const refusal = refusalOf(config);
+    if (refusal !== undefined) throw new LabError('invalid', refusal, 'gate');
     const gate = this.#gates.find((each) => each.name === name);
     if (!gate) {
       const names = this.#gates.map((each) => each.name).join(', ');
       throw new LabError('invalid', `There is no gate of this name; use ${OWN_GATE} or one of ${names}.`, 'gate');
     }
-    if (gate.refusal !== undefined) throw new LabError('invalid', gate.refusal, 'gate');
     const unknown = Object.keys(sent).find((key) => !gate.settings.some((setting) => setting.name === key));
     if (unknown !== undefined) {
       const names = gate.settings.map((setting) => setting.name).join(', ') || 'none';

@@ -8,6 +8,7 @@ import {
   rowRange,
   type RowWork,
 } from '@shoal/model';
+import type { LapFigures } from './lap-figures.ts';
 import type { Part } from './lap-splitter.ts';
 
 /** What one adapter adds to the routed experts of a row. */
@@ -50,15 +51,14 @@ export function itemAdaptersOf(
   return lists.build();
 }
 
-/** The parts of some assignments: of those that an adapter adds to, which no tab computes, and of the others. */
-export function splitAdapted(
+/** Counts what was computed of assignments that adapters add to. */
+export function countAdapted(
+  figures: LapFigures,
   adapters: ItemAdapters | undefined,
-  assignments: readonly number[],
-  split: (plain: readonly number[]) => Part[],
-): Part[] {
-  if (!adapters) return split(assignments);
-  const adapted = assignments.filter((a) => isAdapted(adapters, a));
-  const plain = assignments.filter((a) => !isAdapted(adapters, a));
-  const own: Part[] = adapted.length > 0 ? [{ peer: null, assignments: adapted }] : [];
-  return [...own, ...(plain.length > 0 ? split(plain) : [])];
+  { peer, assignments }: Part,
+): void {
+  if (!adapters) return;
+  const count = assignments.filter((a) => isAdapted(adapters, a)).length;
+  if (peer === null) figures.fallbackAdapted += count;
+  else figures.tabAdapted += count;
 }

@@ -12,7 +12,7 @@ export interface BatchOptions {
   maxPeers?: ((row: number) => number | undefined) | undefined;
   /** Called for each row and layer whose choice was made under a limit. */
   onLimited?: ((row: number, changed: boolean) => void) | undefined;
-  /** What is added to a row's experts, which the coordinator then computes itself. */
+  /** What is added to a row's experts, on tabs that hold it or else in the coordinator. */
   adapters?: RowAdapters | undefined;
 }
 

@@ -10,7 +10,7 @@ import { FrameError, itemRows, roundedRows, type RowFormat } from '@shoal/protoc
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
-import { itemAdaptersOf, splitAdapted } from './adapted.ts';
+import { countAdapted, itemAdaptersOf } from './adapted.ts';
 import type { BatchOptions, TraceSink } from './batch-options.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
@@ -157,7 +157,7 @@ export class Dispatcher {
   #split({ isLocal, work }: Lap, assignments: readonly number[], tried: ReadonlySet<LapPeer> = new Set()): Part[] {
     if (assignments.length === 0) return [];
     if (isLocal) return [{ peer: null, assignments: [...assignments] }];
-    return splitAdapted(work.adapters, assignments, (plain) => this.#splitter.split(work, plain, tried));
+    return this.#splitter.split(work, assignments, tried);
   }
 
   /** Splits these assignments anew, over peers that were not tried. */
@@ -344,8 +344,10 @@ export class Dispatcher {
     const byPeers = results.filter(({ peer }) => peer !== null);
     // Counted once it is used: what was computed twice counts once.
     for (const { peer, assignments } of lap.isLocal ? [] : results) {
-      if (peer === null) figures.fallbackAssignments += assignments.length;
-      else figures.tabAssignments += assignments.length;
+      const [tab, fallback] = peer === null ? [0, assignments.length] : [assignments.length, 0];
+      figures.tabAssignments += tab;
+      figures.fallbackAssignments += fallback;
+      countAdapted(figures, lap.work.adapters, { peer, assignments });
     }
     for (const { peer, rows } of byPeers) creditTokens(lap.pass, peer!, rows);
     figures.tabRows += distinctRows(byPeers);

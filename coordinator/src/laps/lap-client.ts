@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type { WorkItem } from '@shoal/model';
+import type { ItemAdapters, WorkItem } from '@shoal/model';
 import {
   decodeCombine,
   decodeRefuse,
@@ -70,6 +70,8 @@ export interface LapClientOptions {
   /** How rows travel to and from this peer; f16 by default. An item's rows must be rounded to it (`itemRows`). */
   rowFormat?: RowFormat;
   epoch: () => number;
+  /** The number by which frames name an adapter; undefined if it is gone. Without it, items must have none. */
+  adapterNumber?: ((adapter: ItemAdapters['experts'][number]) => number | undefined) | undefined;
   /** Called at most once, when the peer broke the protocol and has to be dropped. */
   onHostile: (message: string, reason: FrameErrorReason) => void;
   clock?: Clock;
@@ -190,7 +192,15 @@ export class LapClient {
     if (this.#pending.size >= MAX_LAPS_IN_FLIGHT)
       throw new LapError('busy', `${MAX_LAPS_IN_FLIGHT} laps are in flight`);
     const { hiddenSize, link, epoch } = this.#options;
-    const frame = encodeDispatch({ ...item, lapId, epoch: epoch(), hiddenSize, rowFormat: this.#rowFormat });
+    const adapterNumbers = this.#adapterNumbers(item);
+    const frame = encodeDispatch({
+      ...item,
+      adapterNumbers,
+      lapId,
+      epoch: epoch(),
+      hiddenSize,
+      rowFormat: this.#rowFormat,
+    });
     if (options.meter) {
       this.lapsAsked++;
       options.meter.frameBytes += frame.length;
@@ -201,6 +211,16 @@ export class LapClient {
       this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
     });
     return answer;
+  }
+
+  #adapterNumbers({ adapters }: WorkItem): ItemAdapters<number> | undefined {
+    if (!adapters) return undefined;
+    const experts = adapters.experts.map((adapter) => {
+      const number = this.#options.adapterNumber?.(adapter);
+      if (number === undefined) throw new LapError('busy', 'an adapter of the lap was unloaded');
+      return number;
+    });
+    return { ...adapters, experts };
   }
 
   /**

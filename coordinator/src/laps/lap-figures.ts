@@ -17,6 +17,9 @@ export class LapFigures {
   /** (row, expert) assignments that peers computed, and that the coordinator did because no peer could. */
   tabAssignments = 0;
   fallbackAssignments = 0;
+  /** Those of both that adapters add to. */
+  tabAdapted = 0;
+  fallbackAdapted = 0;
   /** Assignments in layers that the coordinator holds by plan: the main model's, and the drafter's. */
   localLayerAssignments = 0;
   draftAssignments = 0;

@@ -1,3 +1,4 @@
+import type { ModelConfig } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { lapsPerPass, chooseLocalLayers, refuseBeyondMemory, type LocalLayerInput } from './choose-layers.ts';
 
@@ -35,6 +36,14 @@ describe('chooseLocalLayers', () => {
   it('chooses no place for a module that the model does not have', () => {
     const without = { ...config, layerKinds: config.layerKinds.slice(0, 5) };
     expect(plan({ config: without, localBytes: 1000 })).toMatchObject({ mtp: undefined, layers: [1], bytes: 1000 });
+  });
+
+  it('takes a decoder’s layers before an encoder’s, which make a lap only once an answer', () => {
+    const seq2seq = { encoderLayers: 3 } as ModelConfig['seq2seq'];
+    const both = { ...config, layerKinds: config.layerKinds.slice(0, 5), ...(seq2seq && { seq2seq }) };
+    const held = (localBytes: number) => plan({ config: both, localBytes });
+    expect([1000, 2000, 3000].map((bytes) => held(bytes).layers)).toEqual([[3], [3, 4], [1, 3, 4]]);
+    expect([0, 1000, 3000].map((bytes) => lapsPerPass(both, held(bytes)))).toEqual([2, 1, 0]);
   });
 
   it('and refuseBeyondMemory throw for less than a layer, or more than the machine has', () => {

@@ -10,6 +10,8 @@ export interface GenerationRequest {
   /** For logs, the console and traces. */
   id: string;
   promptIds: readonly number[];
+  /** Of an encoder–decoder model: how many tokens at the prompt's beginning are its source. The others begin the answer. */
+  sourceLength?: number | undefined;
   maxTokens: number;
   /** 0 is greedy. */
   temperature: number;

@@ -74,9 +74,15 @@ export class Sampling {
   #changes(drafts: readonly number[]): LogitChanges | undefined {
     const biases = this.#isEarly(drafts.length) ? this.#early : this.#late;
     if (!this.#isPenalised) return biases && { biases };
-    const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, promptIds } = this.#request;
-    // Only the repetition penalty is for tokens of the prompt too.
-    this.#counts ??= new TokenCounts(repetitionPenalty === 1 ? [] : promptIds);
+    const {
+      repetitionPenalty = 1,
+      frequencyPenalty = 0,
+      presencePenalty = 0,
+      promptIds,
+      sourceLength = 0,
+    } = this.#request;
+    // Only the repetition penalty is for tokens of the prompt too, but not for those of a source, as in transformers.
+    this.#counts ??= new TokenCounts(repetitionPenalty === 1 ? [] : promptIds.slice(sourceLength));
     const seen = this.#counts.with(drafts);
     const [repetition, frequency, presence] = [repetitionPenalty, frequencyPenalty, presencePenalty];
     return { biases, penalties: { repetition, frequency, presence, seen } };

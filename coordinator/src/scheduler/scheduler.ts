@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine, SequenceCache } from '@shoal/model';
+import { contextLength, type ExpertDispatch, type ForwardEngine, type SequenceCache } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
 import type { ServedAdapter } from '../adapters/served-adapter.ts';
 import type { BatchOptions } from '../laps/dispatcher.ts';
@@ -87,6 +87,7 @@ const MAX_LOOK_AHEAD = 256;
  */
 export class Scheduler implements GenerationService {
   readonly modelId: string;
+  /** Of an encoder–decoder, tokens of a source at most. */
   readonly maxContext: number;
   readonly limits: Required<SchedulerLimits>;
   /** Wall time of a pass, and the dense engine's own work for it and the drafts after it, in milliseconds. */
@@ -125,7 +126,7 @@ export class Scheduler implements GenerationService {
     const { forward, experts } = options;
     const { maxBatch, maxQueue, prefillRows, promptLaps } = this.limits;
     const { now = () => performance.now(), lapsPerPass } = options;
-    const maxContext = forward.config.maxPositionEmbeddings;
+    const maxContext = contextLength(forward.config);
     const costs = this.#costs;
     this.now = now;
     const budget = new PrefillBudget({ costs, maxRows: prefillRows, lapsPerPass });
@@ -141,8 +142,10 @@ export class Scheduler implements GenerationService {
     const room = { maxContext, maxBatch, maxQueue, maxRows, drafterBytesPerToken };
     this.#admission = new Admission({ forward, ...room, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
-    this.maxContext = Math.min(maxContext, this.#admission.mostPositions());
-    this.#answers = new Answers({ maxContext });
+    const { maxPositionEmbeddings, seq2seq } = forward.config;
+    const mostPositions = this.#admission.mostPositions();
+    this.maxContext = Math.min(maxPositionEmbeddings, seq2seq ? Math.floor(mostPositions / 2) : mostPositions);
+    this.#answers = new Answers({ maxContext: maxPositionEmbeddings });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#runners = this.#openRunners();
@@ -225,10 +228,10 @@ export class Scheduler implements GenerationService {
     if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', DEFAULT_RETRY_S);
     const { length } = request.promptIds;
     if (length === 0) throw new GenerationError('context-length', 'The prompt has no tokens.');
-    if (length + Math.min(1, request.maxTokens) > this.maxContext) {
+    if ((request.sourceLength ?? length + Math.min(1, request.maxTokens)) > this.maxContext) {
       throw new GenerationError(
         'context-length',
-        `The prompt has ${length} tokens; together with the first token of the answer it must fit the context of ${this.maxContext}.`,
+        `The prompt has ${request.sourceLength ?? length} tokens; together with the first token of the answer it must fit the context of ${this.maxContext}.`,
       );
     }
     this.#admission.refuseBeyondKv(request);
@@ -299,6 +302,10 @@ export class Scheduler implements GenerationService {
       now: this.now,
       clock,
       onPass: (times: PassTimes): void => this.#countPass(times),
+      onSources: (rows: number): void => {
+        this.rows += rows;
+        this.passes++;
+      },
       onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
     };
     return Array.from({ length: MAX_MICRO_BATCHES }, (_, i) => new PassRunner(i + 1, options));

@@ -48,6 +48,8 @@ export class Sequence {
   /** KV positions of requests that were admitted ahead of it while there was no room for it. */
   passedByPositions = 0;
   finished = false;
+  /** Whether it still needs a pass of its own kind, which encodes its source. */
+  awaitsSource: boolean;
   /** Its rows in the pass that it is in; 0 if it is in none. */
   rowsInPass = 0;
 
@@ -61,6 +63,7 @@ export class Sequence {
     const { eosTokenIds = [], vocabSize = Number.POSITIVE_INFINITY, deviceLimit = 0, now } = options;
     this.request = request;
     this.createdMs = createdMs;
+    this.awaitsSource = (request.sourceLength ?? 0) > 0;
     this.ids = [...request.promptIds];
     this.sampling = new Sampling(request, { eosTokenIds, vocabSize });
     if (request.constraint) {

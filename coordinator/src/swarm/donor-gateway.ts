@@ -1,4 +1,5 @@
 import {
+  adaptedSchema,
   combineLayouts,
   HELLO_TIMEOUT_MS,
   type Hello,
@@ -89,6 +90,7 @@ class DonorSocket {
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
+    this.#on('adapted', adaptedSchema, (peer, message) => options.swarm.adapters?.adapted(peer, message));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
@@ -147,6 +149,7 @@ class DonorSocket {
       this.#place = this.#door.enter(caller, () => this.#makeWay());
       this.#peer = this.#options.swarm.join(hello, this.#address, {
         assign: (assignment) => void socket.emit('assign', assignment),
+        adapters: (message) => void socket.emit('adapters', message),
         standing: (standing) => void socket.emit('standing', standing),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createRng, uniformWorkItem, type WorkItem } from '@shoal/model';
+import { createRng, type ExpertAdapter, ItemAdaptersBuilder, uniformWorkItem, type WorkItem } from '@shoal/model';
 import { itemRows, type RowFormat } from '@shoal/protocol';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
@@ -18,6 +18,8 @@ export interface KnownAnswerResult {
 export interface ExpertRef {
   layer: number;
   expert: number;
+  /** What is added to it; by default nothing. */
+  adapter?: ExpertAdapter | undefined;
 }
 
 /**
@@ -54,7 +56,13 @@ function* byLayer(experts: readonly ExpertRef[]): Iterable<ExpertRef[]> {
 function testItem(group: readonly ExpertRef[], hiddenSize: number, rowFormat: RowFormat, rng: () => number): WorkItem {
   // Sums of uniforms are close enough to the unit-variance rows that RMSNorm makes.
   const x = Float32Array.from({ length: group.length * hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2);
+  const adapters = new ItemAdaptersBuilder();
+  for (const { adapter } of group) {
+    if (adapter) adapters.add(adapter);
+    adapters.end();
+  }
   return uniformWorkItem({
+    adapters: adapters.build(),
     layer: group[0]!.layer,
     ...itemRows(rowFormat, x, hiddenSize),
     numRows: group.length,

@@ -1,5 +1,5 @@
 import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
-import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
+import type { AdapterShards, Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -10,6 +10,7 @@ import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { DonorHistory } from './donor-records.ts';
 import type { Migrant } from './migration.ts';
+import type { PeerAdapters } from './peer-adapters.ts';
 import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
@@ -31,6 +32,8 @@ export const NO_EPOCH = -1;
 /** What the coordinator sends to a donor's page. */
 export interface DonorControl {
   assign(message: Assign): void;
+  /** Of tabs that know adapters. */
+  adapters?(message: AdapterShards): void;
   standing(message: Standing): void;
   /** The last message; the connection is closed after it. */
   dismiss(message: Dismissed): void;
@@ -101,6 +104,8 @@ export class PeerSession implements LapPeer, Migrant {
   /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
   link: Link | undefined;
+  /** The low-rank shards that it holds; undefined if it knows no adapters. */
+  adapters: PeerAdapters | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
   /** Tests under way before it serves, link bytes when the first of them began, and bytes of earlier ones. */

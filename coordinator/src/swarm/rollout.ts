@@ -189,6 +189,7 @@ export class Rollout {
       for (const expert of held) if (!experts.has(expert)) held.delete(expert);
     }
     peer.noteLoaded();
+    peer.adapters?.fit();
     peer.epoch = ++this.#assignments;
     const shards = [...experts]
       .sort((a, b) => a - b)

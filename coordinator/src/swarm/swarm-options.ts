@@ -1,5 +1,6 @@
 import type { PlacementModel, planPlacement } from '@shoal/placement';
 import type { ExpertNeeds, RowFormat } from '@shoal/protocol';
+import type { AdapterShards } from '../adapters/adapter-shards.ts';
 import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
@@ -18,6 +19,8 @@ export interface SwarmOptions {
   /** Probation, audits and quarantine. Without it, a peer that has passed the known-answer test is believed. */
   trust?: Trust;
   events: EventLog;
+  /** What adapters add to experts. Without it, the coordinator computes all adapted rows. */
+  adapterShards?: AdapterShards | undefined;
   /** Called with the shards that a tab was to load when it could not get one, or got other contents. It may lie. */
   onBadShards?: (hashes: readonly string[]) => void;
   /** Row format of frames to and from tabs that support it; f16 by default. */

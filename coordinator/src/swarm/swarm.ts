@@ -27,6 +27,7 @@ import { RejoinDelays } from './rejoin-delays.ts';
 import { ReturningDonors } from './returning-donors.ts';
 import { Rollout } from './rollout.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
+import { TabAdapters } from './tab-adapters.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
 
@@ -40,6 +41,8 @@ const DRAIN_CHECK_MS = 50;
 /** All peers, their states, and what happens when one joins, fails or leaves. */
 export class Swarm {
   readonly model: SwarmOptions['model'];
+  /** The low-rank shards of all tabs. */
+  readonly adapters: TabAdapters | undefined;
   /** Peers that joined and left since startup. */
   joined = 0;
   departed = 0;
@@ -95,10 +98,11 @@ export class Swarm {
     });
     const { local, trust } = options;
     const compute = (request: WorkItem): Promise<Float32Array> => local.compute(request);
+    const judge = trust?.judge ?? new Judge({ compute, recompute: compute });
     this.#vetting = new Vetting({
       ...options,
       hiddenSize: this.model.hiddenSize,
-      judge: trust?.judge ?? new Judge({ compute, recompute: compute }),
+      judge,
       ref: (expert) => this.#rollout.ref(expert),
       dismiss: (peer, message) => this.dismiss(peer, message),
       onServes: () => this.#rollout.advance(),
@@ -106,6 +110,7 @@ export class Swarm {
       letGo: (peer, message) => this.letGo(peer, message),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
+    this.adapters = TabAdapters.of(options, this.#clock, judge, this.#vetting, () => this.peers);
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
     this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
@@ -159,6 +164,7 @@ export class Swarm {
       hiddenSize: this.model.hiddenSize,
       rowFormat: peer.rowFormat,
       epoch: () => peer.epoch,
+      adapterNumber: this.adapters?.numberOf,
       clock: this.#clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
@@ -168,6 +174,7 @@ export class Swarm {
       else this.leave(peer, LINK_ENDS[reason]);
     };
     peer.attach(link, laps);
+    peer.adapters = this.adapters?.open(peer);
     // Ignored if the donor has paused before the connection was there.
     peer.apply('connect');
     const { peerId, address } = peer;
@@ -200,6 +207,7 @@ export class Swarm {
       // The tab gets a new device, loads the same experts again and reports `ready`. Then it is tested again.
       peer.live.clear();
       peer.tests.clear();
+      peer.adapters?.clear();
       peer.noteLoaded();
       peer.readyEpoch = NO_EPOCH;
       peer.apply('lose-device');
@@ -286,6 +294,7 @@ export class Swarm {
     const laps = peer.connected ? peer.laps.inFlight : 0;
     if (peer.connected) peer.laps.close(`${peer.peerId} ${why}`);
     peer.link?.close('closed');
+    peer.adapters?.close();
     this.#wire.end(peer);
     const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
     this.#event(lost > 0 || !isPlanned ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);

@@ -72,11 +72,11 @@ export class Vetting {
       const { tested, matched } = await run(peer.laps, judge, refs, hiddenSize, peer.trust.bounds);
       peer.verifiedShare = matched / tested;
       if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts() ? 'passed' : 'failed';
-      this.#dismissWrong(peer, `The tab computed ${tested - matched} of ${tested} experts wrongly.`);
+      this.dismissWrong(peer, `The tab computed ${tested - matched} of ${tested} experts wrongly.`);
     } catch (error) {
       if (!counts()) return 'failed';
       if (!(error instanceof LapError)) this.#dismissUntested(peer, error);
-      else if (error.reason === 'wrong') this.#dismissWrong(peer, error.message);
+      else if (error.reason === 'wrong') this.dismissWrong(peer, error.message);
       else if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length)
         return 'undone';
       else {
@@ -90,7 +90,7 @@ export class Vetting {
   }
 
   /** What it gave was not used, and need not be a lie. */
-  #dismissWrong(peer: PeerSession, what: string): void {
+  dismissWrong(peer: PeerSession, what: string): void {
     this.#options.trust?.exclude(peer, true);
     const message = `${what} If it uses the GPU, its driver may be at fault: update it, or lend less memory.`;
     this.#options.dismiss(peer, { code: 'self-test', message, retry: false });

@@ -3,7 +3,7 @@ import type { ExpertBackend } from './backend.ts';
 import type { WasmVariant } from './wasm/features.ts';
 import type { WebGpuBackend } from './webgpu/create.ts';
 
-export { uniformWorkItem, type WorkItem } from '@shoal/model';
+export { adapterRange, type HeldAdapter, type ItemAdapters, uniformWorkItem, type WorkItem } from '@shoal/model';
 export type { ExpertShape } from '@shoal/weights';
 export { positionBytes } from './dense/kv-pages.ts';
 export { type ExpertBackend, type ExpertOutput, KernelError, type TakeSums } from './backend.ts';

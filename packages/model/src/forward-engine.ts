@@ -13,8 +13,8 @@ import type { SequenceCache, SequencePages } from './sequence-cache.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';
 import { decode, type TargetRow } from './seq2seq/decode.ts';
 import { readSources } from './seq2seq/encode-source.ts';
-import type { EngineSource } from './seq2seq/engine-source.ts';
-import { ReferenceSource, type Seq2SeqModel } from './seq2seq/model.ts';
+import type { Seq2SeqModel } from './seq2seq/model.ts';
+import { SourcedCache } from './seq2seq/sourced-cache.ts';
 
 /** Size of a paged KV cache. */
 export interface KvPageBudget {
@@ -28,8 +28,18 @@ export interface KvPageBudget {
 
 /** One token of one sequence. */
 export type EngineRow = ForwardRow<SequenceCache>;
+/** A whole source of an encoder–decoder model, and the sequence that is to read it, which holds nothing yet. */
+export interface EngineSource {
+  ids: readonly number[];
+  cache: SequenceCache;
+}
 /** One position of one sequence for the MTP module; `cache` comes from `newMtpSequence` or `mtpSequenceOn`. */
 export type EngineMtpRow = MtpRow<SequenceCache>;
+
+export interface SourceResult {
+  /** Per source: why it is no longer finite. Absent if all are. */
+  faults?: readonly (Error | undefined)[] | undefined;
+}
 
 /**
  * The dense engine: computes everything but the routed experts. A row's result is bit for bit independent of the other rows of
@@ -79,14 +89,15 @@ export interface ForwardEngine {
     observe?: ForwardObserver,
   ): Promise<EncodeResult>;
   /**
-   * Runs an encoder–decoder's encoder on whole sources: each as what `ForwardRow.source` takes, or why it can't be. Only the engine of
-   * such a model has it; its `forward` is the decoder's. Throws a RangeError that names a source of no or too many tokens.
+   * Encodes sources, each for its own sequence: afterwards the sequence holds a position for each token of its source, and `forward`
+   * continues behind them with the answer. A source's result is bit for bit independent of the others (provided `experts` is).
+   * Only the engine of an encoder–decoder model has it, and `forward` then takes only sequences whose source is encoded.
    */
-  readSources?(
-    sources: readonly (readonly number[])[],
+  encodeSources?(
+    sources: readonly EngineSource[],
     experts: ExpertDispatch,
     observe?: ForwardObserver,
-  ): Promise<(EngineSource | Error)[]>;
+  ): Promise<SourceResult>;
   /** The head that reads this model's hidden states, where the engine was opened with one. */
   readonly head?: HeadEngine | undefined;
   /** Ends the engine's threads. Not to be used afterwards. */
@@ -178,40 +189,59 @@ function embeddingOf(
   return weights.embedTokens.slice(id * hiddenSize, (id + 1) * hiddenSize);
 }
 
-/** Throws a TypeError for rows without a source, or with another engine's. */
-function withSource({ source, adapter, ...row }: ForwardRow): TargetRow {
+/** A decoder's row behind its source. Throws a RangeError without one. */
+function behindSource({ cache, position, slots, adapter, ...row }: EngineRow, r: number): TargetRow {
   if (adapter) throw new TypeError('adapters of encoder–decoders are not computed');
-  if (source instanceof ReferenceSource) return { ...row, source };
-  throw new TypeError(
-    source ? "a source of another engine: use this engine's readSources()" : 'a row without a source',
-  );
+  const { source, target } = ownSourced(cache);
+  if (!source) throw new RangeError(`row ${r}: its sequence has no source: call encodeSources() first`);
+  const behind = slots?.map((slot) => slot - source.length);
+  return { ...row, source, cache: target, position: position - source.length, slots: behind };
+}
+
+function ownSourced(cache: SequenceCache): SourcedCache {
+  if (cache instanceof SourcedCache) return cache;
+  throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }
 
 /** The reference engine of an encoder–decoder. */
 export function createReferenceSeq2Seq(model: Seq2SeqModel): ForwardEngine {
   const { config } = model;
-  const newSequence = (): KvCache => new KvCache(config, numDecoderLayers(config));
+  const newTarget = (): KvCache => new KvCache(config, numDecoderLayers(config));
   const noMtp = (): never => {
     throw new RangeError(NO_MTP);
   };
   return {
     name: 'reference',
     config,
-    kvBytesPerToken: newSequence().bytesPerToken,
+    kvBytesPerToken: newTarget().bytesPerToken,
     mtpKvBytesPerToken: 0,
     lendPages: () => undefined,
     sequenceOn: noPages,
     mtpSequenceOn: noPages,
     expertNormGain: (layer) => model.weights.layers[layer]!.ffnNorm.weight,
     tokenEmbedding: (id) => embeddingOf(id, model),
-    newSequence,
+    newSequence: () => new SourcedCache(newTarget()),
     openAdapter: () => {
       throw new RangeError('adapters of encoder–decoders are not computed');
     },
     newMtpSequence: noMtp,
-    forward: async (rows, experts, observe) => decode(model, own(rows).map(withSource), experts, observe),
+    forward: async (rows, experts, observe) => decode(model, rows.map(behindSource), experts, observe),
     forwardMtp: async () => noMtp(),
-    readSources: async (sources, experts, observe) => readSources(model, sources, experts, observe),
+    encodeSources: async (sources, experts, observe) => {
+      const caches = sources.map(({ cache }) => ownSourced(cache));
+      const used = caches.findIndex(({ length }) => length > 0);
+      if (used >= 0)
+        throw new RangeError(`source ${used}: its sequence holds ${caches[used]!.length} positions already`);
+      const read = await readSources(
+        model,
+        sources.map(({ ids }) => ids),
+        experts,
+        observe,
+      );
+      for (const [i, source] of read.entries()) if (!(source instanceof Error)) caches[i]!.source = source;
+      if (!read.some((source) => source instanceof Error)) return {};
+      return { faults: read.map((source) => (source instanceof Error ? source : undefined)) };
+    },
     close: async () => {},
   };
 }

@@ -1,6 +1,5 @@
 import type { Adapter, EngineAdapter } from './adapters/adapter.ts';
 import type { ExpertDispatch } from './dispatch.ts';
-import type { EngineSource } from './seq2seq/engine-source.ts';
 import type { KvCache, RowSlots } from './kv-cache.ts';
 import type { ForwardObserver } from './forward-observer.ts';
 import { decoderLayer, openBatch } from './layer.ts';
@@ -38,8 +37,6 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   slots?: RowSlots;
   /** What is added to the model's matrices for this row; of the same engine. All rows of a sequence have the same. */
   adapter?: EngineAdapter | undefined;
-  /** What an encoder–decoder answers to; of the same engine. All rows of a sequence have the same, and other models have none. */
-  source?: EngineSource | undefined;
   /** Of a mixture of adapters: what they are multiplied by for this row, as `scalingsOf` gives it. */
   scalings?: Float32Array | undefined;
 }

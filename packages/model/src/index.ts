@@ -66,8 +66,10 @@ export {
   createReferenceSeq2Seq,
   type EngineMtpRow,
   type EngineRow,
+  type EngineSource,
   type ForwardEngine,
   type KvPageBudget,
+  type SourceResult,
 } from './forward-engine.ts';
 export type { PageTable, SequenceCache, SequencePages } from './sequence-cache.ts';
 export type { DraftHead, HeadResult } from './heads/draft-head.ts';
@@ -107,6 +109,7 @@ export {
   answerLayers,
   expertLayers,
   type AttentionConfig,
+  contextLength,
   type EncoderConfig,
   type SequenceGate,
   type GateConfig,
@@ -126,7 +129,6 @@ export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } fr
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { encodeSource } from './seq2seq/encode-source.ts';
 export type { Seq2SeqModel } from './seq2seq/model.ts';
-export type { EngineSource } from './seq2seq/engine-source.ts';
 export { addSinusoid, distanceBucket, sinusoidPlaces } from './seq2seq/positions.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';

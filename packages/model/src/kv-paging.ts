@@ -1,4 +1,4 @@
-import type { LayerAttention, ModelConfig } from './model-config.ts';
+import { type LayerAttention, type ModelConfig, numDecoderLayers } from './model-config.ts';
 
 /**
  * How a model's layers share the pages of a KV cache. A page holds some consecutive positions of one sequence in some layers.
@@ -23,7 +23,7 @@ export function onePageTable(numLayers: number): KvPaging {
 
 type PagedConfig = Pick<
   ModelConfig,
-  'layerAttention' | 'numHiddenLayers' | 'numNextnPredictLayers' | 'maxPositionEmbeddings' | 'encoder'
+  'layerAttention' | 'numHiddenLayers' | 'numNextnPredictLayers' | 'maxPositionEmbeddings' | 'encoder' | 'seq2seq'
 >;
 
 /** More tables would cost more than the layers that they save. */
@@ -32,11 +32,13 @@ const MAX_TABLES = 8;
 /**
  * The paging of a model's main layers. The MTP module's layer lies on the pages of the first full table, since the module keeps
  * other positions than the main model; a model without one then has its windows on full tables too. An encoder keeps nothing of a
- * layer once the next has begun, so its pages are of one layer.
+ * layer once the next has begun, so its pages are of one layer. An encoder–decoder's are of the decoder's layers: positions of the
+ * source hold what cross-attention reads, those behind them what the decoder's attention to its own rows does.
  */
 export function kvPaging(config: PagedConfig): KvPaging {
   const { numHiddenLayers, numNextnPredictLayers } = config;
   if (config.encoder) return onePageTable(1);
+  if (config.seq2seq) return onePageTable(numDecoderLayers(config));
   const reaches = windowReaches(config);
   const windowed = reaches.length;
   const full = numHiddenLayers - windowed;

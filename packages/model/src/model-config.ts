@@ -234,6 +234,17 @@ export function numDecoderLayers({
   return numHiddenLayers - (seq2seq?.encoderLayers ?? 0);
 }
 
+/**
+ * The most positions of a sequence. An encoder–decoder's holds its source and then its answer, each of `maxPositionEmbeddings` at
+ * most.
+ */
+export function contextLength({
+  maxPositionEmbeddings,
+  seq2seq,
+}: Pick<ModelConfig, 'maxPositionEmbeddings' | 'seq2seq'>): number {
+  return maxPositionEmbeddings * (seq2seq ? 2 : 1);
+}
+
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
 export function isMoeLayer(config: Pick<ModelConfig, 'layerKinds'>, layer: number): boolean {
   return config.layerKinds[layer] === 'moe';

@@ -1,4 +1,11 @@
-import { KernelError, type ExpertBackend, type TakeSums } from '@shoal/kernels';
+import {
+  KernelError,
+  type ExpertBackend,
+  type HeldAdapter,
+  type ItemAdapters,
+  type TakeSums,
+  type WorkItem,
+} from '@shoal/kernels';
 import {
   decodeCancel,
   decodeDispatch,
@@ -47,6 +54,8 @@ interface QueuedLap {
 export interface ExpertRunnerOptions {
   /** Whether an expert is loaded and not about to be unloaded. */
   holds: (layer: number, expert: number) => boolean;
+  /** What adapters add to a frame's assignments; undefined if one of them is not held. */
+  adaptersOf?: (dispatch: DispatchFrame) => ItemAdapters<HeldAdapter> | undefined;
   onLinkClosed: (reason: LinkCloseReason) => void;
   /** Monotonic clock, in milliseconds. */
   now?: () => number;
@@ -180,6 +189,8 @@ export class ExpertRunner {
   #refusalFor(dispatch: DispatchFrame): LapRefusal | undefined {
     if (this.#paused) return 'paused';
     const { layer, experts } = dispatch;
+    // Adapters may go without a new epoch.
+    if (dispatch.adapterNumbers && !this.#options.adaptersOf?.(dispatch)) return 'stale-epoch';
     if (experts.every((expert) => this.#options.holds(layer, expert))) return undefined;
     return isOlderEpoch(dispatch.epoch, this.epoch) ? 'stale-epoch' : 'unknown-expert';
   }
@@ -226,8 +237,8 @@ export class ExpertRunner {
       sent[i] = this.#answer(laps[i]!, sums, Math.round(computeUs));
     };
     try {
-      const dispatches = laps.map(({ dispatch }) => dispatch);
-      await compute(backend, dispatches, take);
+      const items = laps.map(({ dispatch }) => this.#itemOf(dispatch));
+      await compute(backend, items, take);
     } catch (error) {
       const unanswered = laps.filter((_, i) => sent[i] === undefined);
       // An invalid lap must not fail the others of its batch.
@@ -239,6 +250,13 @@ export class ExpertRunner {
       this.#runningIds.delete(dispatch.lapId);
       this.#cancelled.delete(dispatch.lapId);
     }
+  }
+
+  #itemOf(dispatch: DispatchFrame): WorkItem {
+    if (!dispatch.adapterNumbers) return dispatch;
+    const adapters = this.#options.adaptersOf?.(dispatch);
+    if (!adapters) throw new KernelError('not-loaded', 'an adapter of the lap is not held here');
+    return { ...dispatch, adapters };
   }
 
   /** Resolves when the answer has been sent; never rejects. */
@@ -270,7 +288,7 @@ export class ExpertRunner {
   }
 }
 
-async function compute(backend: LapBackend, laps: readonly DispatchFrame[], take: TakeSums): Promise<void> {
+async function compute(backend: LapBackend, laps: readonly WorkItem[], take: TakeSums): Promise<void> {
   if (backend.runTogether) return backend.runTogether(laps, take);
   const { partial, computeUs } = await backend.run(laps[0]!);
   take(0, partial, computeUs);

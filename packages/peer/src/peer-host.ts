@@ -1,9 +1,19 @@
 import { KernelError, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { allExpertKinds, type Assign, type Progress, type Ready, type ShardRef, type Trouble } from '@shoal/protocol';
+import {
+  type Adapted,
+  type AdapterShards,
+  allExpertKinds,
+  type Assign,
+  type Progress,
+  type Ready,
+  type ShardRef,
+  type Trouble,
+} from '@shoal/protocol';
 import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
 import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
+import { HeldAdapters } from './held-adapters.ts';
 import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
@@ -35,6 +45,8 @@ export interface PeerHostEvents {
   onProgress(progress: Progress & LoadProgress): void;
   onReady(ready: Ready): void;
   onTrouble(trouble: Trouble): void;
+  /** What became of low-rank shards. Needed of tabs that name `low-rank` among their kinds of experts. */
+  onAdapted?(adapted: Adapted): void;
   /** Shards can't be kept for the next visit; this one goes on. */
   onCacheFailure(error: ShardCacheError): void;
   onLinkClosed(reason: LinkCloseReason): void;
@@ -45,6 +57,8 @@ export interface PeerHostEvents {
 export interface PeerHostStats extends RunnerCounters {
   allocatedBytes: number;
   expertsLoaded: number;
+  /** Of low-rank shards that it holds, or is fetching. */
+  adapterBytes: number;
   rttMs: number | undefined;
   bytesSent: number;
   bytesReceived: number;
@@ -63,6 +77,7 @@ export class PeerHost {
   #store: ShardStore | undefined;
   /** SHA-256 of each expert on the backend. */
   readonly #loaded = new Map<string, string>();
+  readonly #adapters: HeldAdapters;
   #assignment: Assign | undefined;
   #applying: AbortController | undefined;
   #applied: Promise<void> = Promise.resolve();
@@ -70,8 +85,15 @@ export class PeerHost {
 
   constructor(options: PeerHostOptions) {
     this.#options = options;
+    const holds = (layer: number, expert: number): boolean => this.#loaded.has(keyOf(layer, expert));
+    this.#adapters = new HeldAdapters({
+      holdsExpert: holds,
+      roomBytes: () => this.#pledgeBytes - (this.#assignment?.shards.length ?? 0) * (this.#model?.shardBytes ?? 0),
+      onAdapted: (adapted) => options.events.onAdapted?.(adapted),
+    });
     this.#runner = new ExpertRunner({
-      holds: (layer, expert) => this.#loaded.has(keyOf(layer, expert)),
+      holds,
+      adaptersOf: (dispatch) => this.#adapters.of(dispatch),
       onLinkClosed: (reason) => options.events.onLinkClosed(reason),
     });
   }
@@ -79,6 +101,8 @@ export class PeerHost {
   /** Creates a backend for the coordinator's model, or keeps the present one if the model is the same. Rejects with a KernelError. */
   async configure(model: PeerModel, pledgeBytes: number): Promise<void> {
     this.#pledgeBytes = pledgeBytes;
+    // The numbers of low-rank shards are those of a visit.
+    this.#adapters.clear();
     if (this.#backend && this.#model && sameModel(this.#model, model)) return;
     await this.#stopApplying();
     this.#dropBackend();
@@ -105,12 +129,18 @@ export class PeerHost {
   assign(assignment: Assign): void {
     this.#assignment = assignment;
     this.#runner.epoch = assignment.epoch;
+    this.#adapters.fit();
     const controller = new AbortController();
     this.#keepDownloading(assignment, controller.signal);
     this.#applying?.abort();
     this.#applying = controller;
     const before = this.#applied;
     this.#applied = before.then(() => this.#apply(assignment, controller.signal));
+  }
+
+  /** Gives up and fetches low-rank shards. `onAdapted` follows if some are to be fetched. */
+  adapt(message: AdapterShards): void {
+    if (this.#store) void this.#adapters.apply(message, this.#store, () => this.#backend);
   }
 
   setPaused(paused: boolean): void {
@@ -123,6 +153,7 @@ export class PeerHost {
       ...this.#runner.counters,
       allocatedBytes: this.#backend?.allocatedBytes ?? 0,
       expertsLoaded: this.#loaded.size,
+      adapterBytes: this.#adapters.bytes,
       rttMs: wire?.rttMs,
       bytesSent: wire?.bytesSent ?? 0,
       bytesReceived: wire?.bytesReceived ?? 0,
@@ -194,6 +225,7 @@ export class PeerHost {
     const goners = [...this.#loaded].filter(([key, sha256]) => wanted.get(key) !== sha256).map(([key]) => key);
     if (goners.length === 0) return;
     for (const key of goners) this.#loaded.delete(key);
+    this.#adapters.fit();
     await withDeadline(this.#runner.drained(), DRAIN_TIMEOUT_MS, () => {
       return new KernelError('device-lost', `The GPU has not finished a lap within ${DRAIN_TIMEOUT_MS / 1000} s`);
     });
@@ -242,6 +274,7 @@ export class PeerHost {
     const backend = this.#backend;
     this.#backend = undefined;
     this.#loaded.clear();
+    this.#adapters.clear();
     this.#runner.setBackend(undefined, deviceLost);
     backend?.destroy();
   }

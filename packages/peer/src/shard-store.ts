@@ -35,13 +35,14 @@ export interface ShardDownloadObserver {
 
 interface Download {
   sha256: string;
+  bytes: number;
   controller: AbortController;
   observers: Set<ShardDownloadObserver>;
   /** Bytes of the current attempt, for observers that join late. */
   receivedBytes: number;
 }
 
-type InFlight = Download & { bytes: Promise<Uint8Array> };
+type InFlight = Download & { whole: Promise<Uint8Array> };
 
 /** Provides verified shards by content hash from the cache or the coordinator. Callers that want the same shard share one download. */
 export class ShardStore {
@@ -88,7 +89,7 @@ export class ShardStore {
     flight.observers.add(member);
     if (flight.receivedBytes > 0) observer.onBytes(flight.receivedBytes);
     try {
-      return await untilAborted(flight.bytes, signal, sha256);
+      return await untilAborted(flight.whole, signal, sha256);
     } finally {
       flight.observers.delete(member);
       if (flight.observers.size === 0) {
@@ -98,6 +99,18 @@ export class ShardStore {
     }
   }
 
+  /**
+   * Downloads and verifies a shard of another size, which is not kept here; the browser's own cache may keep it. Throws a ShardError
+   * as `download` does, and after the first failure.
+   */
+  downloadOnce(sha256: string, bytes: number, signal: AbortSignal): Promise<Uint8Array> {
+    const controller = new AbortController();
+    const download = { sha256, bytes, controller, observers: new Set<never>(), receivedBytes: 0 };
+    signal.addEventListener('abort', () => controller.abort(), { once: true });
+    if (signal.aborted) controller.abort();
+    return this.#attempt(download, 'default');
+  }
+
   #forget(flight: InFlight): void {
     if (this.#inFlight.get(flight.sha256) === flight) this.#inFlight.delete(flight.sha256);
   }
@@ -105,12 +118,13 @@ export class ShardStore {
   #launch(sha256: string): InFlight {
     const state = {
       sha256,
+      bytes: this.#options.shardBytes,
       controller: new AbortController(),
       observers: new Set<ShardDownloadObserver>(),
       receivedBytes: 0,
     };
-    const flight: InFlight = Object.assign(state, { bytes: this.#downloadWithRetries(state) });
-    void flight.bytes.catch(() => {}).then(() => this.#forget(flight));
+    const flight: InFlight = Object.assign(state, { whole: this.#downloadWithRetries(state) });
+    void flight.whole.catch(() => {}).then(() => this.#forget(flight));
     this.#inFlight.set(sha256, flight);
     return flight;
   }
@@ -144,7 +158,8 @@ export class ShardStore {
     }
   }
 
-  async #attempt(flight: Download): Promise<Uint8Array> {
+  /** Without `cache`, the browser's own does not keep it, since Cache Storage already does. */
+  async #attempt(flight: Download, cache: RequestCache = 'no-store'): Promise<Uint8Array> {
     const { sha256 } = flight;
     const { signal } = flight.controller;
     const stalled = new AbortController();
@@ -155,9 +170,8 @@ export class ShardStore {
     };
     rearm();
     try {
-      // no-store, since Cache Storage already keeps the shard.
       const response = await this.#options.fetch(this.#options.urlOf(sha256), {
-        cache: 'no-store',
+        cache,
         credentials: 'omit',
         signal: AbortSignal.any([signal, stalled.signal]),
       });
@@ -182,7 +196,7 @@ export class ShardStore {
   /** Never holds more than `shardBytes`, whatever the server sends. */
   async #readBody(flight: Download, response: Response, onChunk: () => void): Promise<Uint8Array> {
     const { sha256 } = flight;
-    const { shardBytes } = this.#options;
+    const { bytes: shardBytes } = flight;
     const bytes = new Uint8Array(shardBytes);
     let offset = 0;
     const reader = response.body?.getReader();

@@ -11,9 +11,12 @@ export interface ExpertNeeds {
   bias?: boolean | undefined;
 }
 
-/** `hello.expertKinds` of a tab that computes every kind with these formats: activations, formats, and `bias`. */
+/** Among `hello.expertKinds`: the tab holds low-rank shards, and adds them where a lap says so. Others get no such laps. */
+export const LOW_RANK_KIND = 'low-rank';
+
+/** `hello.expertKinds` of a tab that computes every kind with these formats: activations, formats, `bias` and `low-rank`. */
 export function allExpertKinds(quants: readonly string[]): string[] {
-  return [...EXPERT_ACTIVATIONS, ...quants, 'bias'];
+  return [...EXPERT_ACTIVATIONS, ...quants, 'bias', LOW_RANK_KIND];
 }
 
 /** The first thing that a model's experts need and a tab does not compute; undefined if there is none. */

@@ -22,6 +22,40 @@ import {
 import { lapRefusals } from './frames/refuse.ts';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
 
+describe('a hostile dispatch with adapters', () => {
+  it.each<[string, FrameErrorReason, Edit]>([
+    ['without the bit that says so', 'oversized', u16(10, 3)],
+    ['with more assignments than a lap may have', 'bad-count', u16(10, 0x8000 | (MAX_ASSIGNMENTS_PER_LAP + 1))],
+    ['without assignments', 'bad-count', u16(10, 0x8000)],
+    ['without adapters', 'bad-count', u16(12, 0)],
+    ['with more adapters than entries', 'bad-count', u16(12, 4)],
+    ['without entries', 'bad-count', u16(14, 0)],
+    ['with entries that are not there', 'truncated', u16(14, 9)],
+    ['with two scales of an entry', 'bad-count', (bytes) => void (bytes[16] = 2)],
+    ['without its scales', 'oversized', (bytes) => void (bytes[16] = 0)],
+    ['with padding that is not 0', 'bad-padding', (bytes) => void (bytes[17] = 1)],
+    ['with a scale of NaN', 'not-finite', f32(60, Number.NaN)],
+    ['with lists that descend', 'bad-order', u16(96, 2)],
+    ['with lists beyond the entries', 'bad-order', u16(100, 4)],
+    ['with lists that leave entries over', 'bad-order', u16(100, 2)],
+    ['with an adapter beyond its own', 'bad-order', u16(106, 2)],
+    ['with something behind it', 'oversized', append],
+  ])('%s is refused as %s', (_, reason, edit) => {
+    expect(hostile('dispatch-adapters', edit)).toBe(reason);
+  });
+
+  it('is not written from an item whose adapters have no numbers', () => {
+    const frame = decodeDispatch(fixtureBytes(fixtures['dispatch-adapters']), { hiddenSize: 3 });
+    const adapters = {
+      ends: Uint32Array.of(1, 1, 1),
+      of: Uint32Array.of(0),
+      scales: Float32Array.of(1, 1, 1),
+      experts: [{}],
+    };
+    expect(outcome(() => encodeDispatch({ ...frame, adapterNumbers: undefined, adapters }))).toBe('bad-count');
+  });
+});
+
 describe('a hostile dispatch', () => {
   it.each<[string, FrameErrorReason, Edit]>([
     ['version 0', 'bad-version', kind(0x00)],

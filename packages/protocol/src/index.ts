@@ -7,7 +7,7 @@ export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type Combi
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
 export type { DispatchFrame } from './frames/dispatch.ts';
-export { allExpertKinds, type ExpertNeeds, missingExpertKind } from './expert-kinds.ts';
+export { allExpertKinds, type ExpertNeeds, LOW_RANK_KIND, missingExpertKind } from './expert-kinds.ts';
 export { FrameError, type FrameErrorReason } from './frames/error.ts';
 export { BLOCK as ROW_BLOCK, peekFrame } from './frames/layout.ts';
 export { decodeRefuse, encodeRefuse, type LapRefusal } from './frames/refuse.ts';
@@ -28,6 +28,9 @@ export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
 export { isList, list } from './list.ts';
 export {
+  MAX_ADAPTER_SHARD_BYTES,
+  MAX_ADAPTER_SHARDS_PER_MESSAGE,
+  MAX_ADAPTER_SHARDS_PER_TAB,
   MAX_CANDIDATES,
   MAX_LAP_CONNECTIONS,
   MAX_MESSAGE_BYTES,
@@ -38,10 +41,28 @@ export {
 export { MAX_SIGNALLING_FROM_DONOR_BYTES, MAX_SIGNALLING_MESSAGES_PER_SECOND } from './limits.ts';
 export { MAX_SIGNALLING_BYTES_PER_SECOND, MIN_FRAGMENT_PAYLOAD_BYTES, SIGNALLING_BURST_BYTES } from './limits.ts';
 export { SIGNALLING_BURST_MESSAGES } from './limits.ts';
-export type { AdapterInfo, Assign, CoordinatorToDonor, Dismissed, DonorToCoordinator, Hello } from './signalling.ts';
+export type {
+  Adapted,
+  AdapterInfo,
+  AdapterShardRef,
+  AdapterShards,
+  Assign,
+  CoordinatorToDonor,
+  Dismissed,
+  DonorToCoordinator,
+  Hello,
+} from './signalling.ts';
 export type { HelloReply, IceServer, Intent, Progress, Ready, RefusalCode } from './signalling.ts';
 export type { ShardRef, Signal, Standing, Trouble } from './signalling.ts';
-export { assignSchema, dismissedSchema, donorTokenSchema, helloReplySchema, helloSchema } from './signalling.ts';
+export {
+  adaptedSchema,
+  adapterShardsSchema,
+  assignSchema,
+  dismissedSchema,
+  donorTokenSchema,
+  helloReplySchema,
+  helloSchema,
+} from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
 export { chunkTraceSchema, type TokenLap, type TokenTrace } from './trace.ts';

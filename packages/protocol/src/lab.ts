@@ -55,8 +55,6 @@ export interface LabGate {
   /** Whether it gives tokens experts, or experts mixtures of tokens. */
   gives: 'assignments' | 'slots';
   settings: GateSetting[];
-  /** Why the served model can't be run with it. */
-  refusal?: string;
 }
 
 export interface LabFacts {
@@ -69,7 +67,10 @@ export interface LabFacts {
   /** Tabs that serve now. */
   tabs: number;
   maxTokens: number;
+  /** Those that can take the place of the model's. */
   gates: LabGate[];
+  /** Why there are none. */
+  refusal?: string;
 }
 
 /** The figures of one layer. */

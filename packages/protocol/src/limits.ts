@@ -6,6 +6,24 @@ export const MAX_ROWS_PER_LAP = 512;
 /** Assignments of one lap: MAX_ROWS_PER_LAP × 32, four times the widest gate in use (top 8). Fits rowEnd's 16 bits. */
 export const MAX_ASSIGNMENTS_PER_LAP = 16_384;
 
+/**
+ * What adapters add to one lap's assignments, one entry for each assignment and adapter: four adapters mixed at each of as many
+ * assignments as a lap may have. Fits adapterEnds' 16 bits.
+ */
+export const MAX_ADAPTER_ENTRIES_PER_LAP = 65_535;
+
+/**
+ * One expert's low-rank shard. At V3's width the largest rank (256) takes 29 MB; adapters of usual ranks take 1 to 2 MB. What is
+ * larger stays with the coordinator.
+ */
+export const MAX_ADAPTER_SHARD_BYTES = 32 * 1024 * 1024;
+
+/** Low-rank shards that one message asks a tab to fetch; the next follows when the tab has told what became of these. */
+export const MAX_ADAPTER_SHARDS_PER_MESSAGE = 64;
+
+/** Low-rank shards that a tab may hold: eight adapters of each of a thousand experts. Their numbers take 90 KB of JSON. */
+export const MAX_ADAPTER_SHARDS_PER_TAB = 8_192;
+
 /** More than twice the widest hidden state in use (7,168). */
 export const MAX_HIDDEN_SIZE = 16_384;
 

@@ -2,6 +2,9 @@ import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
 import { list } from './list.ts';
 import {
+  MAX_ADAPTER_SHARD_BYTES,
+  MAX_ADAPTER_SHARDS_PER_MESSAGE,
+  MAX_ADAPTER_SHARDS_PER_TAB,
   MAX_KEPT_SHARDS,
   MAX_LAP_CONNECTIONS,
   MAX_PLEDGE_BYTES,
@@ -167,6 +170,38 @@ export const assignSchema = z.object({
 });
 export type Assign = z.infer<typeof assignSchema>;
 
+/** A low-rank shard's number is the coordinator's; frames name it. One of a tab's numbers never changes its meaning. */
+const adapterNumber = upTo(2 ** 32 - 1);
+export const adapterShardRefSchema = shardRefSchema.extend({
+  number: adapterNumber,
+  bytes: z.number().int().min(1).max(MAX_ADAPTER_SHARD_BYTES),
+});
+export type AdapterShardRef = z.infer<typeof adapterShardRefSchema>;
+
+/**
+ * Coordinator → donor, event `adapters`: low-rank shards to give up, and then to fetch from `GET /shards/<sha256>` for experts that
+ * the peer has. It holds them in what its experts leave of the memory that it lends, and answers with `adapted`. A shard goes with
+ * its expert. Only tabs that name `low-rank` among their kinds of experts get it.
+ */
+export const adapterShardsSchema = z.object({
+  drop: list(adapterNumber).max(MAX_ADAPTER_SHARDS_PER_TAB),
+  add: list(adapterShardRefSchema).max(MAX_ADAPTER_SHARDS_PER_MESSAGE),
+});
+export type AdapterShards = z.infer<typeof adapterShardsSchema>;
+
+/**
+ * Donor → coordinator, event `adapted`: what became of the shards of an `adapters` message, `held` or `refused`, once all of them
+ * have been tried. `gone`: shards that it held and gave up by itself, since its experts need their memory.
+ */
+export const adaptedSchema = z.object({
+  held: list(adapterNumber).max(MAX_ADAPTER_SHARDS_PER_MESSAGE),
+  refused: list(adapterNumber).max(MAX_ADAPTER_SHARDS_PER_MESSAGE),
+  gone: list(adapterNumber).max(MAX_ADAPTER_SHARDS_PER_TAB),
+  /** Of all that it holds. */
+  bytes,
+});
+export type Adapted = z.infer<typeof adaptedSchema>;
+
 /** Donor → coordinator, event `progress`: at most twice a second while loading. */
 export const progressSchema = z.object({
   epoch,
@@ -232,11 +267,13 @@ export interface DonorToCoordinator {
   progress(message: Progress): void;
   ready(message: Ready): void;
   trouble(message: Trouble): void;
+  adapted(message: Adapted): void;
   intent(message: Intent): void;
 }
 export interface CoordinatorToDonor {
   signal(message: Signal): void;
   assign(message: Assign): void;
+  adapters(message: AdapterShards): void;
   standing(message: Standing): void;
   dismissed(message: Dismissed): void;
 }

@@ -31,15 +31,13 @@ export function GateForm({ gate }: { gate: LabGate }) {
   const choice = choices.value[gate.name];
   if (!choice) return null;
   const sweep = sweepOf(gate);
-  const isOpen = choice.isChosen && !gate.refusal;
   return (
     <fieldset class="gate">
       <legend>
         <label>
           <input
             type="checkbox"
-            checked={choice.isChosen && !gate.refusal}
-            disabled={gate.refusal !== undefined}
+            checked={choice.isChosen}
             onChange={(event) => change(gate.name, { isChosen: event.currentTarget.checked })}
           />{' '}
           {gate.title}
@@ -48,8 +46,7 @@ export function GateForm({ gate }: { gate: LabGate }) {
       <p class="muted">
         {gate.source}. {gate.sees === 'sequence' ? 'Sees the whole text.' : 'Sees each token by itself.'}
       </p>
-      {gate.refusal && <p class="trouble">{gate.refusal}</p>}
-      {isOpen && (
+      {choice.isChosen && (
         <div class="gate-settings">
           {gate.settings.map((setting) => (
             <Setting gate={gate.name} setting={setting} value={choice.values[setting.name] ?? ''} />

@@ -98,11 +98,15 @@ function LabForm() {
         </p>
       </div>
       <h2>In its place, for study</h2>
-      <div class="gates">
-        {known.gates.map((gate) => (
-          <GateForm key={gate.name} gate={gate} />
-        ))}
-      </div>
+      {known.refusal !== undefined ? (
+        <p class="muted">{known.refusal}</p>
+      ) : (
+        <div class="gates">
+          {known.gates.map((gate) => (
+            <GateForm key={gate.name} gate={gate} />
+          ))}
+        </div>
+      )}
       <SendOrStop word="Look" running={isRunning.value} stop={stop} />
     </form>
   );

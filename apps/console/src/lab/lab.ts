@@ -132,7 +132,7 @@ function plans(): Plan[] {
   const planned: Plan[] = [{ gate: OWN, note: '', isPictured: true, settings: {} }];
   for (const gate of facts.value?.gates ?? []) {
     const choice = choices.value[gate.name];
-    if (!choice?.isChosen || gate.refusal) continue;
+    if (!choice?.isChosen) continue;
     const settings = readSettings(gate, choice.values);
     planned.push({ gate: gate.name, note: '', isPictured: true, settings });
     const sweep = choice.isSwept ? sweepOf(gate) : null;

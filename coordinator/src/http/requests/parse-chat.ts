@@ -11,6 +11,7 @@ import { encode, fitContext, parseCommon, underAdapter } from './parse-common.ts
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { routeByUser } from './route.ts';
 import { settledRoles } from './settled-roles.ts';
+import { encodeSource, fitSource, refuseBesideSource, sourceText } from './source.ts';
 import { templateVariables } from './template-variables.ts';
 
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
@@ -25,8 +26,10 @@ export async function parseChat(body: ChatRequest, all: ParseDeps, client: TextC
     throw ApiError.invalid('n', message);
   }
   const { convention } = deps;
-  const { tools, wanted, ids, tail, begun } = await chatPrompt(body, deps, client);
-  const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
+  const { tools, wanted, ids, tail, begun, answerPrefix } = await chatPrompt(body, deps, client);
+  const prompt = answerPrefix
+    ? fitSource({ ids, answerPrefix }, answerTokens(body), 'messages', deps)
+    : fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
   const openConstraint =
     wanted && (await constraintAfter({ tail, begun }, withReasoning(body, wanted, tail, convention), deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
@@ -54,11 +57,16 @@ function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseD
 export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: TextClient) {
   const tools = toolsOf(body);
   const wanted = wantedOf(body, tools, deps);
+  if (deps.source) {
+    refuseBesideSource(body);
+    const text = sourceText(body.messages);
+    return { tools, wanted, ...(await encodeSource(text, 'messages', body, deps, client)), tail: '', begun: '' };
+  }
   const task = conversation(body, tools, deps);
   const { list: ids, tail = '' } = await encode(task, 'messages', body, deps, client);
   // Calls that are required follow the beginning of an answer; a format holds for it too.
   const begun = task.continueFinalMessage && !tools.required ? begunText(task.messages.at(-1), tail) : '';
-  return { tools, wanted, ids, tail, begun };
+  return { tools, wanted, ids, tail, begun, answerPrefix: undefined };
 }
 
 /** What is rendered. */

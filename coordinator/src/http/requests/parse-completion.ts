@@ -5,6 +5,7 @@ import { constraintOf } from './constraint.ts';
 import { checkIds, encode, fitContext, parseCommon, truncated, underAdapter } from './parse-common.ts';
 import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { routeByPrompts } from './route.ts';
+import { answerPrefix, encodeSource, fitSource, refuseBesideSource, type SourcePrompt } from './source.ts';
 
 /** OpenAI's default for completions. Chat answers may fill the context. */
 const DEFAULT_COMPLETION_TOKENS = 16;
@@ -17,6 +18,7 @@ export async function parseCompletion(
 ): Promise<ParsedRequest> {
   const deps = underAdapter(body.model, all);
   const asked = logprobsOf(body.logprobs);
+  if (deps.source) refuseBesideSource(body);
   const common = parseCommon(body, asked, deps);
   const bestOf = bestOfN(body, common);
   const prompts = completionPrompts(body.prompt);
@@ -28,8 +30,13 @@ export async function parseCompletion(
   const parsed: ParsedPrompt[] = [];
   // One after the other, so that a request has one text in the queue.
   for (const [param, prompt] of prompts) {
-    const ids = await promptIds(prompt, param, body, deps, client);
-    parsed.push(fitContext(ids, body.max_tokens ?? body.n_predict, DEFAULT_COMPLETION_TOKENS, param, deps));
+    const wanted = body.max_tokens ?? body.n_predict;
+    const fit = async (): Promise<ParsedPrompt> => {
+      if (deps.source) return fitSource(await sourceOf(prompt, param, body, deps, client), wanted, param, deps);
+      const ids = await promptIds(prompt, param, body, deps, client);
+      return fitContext(ids, wanted, DEFAULT_COMPLETION_TOKENS, param, deps);
+    };
+    parsed.push(await fit());
   }
   const route = routeByPrompts(body.model, parsed, deps);
   const adapter = route ? route.adapter : common.generation.adapter;
@@ -73,6 +80,18 @@ function completionPrompts(prompt: CompletionRequest['prompt']): [param: string,
   if (typeof prompt === 'string') return [['prompt', prompt]];
   if (typeof prompt[0] === 'number') return [['prompt', prompt as number[]]];
   return (prompt as (string | number[])[]).map((one, index) => [`prompt[${index}]`, one]);
+}
+
+async function sourceOf(
+  prompt: string | number[],
+  param: string,
+  body: CompletionRequest,
+  deps: ParseDeps,
+  client: TextClient,
+): Promise<SourcePrompt> {
+  if (typeof prompt === 'string') return encodeSource(prompt, param, body, deps, client);
+  checkIds(param, prompt, deps.codec.vocabSize);
+  return { ids: truncated(prompt, body, deps.generation.maxContext), answerPrefix: answerPrefix(body, deps) };
 }
 
 async function promptIds(

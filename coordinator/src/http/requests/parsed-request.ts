@@ -6,8 +6,11 @@ import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { HttpDeps, HttpLimits } from '../deps.ts';
 
 export interface ParsedPrompt {
+  /** Of an encoder–decoder's request, its source. */
   ids: number[];
   maxTokens: number;
+  /** What the answer to a source begins with. */
+  answerPrefix?: readonly number[];
 }
 
 /** How an answer's text ends and what of it is shown. */
@@ -72,4 +75,5 @@ export type ParseDeps = Pick<
   | 'templateTraits'
   | 'aliases'
   | 'adapters'
+  | 'source'
 > & { limits: HttpLimits };

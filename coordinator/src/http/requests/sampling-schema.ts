@@ -19,6 +19,9 @@ const MAX_CHOICES = 4_096;
 
 export const stopString = z.string().max(MAX_STOP_CHARS);
 
+/** Longer than any code. */
+const language = z.string().max(32).optional();
+
 export const shoalExtension = z
   .strictObject({
     trace: z.boolean().optional().meta({ description: 'Report the experts and peers that served each token.' }),
@@ -28,6 +31,13 @@ export const shoalExtension = z
     }),
     speculate: z.boolean().optional().meta({
       description: 'false: draft no tokens ahead for this answer. The answer is the same, and usually slower.',
+    }),
+    source_language: language.meta({
+      description: 'Of a model with languages (NLLB): what the text is in, as FLORES-200 codes it. Default: eng_Latn.',
+    }),
+    target_language: language.meta({
+      description:
+        'The same of the answer. Needed unless the text begins with the codes of both, as "eng_Latn fra_Latn …".',
     }),
   })
   .nullish()

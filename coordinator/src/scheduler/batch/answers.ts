@@ -3,6 +3,7 @@ import type { BatchEntry } from './batch.ts';
 import { verifyDrafts } from '../speculation/verify.ts';
 
 export interface AnswersOptions {
+  /** Of an encoder–decoder's answer alone. */
   maxContext: number;
 }
 
@@ -79,7 +80,8 @@ export class Answers {
         ...sequence.details(),
       },
     });
-    const full = sequence.ids.length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
+    const length = sequence.ids.length - (request.sourceLength ?? 0);
+    const full = length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
     if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
     return sequence.finished ? undefined : tokenId;
   }

@@ -6,7 +6,12 @@ export interface MicroBatch {
   sequences: Sequence[];
   /** The prompt rows (1 at least) of each sequence in prefill. */
   promptRows: ReadonlyMap<Sequence, number>;
+  /** Whether the pass encodes these sequences' sources, and computes nothing else. */
+  encodes?: boolean;
 }
+
+/** Rows of a pass that encodes sources, unless a single source has more: as many as one lap to a tab may have. */
+const SOURCE_ROWS = 512;
 
 /** A micro-batch may be larger than its share by this factor to take a whole prompt: its last rows would cost extra laps. */
 const SLACK = 4 / 3;
@@ -15,6 +20,7 @@ const SLACK = 4 / 3;
 export class MicroBatchBuilder {
   readonly #promptRowsBeside: (decodeRows: number) => number;
   readonly #prompts = new PromptRows();
+  #hasEncoded = false;
 
   /** `promptRowsBeside` gives the most prompt rows of a pass beside that many decoding rows. */
   constructor(promptRowsBeside: (decodeRows: number) => number) {
@@ -25,11 +31,33 @@ export class MicroBatchBuilder {
    * The next of `microBatches` micro-batches, `freeRunners` of which are not in a pass: about an equal part of all rows, from
    * sequences that are in no other pass and await no mask. Decoding sequences come first, then as many prompt rows as the budget
    * and the share allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
-   * every piece of a prompt costs its sequence a lap for each layer.
+   * every piece of a prompt costs its sequence a lap for each layer. Sources are encoded first, in passes of their own; after each of
+   * these decoding sequences have a turn.
    */
   next(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
+    const sources = this.#sources(running);
+    const hasTurn = sources.length > 0 && !this.#hasEncoded;
+    const decoding = hasTurn ? undefined : this.#decoding(running, microBatches, freeRunners);
+    this.#hasEncoded = !decoding?.sequences.length && sources.length > 0;
+    return this.#hasEncoded ? { sequences: sources, promptRows: new Map(), encodes: true } : decoding!;
+  }
+
+  /** Sequences whose sources make one pass, in the order in which they were admitted. */
+  #sources(running: readonly Sequence[]): Sequence[] {
+    const sources: Sequence[] = [];
+    let rows = 0;
+    for (const sequence of running) {
+      if (!sequence.awaitsSource || sequence.inPass) continue;
+      rows += sequence.request.sourceLength!;
+      if (rows > SOURCE_ROWS && sources.length > 0) break;
+      sources.push(sequence);
+    }
+    return sources;
+  }
+
+  #decoding(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
     const share = Math.ceil(this.totalRows(running, microBatches) / microBatches);
-    const ready = running.filter(({ isReady }) => isReady);
+    const ready = running.filter(({ isReady, awaitsSource }) => isReady && !awaitsSource);
     const sequences: Sequence[] = [];
     let rows = 0;
     for (const sequence of ready) {
@@ -51,6 +79,7 @@ export class MicroBatchBuilder {
     const most = this.#promptRows(running, microBatches);
     let [decode, prefill] = [0, 0];
     for (const sequence of running) {
+      if (sequence.awaitsSource) continue;
       // Its next pass is assumed to be as large as the current one.
       if (sequence.inPass) decode += sequence.rowsInPass;
       else if (!sequence.isReady) continue;

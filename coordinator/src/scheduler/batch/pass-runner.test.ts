@@ -28,6 +28,7 @@ function runnerWith(
     timeline: undefined,
     now,
     onPass: () => {},
+    onSources: () => {},
     onTokens: () => {},
     ...options,
   });

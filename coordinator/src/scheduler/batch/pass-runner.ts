@@ -34,6 +34,8 @@ export interface PassRunnerOptions {
   clock?: GraceClock | undefined;
   /** Called after a pass that succeeded, once the drafts for the next one are made. */
   onPass: (times: PassTimes) => void;
+  /** Called after a pass that has encoded sources. */
+  onSources: (rows: number) => void;
   /** Called when `count` tokens of a sequence have been handed to its reader. */
   onTokens: (sequence: Sequence, count: number) => void;
 }
@@ -55,6 +57,10 @@ export class PassRunner {
    * timeline. Never throws.
    */
   async pass(microBatch: MicroBatch, pass: number): Promise<void> {
+    return microBatch.encodes ? this.#encode(microBatch.sequences, pass) : this.#decode(microBatch, pass);
+  }
+
+  async #decode(microBatch: MicroBatch, pass: number): Promise<void> {
     const { forward, experts, speculation, costs, onPass, timeline } = this.#options;
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
@@ -98,6 +104,34 @@ export class PassRunner {
       const { startedMs, endedMs } = watch.end();
       timeline?.pass({ ...name, rows: rows.length, sequences: entries.length, startedMs, endedMs });
       for (const { sequence } of entries) sequence.rowsInPass = 0;
+      this.isFree = true;
+    }
+  }
+
+  /** Encodes the sources of some sequences, which then decode. */
+  async #encode(sequences: readonly Sequence[], pass: number): Promise<void> {
+    const { forward, experts, timeline, onSources } = this.#options;
+    const name = { microBatch: this.#microBatch, pass };
+    const watch = new PassWatch(name, this.#options);
+    const rows = sequences.reduce((sum, { request }) => sum + request.sourceLength!, 0);
+    for (const sequence of sequences) sequence.rowsInPass = sequence.request.sourceLength!;
+    this.isFree = false;
+    try {
+      const sources = sequences.map(({ request: { promptIds, sourceLength }, cache }) => {
+        return { ids: promptIds.slice(0, sourceLength), cache: cache! };
+      });
+      const { faults } = await forward.encodeSources!(sources, experts.batch({ pass: name }), watch.observer);
+      for (const [i, sequence] of sequences.entries()) {
+        sequence.awaitsSource = false;
+        if (faults?.[i]) abandon(sequence, faults[i]);
+      }
+      onSources(rows);
+    } catch (error) {
+      for (const sequence of sequences) abandon(sequence, error);
+    } finally {
+      const { startedMs, endedMs } = watch.end();
+      timeline?.pass({ ...name, rows, sequences: sequences.length, startedMs, endedMs });
+      for (const sequence of sequences) sequence.rowsInPass = 0;
       this.isFree = true;
     }
   }

@@ -210,8 +210,10 @@ export class Admission {
   /** Of its KV cache, and of that of its first pass: only what is the same in both keys and values may be shared. */
   #scopesOf({ request, deviceLimit, speculation }: Sequence): string[] {
     const { adapter } = request;
-    // Under a device limit results depend on the peers of the moment, so no prefix is shared.
-    const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // Under a device limit results depend on the peers of the moment, and each position of a source on all of it, so no prefix is
+    // shared.
+    const isApart = deviceLimit !== undefined || request.sourceLength !== undefined;
+    const scope = isApart ? `request ${request.id}` : (request.cacheScope ?? '');
     // Keys and values depend on it.
     const under = adapter ? `adapter ${adapter.id}` : '';
     // A page holds the drafter's cache only if its first user drafts.

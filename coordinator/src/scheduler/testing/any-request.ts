@@ -1,6 +1,6 @@
 import { createRng, sample } from '@shoal/model';
 import type { GenerationEvent, GenerationRequest } from '../generation.ts';
-import { EOS, logitsAfter, VOCAB } from './hash-engine.ts';
+import { encoded, EOS, logitsAfter, VOCAB } from './hash-engine.ts';
 import { request } from './hash-scheduler.ts';
 import type { Rule } from './rule-constraint.ts';
 
@@ -8,12 +8,25 @@ export type Asked = GenerationRequest & { rule?: Rule };
 
 /** What the answer must be: token by token from the model's logits, with nothing kept from one to the next. */
 export function expected({ rule, ...asked }: Asked): { ids: number[]; stopTokenId?: number } {
-  const { promptIds, maxTokens, temperature, topP, topK, minP, seed, stopTokenIds = [], ignoreEos } = asked;
+  const {
+    promptIds,
+    sourceLength = 0,
+    maxTokens,
+    temperature,
+    topP,
+    topK,
+    minP,
+    seed,
+    stopTokenIds = [],
+    ignoreEos,
+  } = asked;
   const rng = createRng(seed);
+  const source = promptIds.slice(0, sourceLength);
+  const held = source.map((id) => encoded(id, source));
   const ids: number[] = [];
   const count = (tokenId: number): number => ids.filter((id) => id === tokenId).length;
   while (ids.length < maxTokens) {
-    const text = [...promptIds, ...ids];
+    const text = [...promptIds.slice(sourceLength), ...ids];
     const isEarly = ids.length < (asked.minTokens ?? 0);
     const isBanned = (id: number): boolean =>
       isEarly
@@ -32,7 +45,7 @@ export function expected({ rule, ...asked }: Asked): { ids: number[]; stopTokenI
     };
     const mask = Uint32Array.of(allowed.reduce((word, id) => word | (1 << id), 0));
     const changes = { biases, penalties };
-    const tokenId = sample(logitsAfter(text), { temperature, topP, topK, minP, changes, mask, rng });
+    const tokenId = sample(logitsAfter([...held, ...text]), { temperature, topP, topK, minP, changes, mask, rng });
     if (tokenId === EOS || stopTokenIds.includes(tokenId)) return { ids, stopTokenId: tokenId };
     ids.push(tokenId);
   }

@@ -3,6 +3,7 @@ import {
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
+  type EngineSource,
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardResult,
@@ -14,6 +15,7 @@ import {
   type SequenceCache,
   type SequencePages,
   type SettledMask,
+  type SourceResult,
   settleMasks,
 } from '@shoal/model';
 import { smallConfigJson } from './small-config.ts';
@@ -32,6 +34,9 @@ const config = parseModelConfig({
 
 /** 24 bits, so that a float32 holds it. */
 const hash = (state: number, token: number): number => Math.imul(state ^ (token + 1), 0x9e3779b1) >>> 8;
+
+/** What a position of a source holds. */
+export const encoded = (id: number, source: readonly number[]): number => 1000 + id + 100 * source.length;
 
 /** A few likely tokens and no more, as languages have it. */
 function logitsOf(state: number): Float32Array {
@@ -148,6 +153,8 @@ export class HashEngine implements ForwardEngine {
   readonly mtpPasses: number[] = [];
   /** Positions of the MTP module that did not hold the token that follows, when they were read. */
   staleReads = 0;
+  /** Tokens of each pass that encoded sources. */
+  readonly sourcePasses: number[] = [];
   /** Right drafts whose row was not the next one after the last right one's. */
   moved = 0;
   beforeMtp: () => Promise<void> | void = () => {};
@@ -221,6 +228,19 @@ export class HashEngine implements ForwardEngine {
       const states = rows.map((row) => (isDraft ? this.#drafted(this.#stateAt(row)) : this.#stateAt(row)));
       return resultOf(rows, states, await masksAfterLayers(masks, 1, observe));
     });
+  }
+
+  /** A source is known only whole: it is encoded with its length, and by another number than the tokens that follow. */
+  async encodeSources(sources: readonly EngineSource[], experts: ExpertDispatch): Promise<SourceResult> {
+    const rows = sources.flatMap(({ ids, cache }) => ids.map((tokenId, position) => ({ tokenId, position, cache })));
+    this.sourcePasses.push(rows.length);
+    await this.#claimed(rows, async () => {
+      for (const { ids, cache } of sources)
+        for (const [i, id] of ids.entries()) (cache as HashCache).write(i, encoded(id, ids));
+      await lap(experts, 1, rows);
+      return resultOf([], [], []);
+    });
+    return {};
   }
 
   async forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch): Promise<ForwardResult> {

@@ -6,6 +6,7 @@ import {
   kvPaging,
   kvWidth,
   type ModelConfig,
+  numDecoderLayers,
   onePageTable,
   pageTablesOfLayers,
 } from '@shoal/model';
@@ -13,6 +14,7 @@ import { type DenseEntry, type DenseLayout, type DenseSegment, HEAD_SEGMENT, unp
 import { AdapterSpace, BankAdapter } from './adapter-space.ts';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { BYTES_PER_VALUE, EXPONENT_BYTES, PAGE_POSITIONS, type PageCopier, PagePool, pageBytes } from './kv-pages.ts';
+import { biasTableBytes, PositionBias } from './position-bias.ts';
 import type { Matrix } from './program.ts';
 import { WorkspacePool } from './workspace-pool.ts';
 import type { Workspace, WorkspaceRoom } from './workspace.ts';
@@ -68,6 +70,8 @@ export class DenseMemory {
   /** By main layer. */
   readonly #pageTables: readonly number[];
   readonly #layerOffset = new Map<number, number>();
+  /** By bank, of an encoder–decoder with biases of positions. */
+  readonly #positionBias: PositionBias[] = [];
   #mtpBase = 0;
   #headBase = 0;
   /** By bank. */
@@ -171,6 +175,23 @@ export class DenseMemory {
     return this.#layerOffset.get(layer) ?? 0;
   }
 
+  /** The first layer whose keys and values are kept: of an encoder–decoder the decoder's first. */
+  get #firstKept(): number {
+    return this.config.numHiddenLayers - numDecoderLayers(this.config);
+  }
+
+  /** The biases of positions in a bank; undefined where the model has none. */
+  positionBias(bank: number): PositionBias | undefined {
+    return this.#positionBias[bank];
+  }
+
+  /** Makes what follows from the weights, once they are loaded. */
+  finish(): void {
+    if (this.#positionBias.length === 0) return;
+    const [encoder, decoder] = ['encoder', 'decoder'].map((stack) => this.vectorValues(`positionBias.${stack}`));
+    for (const biases of this.#positionBias) biases.fill(encoder!, decoder!);
+  }
+
   /** Lends a workspace of each bank. Throws a RangeError without having lent any. */
   lendWorkspaces(room: WorkspaceRoom): Workspace[] {
     const lent: Workspace[] = [];
@@ -237,9 +258,9 @@ export class DenseMemory {
       if (segment.name === 'mtp') this.#mtpBase = bank.reserve(this.mtpPool!.budgetBytes);
       if (segment.name === HEAD_SEGMENT) this.#headBase = bank.reserve(this.head!.pool.budgetBytes);
     }
+    if (biasTableBytes(this.config) > 0) this.#positionBias.push(new PositionBias(bank, this.config));
     const width = kvWidth(this.config.attention);
     for (const layers of this.#layersByTable(segments)) {
-      // An encoder's layers use the same memory in turn.
       if (this.config.encoder) continue;
       for (const [slot, layer] of layers.entries()) this.#layerOffset.set(layer, pageBytes(slot, width));
     }
@@ -250,28 +271,33 @@ export class DenseMemory {
     this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, { numTables }, this.head?.config));
   }
 
-  /** The main layers among a bank's segments, by page table. */
+  /** The main layers among a bank's segments that keep keys and values, by page table. */
   #layersByTable(segments: readonly DenseSegment[]): number[][] {
     const { fullTables, windowTables } = this.paging;
     const tables = Array.from({ length: fullTables + windowTables }, (): number[] => []);
     for (const { name } of segments) {
       const layer = /^layers\.(\d+)$/.exec(name);
-      if (layer) tables[this.pageTableOf(Number(layer[1]))]!.push(Number(layer[1]));
+      if (layer && Number(layer[1]) >= this.#firstKept) {
+        tables[this.pageTableOf(Number(layer[1]))]!.push(Number(layer[1]));
+      }
     }
     return tables;
   }
 
   /** Bytes of a page in a bank with these segments. */
   #pageBytesOf(segments: readonly DenseSegment[]): number {
-    const most = this.config.encoder ? 1 : Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
-    return pageBytes(most, kvWidth(this.config.attention));
+    // An encoder's layers use the same memory in turn.
+    const hasEncoder =
+      segments.some(({ name }) => name.startsWith('layers.')) && (this.config.encoder || this.#firstKept > 0);
+    const kept = this.config.encoder ? 0 : Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
+    return pageBytes(Math.max(kept, hasEncoder ? 1 : 0), kvWidth(this.config.attention));
   }
 
   #bytesWithKvOf(segments: readonly DenseSegment[]): number {
     const weights = segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
     const head = segments.some(({ name }) => name === HEAD_SEGMENT) ? this.head!.pool.budgetBytes : 0;
-    const own = mtp + head + this.#adapterBytesOf(segments);
+    const own = mtp + head + this.#adapterBytesOf(segments) + biasTableBytes(this.config);
     return weights + this.pool.numPages * this.#pageBytesOf(segments) + own;
   }
 

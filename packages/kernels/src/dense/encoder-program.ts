@@ -62,7 +62,7 @@ export class EncoderProgram {
     program.barrier();
     const activations = workspace.prepared(down.format, down.inDim);
     const [upBias] = this.#vectors(`${prefix}.ffn.upBias`);
-    program.gelu(workspace.ffnGate, down.inDim, upBias?.address ?? 0, numRows, activations);
+    program.activate('gelu', workspace.ffnGate, down.inDim, upBias?.address ?? 0, numRows, activations);
     program.barrier();
     program.gemm(down, activations, numRows, workspace.x, true);
     program.barrier();

@@ -1,5 +1,6 @@
 import {
   addBias,
+  addSinusoid,
   Auxiliary,
   type EncodeResult,
   type ExpertDispatch,
@@ -7,12 +8,14 @@ import {
   gateWidth,
   type HeadRow,
   masksAfterLayers,
+  numDecoderLayers,
   routeRows,
   type SettledMask,
 } from '@shoal/model';
 import { BankPass, type BankPassOptions } from './bank-pass.ts';
 import type { EncoderProgram } from './encoder-program.ts';
 import type { LayerProgram, LayerStep } from './layer-program.ts';
+import type { Seq2SeqProgram } from './seq2seq-program.ts';
 
 export interface PassOptions extends BankPassOptions {
   layers: LayerProgram;
@@ -92,6 +95,50 @@ export class ForwardPass extends BankPass {
     encoder.afterExperts(step);
   }
 
+  /** x += the sinusoids of the rows' places (addSinusoid), which padding tokens don't have. */
+  addSinusoids(places: readonly number[], padTokenId: number): void {
+    const { hiddenSize: dim } = this.#options.memory.config;
+    const { x, h } = this.tables.workspace;
+    const values = new Float32Array(places.length * dim);
+    for (const [r, place] of places.entries()) addSinusoid(values.subarray(r * dim, (r + 1) * dim), place, padTokenId);
+    this.writeRows(h, values);
+    this.program.norm({ x, dim, numRows: this.numRows, add: [h] });
+    this.program.barrier();
+  }
+
+  /** The same of a layer of an encoder–decoder. */
+  async seq2seqLayer(seq2seq: Seq2SeqProgram, layer: number): Promise<void> {
+    this.layer = layer;
+    const step = { program: this.program, tables: this.tables, prefix: `layers.${layer}`, layer };
+    const add = this.#pending.map((name) => step.tables.workspace[name]);
+    this.#pending = [];
+    if (seq2seq.layerOrGate(step, this.bank, add) !== 'gate')
+      return this.program.isLong ? this.run('dense') : undefined;
+    await this.run('gate');
+    await this.#routedExperts(step, 'h');
+  }
+
+  /** Ends the encoder of an encoder–decoder: keeps what each of the decoder's layers reads of the rows. */
+  async keepSources(seq2seq: Seq2SeqProgram): Promise<Pick<EncodeResult, 'faults'>> {
+    const { memory } = this.#options;
+    const { numHiddenLayers, hiddenSize } = memory.config;
+    await this.enterLayers('encoder');
+    const add = this.#pending.map((name) => this.tables.workspace[name]);
+    this.#pending = [];
+    seq2seq.finishEncoder(this.program, this.tables, add);
+    await this.run('dense');
+    this.faults.check(this.readRows(this.tables.workspace.h, hiddenSize), () => 'the norm after the encoder');
+    for (let layer = numHiddenLayers - numDecoderLayers(memory.config); layer < numHiddenLayers; layer++) {
+      await this.enter(`layers.${layer}`, ['h']);
+      this.layer = layer;
+      const step = { program: this.program, tables: this.tables, prefix: `layers.${layer}`, layer };
+      seq2seq.sourceKeysAndValues(step);
+      if (this.program.isLong) await this.run('dense');
+    }
+    await this.run('dense');
+    return { faults: this.faults.into({ answers: [] }).faults };
+  }
+
   /** An encoder's result, x. */
   async finishEncoder(): Promise<EncodeResult> {
     await this.run('head');
@@ -105,7 +152,7 @@ export class ForwardPass extends BankPass {
    * are awaited before the head.
    */
   async finish(
-    norm: string,
+    norm: { weight: string; bias?: string },
     wanted: readonly HeadRow[],
     masks: Promise<readonly SettledMask[]>,
   ): Promise<ForwardResult> {
@@ -118,7 +165,8 @@ export class ForwardPass extends BankPass {
       x: workspace.x,
       dim: hiddenSize,
       numRows: this.numRows,
-      weight: memory.vector(norm),
+      weight: memory.vector(norm.weight),
+      bias: norm.bias !== undefined && memory.has(norm.bias) ? memory.vector(norm.bias) : 0,
       eps: rmsNormEps,
       out: workspace.h,
       add: this.#pending.map((name) => workspace[name]),

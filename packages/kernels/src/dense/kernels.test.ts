@@ -211,7 +211,7 @@ describe('attention over blocks', () => {
       const count = Math.min(16, length - start);
       // Behind the last position lies what the block before left there, or poison: neither may count.
       bench.floats(block, count * keyDim).set(keys.subarray(start * keyDim, (start + count) * keyDim));
-      bench.exports.attendBlock(at, keyDim, valueDim, block, block, keyDim * 4, count, 0.3, state, scores);
+      bench.exports.attendBlock(at, keyDim, valueDim, block, block, keyDim * 4, count, 0.3, state, scores, 0);
     }
     bench.exports.closeState(state, valueDim);
     const logits = Array.from({ length }, (_, t) => {

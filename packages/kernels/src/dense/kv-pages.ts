@@ -129,6 +129,7 @@ interface OwnTable extends PageTable {
 export class PagedCache implements SequenceCache {
   readonly pool: PagePool;
   readonly tables: readonly OwnTable[];
+  sourceLength = 0;
   #length = 0;
 
   constructor(pool: PagePool) {
@@ -257,6 +258,7 @@ function allocatedBytes({ pool, tables }: { pool: PagePool; tables: readonly Pag
 /** A sequence on pages that the caller has borrowed and shares out (`lendPages`). */
 export class LentCache implements SequenceCache {
   readonly pool: PagePool;
+  sourceLength = 0;
   protected readonly lent: SequencePages;
 
   constructor(pool: PagePool, lent: SequencePages) {

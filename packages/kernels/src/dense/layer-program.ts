@@ -9,6 +9,7 @@ import {
 import { adapterEntry } from './adapter-space.ts';
 import type { DenseMemory } from './dense-memory.ts';
 import type { PassTables } from './pass.ts';
+import type { DistanceBiases } from './position-bias.ts';
 import { bitsOf, FORMAT_CODES, type Matrix, type PreparedRows, type ProgramWriter, type Rows } from './program.ts';
 
 /** The layer whose operations are written, and where to. */
@@ -21,6 +22,8 @@ export interface LayerStep {
   layer: number;
   /** What the attention's projections read, prepared for them; by default the norm of x. */
   input?: PreparedRows | undefined;
+  /** What attention adds to scores. */
+  biases?: DistanceBiases | undefined;
 }
 
 /** A product of some rows. */
@@ -234,20 +237,47 @@ export class LayerProgram {
     ]);
     this.#keyValue(step, config, at);
     program.barrier();
+    this.#attend(step, config, this.#rowTable(step), tables.sources?.firsts);
+  }
+
+  /** `workspace.mixed` = attention of the prepared rows h to their sources, but for its last projection. */
+  crossQuery(step: LayerStep, config: GqaConfig, h: PreparedRows): void {
+    const { program, tables } = step;
+    const { query } = tables.workspace;
+    const at = `${step.prefix}.attention`;
+    const qProj = this.#memory.matrix(`${at}.qProj`);
+    program.gemm(qProj, h, tables.numRows, query);
+    program.barrier();
+    const bias = this.#optional(`${at}.biases.q`);
+    if (bias) {
+      const add = [{ address: bias, strideBytes: 0 }];
+      program.norm({ x: query, dim: qProj.outDim, numRows: tables.numRows, add });
+      program.barrier();
+    }
+    this.#attend(step, config, tables.sources!.rowTable);
+  }
+
+  /** `workspace.mixed` = attention of the queries to what the caches hold; `firsts` is a table of the rows' first positions. */
+  #attend(step: LayerStep, config: GqaConfig, rowTable: number, firsts = 0): void {
+    const { program, tables, biases } = step;
+    const { workspace } = tables;
     const { span } = this.#config.layerAttention[step.layer]!;
     program.push('groupedAttention', tables.attentionTasks, [
-      this.#rowTable(step),
+      rowTable,
       workspace.tasks,
-      ...addressOf(query),
+      ...addressOf(workspace.query),
       config.headDim,
       config.numKeyValueHeads,
       config.numAttentionHeads / config.numKeyValueHeads,
       bitsOf(config.softmaxScale),
       this.#places.layerOffset(step.layer),
       ...addressOf(workspace.mixed),
-      this.#optional(`${at}.sinks`),
+      this.#optional(`${step.prefix}.attention.sinks`),
       span.kind === 'window' ? span.positions : 0,
       span.kind === 'chunk' ? span.positions : 0,
+      firsts,
+      biases?.address ?? 0,
+      biases?.reach ?? 0,
     ]);
     program.barrier();
   }

@@ -31,6 +31,8 @@ export interface PassRow {
   scalings?: Float32Array | undefined;
   /** As in `RowPlace`. */
   last?: number | undefined;
+  /** Of an answer's row: the positions of its source, which are the first of its sequence. */
+  source?: number | undefined;
 }
 
 /** Consecutive rows of one sequence. */
@@ -47,8 +49,18 @@ export interface PassTables {
   workspace: Workspace;
   /** Addresses of the tables of the rows, by page table. */
   rowTables: readonly number[];
+  /** Present where the rows have sources. */
+  sources?: SourceTables | undefined;
   /** Those of the rows, each once. */
   adapters: readonly BankAdapter[];
+}
+
+/** Addresses of what attention reads of rows that have sources. */
+export interface SourceTables {
+  /** A table of the rows, each at its source's last position. */
+  rowTable: number;
+  /** The first position of each row's answer. */
+  firsts: number;
 }
 
 function runsOf(rows: readonly PassRow[]): Run[] {
@@ -120,10 +132,27 @@ export function writeTables(
       i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
     }
   }
+  const sources = writeSources(views, workspace, rows, (cache) => placed.get(cache)![0]!);
   const tasks = attentionTasks(config, runs, threads);
   for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
   const adapters = [...new Set(rows.flatMap(({ adapter }) => adapter ?? []))];
-  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables, adapters };
+  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables, sources, adapters };
+}
+
+function writeSources(
+  { i32 }: Bank['views'],
+  workspace: Workspace,
+  rows: readonly PassRow[],
+  tableOf: (cache: PassCache) => number,
+): SourceTables | undefined {
+  if (rows[0]?.source === undefined) return undefined;
+  const { sourceTable: rowTable, firsts } = workspace;
+  for (const [r, { cache, source = 0 }] of rows.entries()) {
+    const entry = [source - 1, tableOf(cache), 0, 0, source - 1, source, 0, 0];
+    i32.set(entry, (rowTable + r * ROW_ENTRY_BYTES) / 4);
+    i32[firsts / 4 + r] = source;
+  }
+  return { rowTable, firsts };
 }
 
 function writeAngles(

@@ -19,7 +19,7 @@ const OPERATIONS = {
   scale: 10,
   adapterIn: 11,
   adapterOut: 12,
-  gelu: 13,
+  activation: 13,
 } as const;
 
 const OP_WORDS = 32;
@@ -198,10 +198,10 @@ export class ProgramWriter {
     this.push('silu', numRows, [gate.address, up, gate.strideBytes, width, ...prepared]);
   }
 
-  /** x = gelu(x + bias) in place, and prepared; `bias` is an address, 0 without one. */
-  gelu(x: Rows, width: number, bias: number, numRows: number, out: PreparedRows): void {
+  /** x = gelu(x + bias) or relu(x + bias) in place, and prepared; `bias` is an address, 0 without one. */
+  activate(kind: 'gelu' | 'relu', x: Rows, width: number, bias: number, numRows: number, out: PreparedRows): void {
     const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
-    this.push('gelu', numRows, [x.address, x.strideBytes, width, bias, ...prepared]);
+    this.push('activation', numRows, [x.address, x.strideBytes, width, bias, ...prepared, Number(kind === 'relu')]);
   }
 
   /** Multiplies rows by a factor, and by the sigmoid of a logit per row, if given. */

@@ -5,9 +5,11 @@ import {
   checkSequences,
   checkTokens,
   claimPositions,
+  contextLength,
   type EncodeResult,
   type EngineMtpRow,
   type EngineRow,
+  type EngineSource,
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardObserver,
@@ -16,7 +18,11 @@ import {
   kvWidth,
   type ModelConfig,
   NO_MTP,
+  numDecoderLayers,
   type SequencePages,
+  sinusoidPlaces,
+  type SourceResult,
+  type SettledMask,
   settleMasks,
 } from '@shoal/model';
 import { BankAdapter } from './adapter-space.ts';
@@ -27,6 +33,7 @@ import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, pos
 import { LayerProgram } from './layer-program.ts';
 import { ownCache, type PassRow, roomOf } from './pass.ts';
 import type { Runner } from './runner.ts';
+import { Seq2SeqProgram } from './seq2seq-program.ts';
 import { WasmHead } from './wasm-head.ts';
 import type { WorkspaceRoom } from './workspace.ts';
 import { WorkspaceTurns } from './workspace-turns.ts';
@@ -73,7 +80,7 @@ export class WasmEngine implements ForwardEngine {
 
   get kvBytesPerToken(): number {
     if (this.config.encoder) return 0;
-    return this.config.numHiddenLayers * positionBytes(kvWidth(this.config.attention));
+    return numDecoderLayers(this.config) * positionBytes(kvWidth(this.config.attention));
   }
 
   get mtpKvBytesPerToken(): number {
@@ -102,9 +109,9 @@ export class WasmEngine implements ForwardEngine {
 
   expertNormGain(layer: number): Float32Array {
     const prefix = layer === this.config.numHiddenLayers ? 'mtp.layer' : `layers.${layer}`;
-    return this.memory.vectorValues(
-      this.config.encoder ? `${prefix}.attentionNorm.weight` : `${prefix}.postAttentionLayernorm`,
-    );
+    const { encoder, seq2seq } = this.config;
+    if (seq2seq) return this.memory.vectorValues(`${prefix}.ffnNorm.weight`);
+    return this.memory.vectorValues(encoder ? `${prefix}.attentionNorm.weight` : `${prefix}.postAttentionLayernorm`);
   }
 
   tokenEmbedding(id: number): Float32Array {
@@ -137,6 +144,7 @@ export class WasmEngine implements ForwardEngine {
       return { ...row, adapter: ownAdapter(rows[r]!), scalings };
     });
     const masks = settleMasks(rows, this.config.vocabSize);
+    if (this.config.seq2seq) return this.#decode(own, rows, { experts, observe, masks });
     return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, kv: 'main' }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x, this.config.embeddingMultiplier);
       for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
@@ -144,8 +152,73 @@ export class WasmEngine implements ForwardEngine {
         await pass.decoderLayer(`layers.${layer}`, layer);
       }
       await pass.enterLayers('head');
-      return pass.finish('norm', rows, masks);
+      return pass.finish({ weight: 'norm' }, rows, masks);
     });
+  }
+
+  /** The decoder of an encoder–decoder, for rows behind their sources. */
+  async #decode(
+    own: readonly PassRow[],
+    rows: readonly EngineRow[],
+    { experts, observe, masks }: { experts: ExpertDispatch; observe: ForwardObserver; masks: Promise<SettledMask[]> },
+  ): Promise<ForwardResult> {
+    const behind = own.map((row) => ({ ...row, source: row.cache.sourceLength }));
+    const { positions, encoderLayers } = this.config.seq2seq!;
+    const program = new Seq2SeqProgram(this.memory, this.#layers);
+    checkBehindSources(behind, this.config);
+    const ids = rows.map(({ tokenId }) => tokenId);
+    return this.#pass({ rows: behind, room: roomOf(own, rows), experts, observe, kv: 'main' }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x, this.config.embeddingMultiplier);
+      if (positions.kind === 'sinusoid') {
+        const { padTokenId: pad } = positions;
+        const places = behind.map(({ position, source }, r) => (ids[r] === pad ? pad : pad + 1 + position - source));
+        pass.addSinusoids(places, pad);
+      }
+      for (let layer = encoderLayers; layer < this.config.numHiddenLayers; layer++) {
+        await pass.enterLayers(`layers.${layer}`);
+        await pass.seq2seqLayer(program, layer);
+      }
+      await pass.enterLayers('head');
+      return pass.finish({ weight: 'norm.weight', bias: 'norm.bias' }, rows, masks);
+    });
+  }
+
+  /** As `ForwardEngine` says. */
+  async encodeSources(
+    sources: readonly EngineSource[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<SourceResult> {
+    const { seq2seq, embeddingMultiplier } = this.config;
+    if (!seq2seq) throw new TypeError(`${this.config.modelType} is no encoder–decoder`);
+    const all = sources.map(({ ids }) => ids);
+    checkSequences(all, this.config);
+    const caches = sources.map(({ cache }) => ownCache(cache, this.memory.pool));
+    const rows = all.flatMap(({ length }, i) =>
+      Array.from({ length }, (_, position) => ({ position, cache: caches[i]!, last: length - 1 })),
+    );
+    const tableWords = all.reduce((sum, { length }) => sum + Math.ceil(length / PAGE_POSITIONS), 0);
+    const room = { rows: rows.length, tableWords, listWords: 0, ranks: 0 };
+    const lengths = all.map(({ length }) => length);
+    const program = new Seq2SeqProgram(this.memory, this.#layers);
+    const { faults } = await this.#pass({ rows, room, experts, observe, kv: 'main', lengths }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), all.flat(), pass.tables.workspace.x, embeddingMultiplier);
+      if (seq2seq.positions.kind === 'sinusoid') {
+        const { padTokenId } = seq2seq.positions;
+        pass.addSinusoids(
+          all.flatMap((ids) => sinusoidPlaces(ids, padTokenId)),
+          padTokenId,
+        );
+      }
+      for (let layer = 0; layer < seq2seq.encoderLayers; layer++) {
+        await pass.enterLayers(`layers.${layer}`);
+        await pass.seq2seqLayer(program, layer);
+      }
+      return pass.keepSources(program);
+    });
+    for (const [i, cache] of caches.entries()) cache.sourceLength = lengths[i]!;
+    if (!faults) return {};
+    return { faults: caches.map((cache) => faults.find((fault, r) => fault && rows[r]!.cache === cache)) };
   }
 
   /** As `ForwardEngine` says, for up to `MAX_ENCODE_ROWS` rows. */
@@ -196,7 +269,7 @@ export class WasmEngine implements ForwardEngine {
       await pass.enterLayers('mtp');
       pass.joinHidden(rows.map(({ hidden }) => hidden));
       await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
-      return pass.finish('mtp.sharedHeadNorm', rows, masks);
+      return pass.finish({ weight: 'mtp.sharedHeadNorm' }, rows, masks);
     });
   }
 
@@ -215,7 +288,7 @@ export class WasmEngine implements ForwardEngine {
 
   /** Runs `compute` with the rows' positions claimed, which are released if it fails, and with its own workspaces. */
   async #pass<Result>(asked: PassRequest, compute: (pass: ForwardPass) => Promise<Result>): Promise<Result> {
-    const claim = claimPositions(this.config, asked.rows);
+    const claim = claimPositions({ maxPositionEmbeddings: contextLength(this.config) }, asked.rows);
     try {
       const result = await this.#turns.withWorkspaces(asked.room, (workspaces) => {
         const { memory } = this;
@@ -249,6 +322,20 @@ export class WasmEngine implements ForwardEngine {
     const { mtpPool } = this.memory;
     if (!mtpPool) throw new RangeError(NO_MTP);
     return mtpPool;
+  }
+}
+
+/** Throws a RangeError for a row whose source was not encoded, or which lies beyond what an answer may have. */
+function checkBehindSources(
+  rows: readonly { position: number; source: number }[],
+  { maxPositionEmbeddings }: ModelConfig,
+): void {
+  for (const [r, { position, source }] of rows.entries()) {
+    if (source === 0) throw new RangeError(`row ${r}: its sequence has no source: call encodeSources() first`);
+    if (position - source < maxPositionEmbeddings) continue;
+    throw new RangeError(
+      `row ${r}: an answer has ${maxPositionEmbeddings} positions, and this is ${position - source}`,
+    );
   }
 }
 

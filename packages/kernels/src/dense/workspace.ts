@@ -86,8 +86,9 @@ function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: Return
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
   // Two blocks. Grouped-query attention may read three positions behind them.
   const positions = attention.kind === 'mla' ? 32 : 35;
+  // Scores and biases of a block.
   const attend =
-    64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + gemmScratchBytes(inner);
+    128 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + gemmScratchBytes(inner);
   return alignUp(Math.max(product, attend, padded(widest) * 4, queryScratchBytes(config.vocabSize))) + 64;
 }
 
@@ -162,6 +163,9 @@ export function layOutWorkspace(
     rowNumbers: reserve(rows * 4),
     /** Of each page table in turn: a table of the rows. */
     rowTable: reserve(numTables * rows * ROW_ENTRY_BYTES),
+    /** Of an encoder–decoder: the rows at the ends of their sources, and the first positions of their answers. */
+    sourceTable: reserve(config.seq2seq ? rows * ROW_ENTRY_BYTES : 0),
+    firsts: reserve(config.seq2seq ? rows * 4 : 0),
     pageTables: reserve(room.tableWords * 4),
     /** At most one task for each row and head. */
     tasks: reserve(rows * dims.tasksPerRow * 16),

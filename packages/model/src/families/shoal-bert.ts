@@ -26,6 +26,11 @@ const GATE_NAMES = [
   'top-2-capacity',
 ] as const satisfies SequenceGate['name'][];
 
+/** Tokens of a text: the WASM engine's rows of a pass. */
+const MAX_POSITIONS = 2048;
+/** Multiply-adds of a layer that make a text's slots, and as many that mix them back, on the main thread: a fifth of a second. */
+const MAX_MIXING = 1 << 27;
+
 const schema = z.object({
   vocab_size: dimension,
   hidden_size: dimension,
@@ -33,10 +38,7 @@ const schema = z.object({
   moe_intermediate_size: dimension,
   num_hidden_layers: layerCount.min(1),
   num_attention_heads: headCount,
-  max_position_embeddings: z
-    .int()
-    .min(1)
-    .max(1 << 24),
+  max_position_embeddings: z.int().min(1).max(MAX_POSITIONS),
   rope_theta: positive,
   layer_norm_eps: positive,
   hidden_act: z.string(),
@@ -47,8 +49,6 @@ const schema = z.object({
   gate: z.record(z.string(), z.unknown()),
 });
 
-/** Slots of a text; a text's tokens are up to some thousands. */
-const MAX_SLOTS = 4096;
 /** As `MAX_ASSIGNMENTS_PER_ROW` of @shoal/kernels. */
 const MAX_EXPERTS_OF_ROW = 1024;
 
@@ -131,7 +131,8 @@ function toConfig(raw: Raw, where: string): ModelConfig {
 }
 
 /** Throws a ModelError that names the gate's key. */
-function readGate({ gate, num_experts: experts }: Raw, where: string): SequenceGate {
+function readGate(raw: Raw, where: string): SequenceGate {
+  const { gate, num_experts: experts } = raw;
   const { name: given, ...settings } = gate;
   const name = GATE_NAMES.find((each) => each === given);
   if (!name) {
@@ -148,19 +149,21 @@ function readGate({ gate, num_experts: experts }: Raw, where: string): SequenceG
     const message = `${where}: gate.${key} is ${JSON.stringify(settings[key])}: ${issue.message}, for the gate ${name}`;
     throw new ModelError('bad-value', `gate.${key}`, message);
   }
-  checkSize(name, parsed.data as SequenceGate['settings'], experts, where);
+  checkSize(name, parsed.data as SequenceGate['settings'], raw, where);
   if (name === 'top-2-capacity' && experts < 2) {
     throw new ModelError('contradiction', 'num_experts', `${where}: num_experts is ${experts} but ${name} takes 2`);
   }
   return { name, settings: parsed.data as SequenceGate['settings'] };
 }
 
-/** Throws for more slots than a pass of many texts should have, or more experts than a row of a work item may have. */
-function checkSize(name: string, settings: SequenceGate['settings'], experts: number, where: string): void {
+/** Throws for slots that take too long to mix, or more experts than a row of a work item may have. */
+function checkSize(name: string, settings: SequenceGate['settings'], raw: Raw, where: string): void {
+  const { num_experts: experts, hidden_size: width, max_position_embeddings: positions } = raw;
   const slots = name === 'soft' ? experts * (settings['slotsPerExpert'] as number) : 0;
-  if (slots > MAX_SLOTS) {
-    const problem = `gate.slots_per_expert makes ${slots} slots of a text; this version makes up to ${MAX_SLOTS}`;
-    throw new ModelError('bad-value', 'gate.slots_per_expert', `${where}: ${problem}`);
+  if (slots * width * positions > MAX_MIXING) {
+    const problem = `gate.slots_per_expert makes ${slots} slots of ${width} values of each text of up to ${positions} tokens`;
+    const message = `${where}: ${problem}; this version mixes up to ${MAX_MIXING} (slots × values × tokens)`;
+    throw new ModelError('bad-value', 'gate.slots_per_expert', message);
   }
   if (name === 'expert-choice' && experts > MAX_EXPERTS_OF_ROW) {
     const problem = `num_experts is ${experts}, all of which would choose the token of a text of one`;

@@ -75,7 +75,7 @@ export function sourceOf({ config, weights }: Seq2SeqModel, hidden: Float32Array
   return new ReferenceSource(cache);
 }
 
-/** Reads sources for `decode`: each an EngineSource, or why it can't be read. Throws as `encodeSource` does. */
+/** Reads sources for `decode`: each what rows of a target attend to, or why it can't be read. Throws as `encodeSource` does. */
 export async function readSources(
   model: Seq2SeqModel,
   sources: readonly (readonly number[])[],

@@ -1,4 +1,3 @@
-import type { EngineSource } from './engine-source.ts';
 import type { KvCache } from '../kv-cache.ts';
 import { layerNorm, rmsNorm } from '../math.ts';
 import type { GqaConfig, ModelConfig, Seq2SeqConfig } from '../model-config.ts';
@@ -17,7 +16,7 @@ export function partsOf(config: ModelConfig): { attention: GqaConfig; seq2seq: S
 }
 
 /** A source that the reference has read: the keys and values of its rows in each of the decoder's layers. */
-export class ReferenceSource implements EngineSource {
+export class ReferenceSource {
   readonly length: number;
   readonly bytes: number;
   #cache: KvCache | undefined;

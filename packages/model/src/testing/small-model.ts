@@ -1,6 +1,8 @@
 import type { ExpertDispatch } from '../dispatch.ts';
 import type { TensorReader } from '../weights.ts';
 
+export { smallNllb, smallSwitch } from './small-seq2seq.ts';
+
 /** Small and ragged, so that a mixed-up dimension shows. */
 export const smallConfigJson = {
   model_type: 'deepseek_v3',

@@ -1,7 +1,16 @@
-import { readRows, type WorkItem } from '@shoal/model';
+import { type ItemAdapters, readRows, type WorkItem } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
+import {
+  ADAPTED,
+  type AdapterFields,
+  adapterArrays,
+  adapterFields,
+  adapterHeader,
+  checkAdapterCounts,
+  readAdapters,
+} from './lap-adapters.ts';
 import { frameLayout } from './layout.ts';
 import { checkExponent, itemRows, type RowFormat } from './row-format.ts';
 import { layoutName, readFrameRows, rowArrays, rowFields, rowFormatOf } from './rows.ts';
@@ -36,6 +45,36 @@ export const dispatchLayouts = {
   }),
 };
 
+const adaptedHeader = { ...header, ...adapterHeader };
+
+/** The same of laps with adapters. */
+export const adaptedLayouts = {
+  f16: frameLayout('dispatch', {
+    header: adaptedHeader,
+    known,
+    formats,
+    arrays: { ...rowArrays.f16, ...assignments, ...adapterArrays },
+  }),
+  int8: frameLayout('dispatch', {
+    header: adaptedHeader,
+    known,
+    formats,
+    arrays: { ...rowArrays.int8, ...assignments, ...adapterArrays },
+  }),
+  largeF16: frameLayout('dispatch', {
+    header: adaptedHeader,
+    known,
+    formats,
+    arrays: { ...rowArrays.f16, ...assignments, ...rowArrays.largeF16, ...adapterArrays },
+  }),
+  largeInt8: frameLayout('dispatch', {
+    header: { ...header, numOutliers: 'u24', ...adapterHeader },
+    known,
+    formats,
+    arrays: { ...rowArrays.int8, ...assignments, ...rowArrays.largeInt8, ...adapterArrays },
+  }),
+};
+
 /** A work item with its lap id, epoch and row format, which a peer can run as it is. For int8, its rows are as `itemRows` makes them. */
 export interface DispatchFrame extends WorkItem {
   /** Chosen by the coordinator; unique among its laps in flight. A re-dispatch gets a new one. */
@@ -48,6 +87,8 @@ export interface DispatchFrame extends WorkItem {
   hiddenSize: number;
   /** Format of the rows, and of the answer's. */
   rowFormat: RowFormat;
+  /** What `adapters` of the item are on the wire: the numbers that the coordinator has given to low-rank shards. */
+  adapterNumbers?: ItemAdapters<number> | undefined;
 }
 
 /** A DispatchFrame whose format is f16 by default. */
@@ -59,6 +100,8 @@ export function isOlderEpoch(fromFrame: number, current: number): boolean {
 }
 
 const EPOCH_MASK = 0xffff;
+/** Where a header has its number of assignments, whose highest bit says whether there are adapters. */
+const NUM_ASSIGNMENTS_AT = 10;
 const MAX_NARROW_EXPERT = 0xff;
 
 /** Throws a FrameError for anything that `decodeDispatch` would reject. */
@@ -77,7 +120,7 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   checkContents(frame);
   const encoded = rowFormat === 'f16' || frame.int8 ? frame : itemRows('int8', readRows(frame, hiddenSize), hiddenSize);
   const { format, isLarge, numOutliers, arrays } = rowFields(rowFormat, encoded);
-  return dispatchLayouts[layoutName(rowFormat, isLarge)].encode({
+  const fields = {
     ...frame,
     ...arrays,
     epoch: frame.epoch & EPOCH_MASK,
@@ -86,7 +129,15 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
     expertBytes,
     experts,
     format: format | (expertBytes === 2 ? formatBits.wideExperts : 0),
-  });
+  };
+  const name = layoutName(rowFormat, isLarge);
+  const { adapters, adapterNumbers } = frame;
+  if (adapters && !adapterNumbers) throw new FrameError('bad-count', 'dispatch: its adapters have no numbers.');
+  if (!adapterNumbers) return dispatchLayouts[name].encode(fields);
+  requireLength('adapterEnds', adapterNumbers.ends, numAssignments);
+  const bytes = adaptedLayouts[name].encode({ ...fields, ...adapterFields(adapterNumbers) });
+  new DataView(bytes.buffer).setUint16(NUM_ASSIGNMENTS_AT, numAssignments | ADAPTED, true);
+  return bytes;
 }
 
 /**
@@ -96,19 +147,39 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
  */
 export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: number }): DispatchFrame {
   // All headers begin alike.
-  const { numRows, numAssignments, format } = dispatchLayouts.f16.decodeHeader(bytes) as Record<string, number>;
-  checkCounts(numRows!, numAssignments!);
+  const {
+    numRows,
+    numAssignments: counted,
+    format,
+  } = dispatchLayouts.f16.decodeHeader(bytes) as Record<string, number>;
+  const isAdapted = (counted! & ADAPTED) !== 0;
+  const numAssignments = counted! & ~ADAPTED;
+  checkCounts(numRows!, numAssignments);
   const expertBytes = (format! & formatBits.wideExperts) !== 0 ? 2 : 1;
   const rowFormat = rowFormatOf(format!);
-  const layout = dispatchLayouts[layoutName(rowFormat, (format! & formatBits.largeRows) !== 0)];
-  const fields = layout.decode(bytes, { ...layout.decodeHeader(bytes), hiddenSize, expertBytes });
+  const name = layoutName(rowFormat, (format! & formatBits.largeRows) !== 0);
+  const fields = decodeFields(bytes, name, isAdapted, { numAssignments, hiddenSize, expertBytes });
   const { lapId, epoch, layer, weights, rowEnd } = fields;
   checkContents({ rowEnd, weights });
   const rows = readFrameRows('dispatch.rows', fields, hiddenSize);
   for (const exponent of rows.exponents ?? []) checkExponent('dispatch.exponents', exponent);
   requireFiniteF16('dispatch.rows', rows.rows);
   const experts = expertsOf(fields.experts, expertBytes);
-  return { lapId, epoch, layer, numRows: numRows!, hiddenSize, rowFormat, ...rows, weights, rowEnd, experts };
+  const frame = { lapId, epoch, layer, numRows: numRows!, hiddenSize, rowFormat, ...rows, weights, rowEnd, experts };
+  return 'adapterOf' in fields ? { ...frame, adapterNumbers: readAdapters(fields as unknown as AdapterFields) } : frame;
+}
+
+function decodeFields(
+  bytes: Uint8Array,
+  name: keyof typeof dispatchLayouts,
+  isAdapted: boolean,
+  known: Readonly<Record<string, number>>,
+) {
+  if (!isAdapted)
+    return dispatchLayouts[name].decode(bytes, { ...dispatchLayouts[name].decodeHeader(bytes), ...known });
+  const numbers = adaptedLayouts[name].decodeHeader(bytes);
+  checkAdapterCounts(numbers);
+  return adaptedLayouts[name].decode(bytes, { ...numbers, ...known });
 }
 
 function checkCounts(numRows: number, numAssignments: number): void {

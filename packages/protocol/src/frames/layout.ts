@@ -4,7 +4,7 @@ import { FrameError } from './error.ts';
 import { frameTypes, type FrameType } from './types.ts';
 
 const scalarBytes = { u8: 1, u16: 2, u24: 3 } as const;
-const elementBytes = { i8: 1, u8: 1, u16: 2, f16: 2, f32: 4 } as const;
+const elementBytes = { i8: 1, u8: 1, u16: 2, f16: 2, u32: 4, f32: 4 } as const;
 /** Block size of dimensions that are counted in blocks. */
 export const BLOCK = 32;
 /** Arrays are viewed in place, so the frame must be aligned to the widest element. */
@@ -18,8 +18,10 @@ type ElementArray<E extends Element> = E extends 'f32'
     ? Int8Array
     : E extends 'u8'
       ? Uint8Array
-      : Uint16Array;
-type AnyArray = Float32Array | Uint16Array | Int8Array | Uint8Array;
+      : E extends 'u32'
+        ? Uint32Array
+        : Uint16Array;
+type AnyArray = Float32Array | Uint32Array | Uint16Array | Int8Array | Uint8Array;
 
 type ScalarTable = Readonly<Record<string, Scalar>>;
 interface ArraySpec<Name extends string> {
@@ -257,6 +259,7 @@ function fill(name: string, target: AnyArray, given: unknown): void {
 function viewArray(bytes: Uint8Array, { element, offset, length }: PlacedArray): AnyArray {
   const at = bytes.byteOffset + offset;
   if (element === 'f32') return new Float32Array(bytes.buffer, at, length);
+  if (element === 'u32') return new Uint32Array(bytes.buffer, at, length);
   if (element === 'i8') return new Int8Array(bytes.buffer, at, length);
   if (element === 'u8') return new Uint8Array(bytes.buffer, at, length);
   return new Uint16Array(bytes.buffer, at, length);

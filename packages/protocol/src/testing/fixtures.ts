@@ -3,6 +3,7 @@ import combineInt8 from '../../fixtures/combine-int8.json' with { type: 'json' }
 import combineLargeInt8 from '../../fixtures/combine-large-int8.json' with { type: 'json' };
 import combineLarge from '../../fixtures/combine-large.json' with { type: 'json' };
 import combine from '../../fixtures/combine.json' with { type: 'json' };
+import dispatchAdapters from '../../fixtures/dispatch-adapters.json' with { type: 'json' };
 import dispatchInt8 from '../../fixtures/dispatch-int8.json' with { type: 'json' };
 import dispatchLargeInt8 from '../../fixtures/dispatch-large-int8.json' with { type: 'json' };
 import dispatchLarge from '../../fixtures/dispatch-large.json' with { type: 'json' };
@@ -33,6 +34,7 @@ export type FixtureName =
   | 'dispatch-wide'
   | 'dispatch-large'
   | 'dispatch-large-int8'
+  | 'dispatch-adapters'
   | 'combine'
   | 'combine-int8'
   | 'combine-large'
@@ -45,6 +47,7 @@ export const fixtures: Record<FixtureName, FrameFixture> = {
   'dispatch-wide': dispatchWide,
   'dispatch-large': dispatchLarge,
   'dispatch-large-int8': dispatchLargeInt8,
+  'dispatch-adapters': dispatchAdapters,
   combine,
   'combine-int8': combineInt8,
   'combine-large': combineLarge,
@@ -52,6 +55,15 @@ export const fixtures: Record<FixtureName, FrameFixture> = {
   refuse,
   cancel,
 };
+
+const DISPATCHES = [
+  'dispatch',
+  'dispatch-int8',
+  'dispatch-wide',
+  'dispatch-large',
+  'dispatch-large-int8',
+  'dispatch-adapters',
+] as const;
 
 /** Joins the fixture's annotated pieces into its frame. */
 export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
@@ -65,7 +77,7 @@ export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
  */
 export function checkFixtures(): string[] {
   const problems: string[] = [];
-  for (const name of ['dispatch', 'dispatch-int8', 'dispatch-wide', 'dispatch-large', 'dispatch-large-int8'] as const) {
+  for (const name of DISPATCHES) {
     check(problems, name, (bytes, { hiddenSize }) => {
       const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
       return [frame, encodeDispatch(frame)];
@@ -115,6 +127,10 @@ function check(
 }
 
 function plain(value: unknown): string {
+  if (typeof value === 'object' && value !== null && 'ends' in value)
+    return JSON.stringify(value, (_, field: unknown) =>
+      ArrayBuffer.isView(field) ? Array.from(field as Float32Array) : field,
+    );
   return ArrayBuffer.isView(value)
     ? `[${Array.from(value as Uint8Array).join()}]`
     : Array.isArray(value)

@@ -16,6 +16,7 @@ export const decoders: Record<string, (bytes: Uint8Array) => unknown> = {
   'dispatch-wide': (bytes) => decodeDispatch(bytes, { hiddenSize: 2 }),
   'dispatch-large': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
   'dispatch-large-int8': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
+  'dispatch-adapters': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
   combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1 }),
   'combine-int8': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, rowFormat: 'int8' }),
   'combine-large': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 2 }),

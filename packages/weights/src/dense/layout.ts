@@ -31,7 +31,7 @@ export interface DenseEntry {
 
 /** Consecutive entries of the file that go into the same bank of memory. */
 export interface DenseSegment {
-  /** `embed`, `layers.0` …, `head`, `mtp`. */
+  /** `embed`, `layers.0` …, `head`, `mtp`; `encoder` behind the layers of an encoder–decoder's encoder. */
   name: string;
   offset: number;
   bytes: number;
@@ -101,11 +101,6 @@ function partsOf(config: ModelConfig): Part[] {
   return config.encoder ? encoderParts(config) : decoderParts(config);
 }
 
-function seq2seqParts(config: ModelConfig): Part[] {
-  const { layers, embedTokens, positionBias, ...norms } = seq2seqTensors(config, config.seq2seq!);
-  return [['embed', { embedTokens, positionBias }], ...layerParts(layers), ['head', norms]];
-}
-
 function decoderParts(config: ModelConfig): Part[] {
   const { embedTokens, layers, norm, lmHead, mtp } = denseTensors(config);
   const parts: Part[] = [['embed', { embedTokens }], ...layerParts(layers), ['head', { norm, lmHead }]];
@@ -115,6 +110,19 @@ function decoderParts(config: ModelConfig): Part[] {
 function encoderParts(config: ModelConfig): Part[] {
   const { layers, ...embedding } = encoderTensors(config, config.encoder!);
   return [['embed', embedding], ...layerParts(layers)];
+}
+
+function seq2seqParts(config: ModelConfig): Part[] {
+  const { encoderLayers } = config.seq2seq!;
+  const { embedTokens, positionBias, layers, encoderNorm, norm } = seq2seqTensors(config, config.seq2seq!);
+  const parts = layerParts(layers);
+  return [
+    ['embed', { embedTokens, positionBias }],
+    ...parts.slice(0, encoderLayers),
+    ['encoder', { encoderNorm }],
+    ...parts.slice(encoderLayers),
+    ['head', { norm }],
+  ];
 }
 
 const layerParts = (layers: readonly unknown[]): Part[] =>

@@ -16,7 +16,7 @@ import torch, transformers
 from safetensors.torch import save_file
 from transformers import NllbMoeConfig, NllbMoeForConditionalGeneration, SwitchTransformersConfig, SwitchTransformersForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.models.nllb_moe.modeling_nllb_moe import NllbMoeTop2Router
+from transformers.models.nllb_moe.modeling_nllb_moe import NllbMoeSinusoidalPositionalEmbedding, NllbMoeTop2Router
 from transformers.models.switch_transformers.modeling_switch_transformers import SwitchTransformersAttention, SwitchTransformersTop1Router
 
 import nllb
@@ -27,7 +27,9 @@ TARGET_TOKENS = 40
 ANSWER_TOKENS = 16
 # Rounding to f16 doesn't cross those of answers, nor rounding to float32 that of the gates of the tested sources.
 LEAST_MARGIN = {"gate": 1e-4, "logit": 2e-3, "tested": 2e-5}
-BUCKETS = [(8, 20), (32, 128), (12, 50), (64, 300)]
+# The last two have distances whose bucket float64 would not find.
+BUCKETS = [(8, 20), (32, 128), (20, 160), (92, 164)]
+PLACES = [2, 900, 90_000]
 
 
 def random_weights(model, generator):
@@ -196,7 +198,7 @@ def attempt(name, seed, folder):
         about=about["about"], versions=f"torch {torch.__version__}, transformers {transformers.__version__}", seed=seed, dropped=dropped,
         **({} if is_switch else {"departures": ["NllbMoeSparseMLP's dispatch (nllb.py)"], "dispatch_error": dispatch_error}),
         sources=tested, targets=targets, greedy=answers, gate_margin=gates.margin, **tokens_of(tokenizer, is_switch),
-        **({"buckets": buckets()} if is_switch else {}),
+        **({"buckets": buckets()} if is_switch else {"sinusoids": sinusoids(config.d_model)}),
     ))
     return True
 
@@ -221,6 +223,11 @@ def buckets():
             found = SwitchTransformersAttention._relative_position_bucket(distances, bidirectional=both, num_buckets=count, max_distance=longest)
             rows.append({"buckets": count, "maxDistance": longest, "bothWays": both, "of": run_lengths(found.tolist())})
     return rows
+
+
+def sinusoids(width):
+    table = NllbMoeSinusoidalPositionalEmbedding.get_embedding(max(PLACES) + 1, width, 1)
+    return [{"place": place, "values": table[place].tolist()} for place in PLACES]
 
 
 def run_lengths(values):

@@ -1,5 +1,13 @@
 import { availableParallelism } from 'node:os';
-import { type DraftVocabulary, type HeadConfig, kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
+import {
+  contextLength,
+  type DraftVocabulary,
+  type HeadConfig,
+  kvWidth,
+  type ModelConfig,
+  numDecoderLayers,
+  type TensorReader,
+} from '@shoal/model';
 import {
   denseLayout,
   type DenseSegment,
@@ -58,6 +66,7 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   });
   if ('reader' in weights) await packSegments(config, weights.reader, memory, memory.segments);
   else await readSegments(weights, memory);
+  memory.finish();
   if (head) await packSegments(head.config.transformer, head.reader, memory, memory.head!.layout.segments);
   const memories = memory.banks.map((bank) => bank.memory);
   return new WasmEngine(memory, beside ? beside.runner.beside(memories) : await startRunner());
@@ -70,8 +79,8 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
 /** Limits the KV cache to what 256 sequences of the whole context could use; an encoder's is as large as its passes need. */
 function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
   if (config.encoder) return ENCODER_PAGES * pageBytes(1, kvWidth(config.attention));
-  const perToken = config.numHiddenLayers * positionBytes(kvWidth(config.attention));
-  return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
+  const perToken = numDecoderLayers(config) * positionBytes(kvWidth(config.attention));
+  return Math.min(budgetBytes, 256 * (contextLength(config) + 16) * perToken);
 }
 
 /** Reads straight into the memory that the kernels use. */

@@ -43,6 +43,7 @@ interface KernelExports {
       scale: number,
       state: number,
       scores: number,
+      biases: number,
     ]
   ): void;
   closeState(state: number, valueDim: number): void;

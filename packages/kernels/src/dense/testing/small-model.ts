@@ -1,5 +1,5 @@
 import { createRng, type ExpertDispatch, type ModelConfig, parseModelConfig, type TensorReader } from '@shoal/model';
-import { smallConfigJson } from '@shoal/model/testing';
+import { smallConfigJson, smallNllb, smallSwitch } from '@shoal/model/testing';
 
 /** Ragged in every dimension, with an MTP module. */
 export const config = parseModelConfig({
@@ -75,3 +75,9 @@ export function enlarged(config: ModelConfig): TensorReader {
     },
   };
 }
+
+/** Encoder–decoders: with RMSNorm and biases of positions, and with LayerNorm, sinusoids and biases of products. */
+export const encoderDecoders = {
+  switch: parseModelConfig(smallSwitch),
+  nllb: parseModelConfig(smallNllb),
+};

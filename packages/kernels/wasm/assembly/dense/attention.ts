@@ -42,6 +42,7 @@ export function closeState(state: usize, valueDim: i32): void {
 /**
  * Adds the first `count` positions of a block to the state of a query [keyDim]. Dimensions are multiples of 4 (padded with zeros).
  * `scores` has room for POSITIONS values. Positions behind `count`, up to the next multiple of 4, are read, but count for nothing.
+ * `biases` [POSITIONS] are added to the scores; 0: none.
  */
 export function attendBlock(
   q: usize,
@@ -54,8 +55,13 @@ export function attendBlock(
   scale: f32,
   state: usize,
   scores: usize,
+  biases: usize,
 ): void {
-  for (let t = 0; t < count; t += 4) scoreFour(q, keyDim, keys + <usize>t * stride, stride, scale, scores + ((<usize>t) << 2));
+  for (let t = 0; t < count; t += 4) {
+    const at = scores + ((<usize>t) << 2);
+    scoreFour(q, keyDim, keys + <usize>t * stride, stride, scale, at);
+    if (biases) v128.store(at, f32x4.add(v128.load(at), v128.load(biases + ((<usize>t) << 2))));
+  }
   for (let t = count; t < POSITIONS; t++) store<f32>(scores + ((<usize>t) << 2), -Infinity);
   const before = load<f32>(state);
   const top = max<f32>(

@@ -73,9 +73,10 @@ function normHeads(op: usize, x: usize, heads: i32, gain: usize): void {
   }
 }
 
-/** The first position that a row at `position` attends to. */
+/** The first position that row `r` at `position` attends to. */
 @inline
-function firstVisible(op: usize, position: i32): i32 {
+function firstVisible(op: usize, r: i32, position: i32): i32 {
+  if (at(op, 18)) return load<i32>(at(op, 18) + ((<usize>r) << 2));
   const window = word(op, 16);
   const chunk = word(op, 17);
   if (window) return max(0, position - window + 1);
@@ -86,7 +87,9 @@ function firstVisible(op: usize, position: i32): i32 {
  * Grouped-query attention of some query heads (all of one key head) of some rows. Blocks before the first position that a row of
  * the tile attends to are not read.
  * 4 rows, 5 tasks, 6 q, 7 stride, 8 headDim, 9 kvHeads, 10 query heads a key head, 11 scale, 12 layer offset, 13 out, 14 stride,
- * 15 sinks, one per head (0: none), 16 positions of a window (0: no window), 17 positions of a chunk (0: no chunks).
+ * 15 sinks, one per head (0: none), 16 positions of a window (0: no window), 17 positions of a chunk (0: no chunks),
+ * 18 the first position of each row (0: by window or chunk), 19 biases by distance (0: none), 20 the distance from which on they are
+ * the same.
  */
 export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void {
   const rows = at(op, 4);
@@ -99,8 +102,10 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   const bytes = (<usize>padded) << 2;
   const state = stateBytes(padded);
   const numQueries = numRows * numHeads;
-  // scratch: scores | queries | states | block | block of one row, and room for three more positions, which attendBlock may read
-  const queries = scratch + ((<usize>POSITIONS) << 2);
+  // scratch: scores | biases | queries | states | block | block of one row, and room for three more positions, which attendBlock may
+  // read
+  const biases = at(op, 19) ? scratch + ((<usize>POSITIONS) << 2) : 0;
+  const queries = scratch + ((<usize>(2 * POSITIONS)) << 2);
   const states = queries + <usize>numQueries * bytes;
   const block = states + <usize>numQueries * state;
   const ownBlock = block + <usize>POSITIONS * bytes * 2;
@@ -121,7 +126,7 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   let sharing = firstRow;
   for (let r = firstRow; r < firstRow + numRows; r++) {
     const position = <i32>place(rows, r, 0);
-    first = min(first, firstVisible(op, position));
+    first = min(first, firstVisible(op, r, position));
     last = max(last, position);
     if (<i32>place(rows, r, 5) > shared) {
       shared = <i32>place(rows, r, 5);
@@ -136,7 +141,7 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
     for (let i = 0; i < numQueries; i++) {
       const row = firstRow + i / numHeads;
       const position = <i32>place(rows, row, 0);
-      const from = max(0, firstVisible(op, position) - start);
+      const from = max(0, firstVisible(op, row, position) - start);
       const count = min(POSITIONS, position + 1 - start) - from;
       if (count <= 0) continue;
       let keys = block;
@@ -149,6 +154,7 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
         decoded = row;
       }
       keys += <usize>(2 * from) * bytes;
+      if (biases) distanceBiases(op, firstHead + (i % numHeads), start + from - <i32>place(rows, row, 4), biases);
       attendBlock(
         queries + <usize>i * bytes,
         padded,
@@ -160,6 +166,7 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
         real(op, 11),
         states + <usize>i * state,
         scratch,
+        biases,
       );
     }
   }
@@ -172,6 +179,20 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
       stateValues(states + <usize>i * state),
       (<usize>headDim) << 2,
     );
+  }
+}
+
+/**
+ * A head's biases of POSITIONS keys, the first of which lies `distance` behind the query's own slot (before it if negative). The
+ * table is [heads][2 × reach + 1], from distance −reach to reach, beyond which they stay the same.
+ */
+@inline
+function distanceBiases(op: usize, head: i32, distance: i32, out: usize): void {
+  const reach = word(op, 20);
+  const zero = at(op, 19) + ((<usize>(head * (2 * reach + 1) + reach)) << 2);
+  for (let t = 0; t < POSITIONS; t++) {
+    const clipped = max(-reach, min(reach, distance + t));
+    store<f32>(out + ((<usize>t) << 2), load<f32>(zero + ((<isize>clipped) << 2)));
   }
 }
 

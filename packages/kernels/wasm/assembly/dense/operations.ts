@@ -7,7 +7,7 @@ import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './ca
 import { decodeRow, gemm, panelBytes } from './gemm';
 import { prepareRow, Q8 } from './prepare';
 import { exp1 } from './primitives';
-import { addRow, geluRow, layerNormRow, rmsNormRow, ropeRow, scaleRow, siluMulRow } from './rows';
+import { addRow, geluRow, layerNormRow, reluRow, rmsNormRow, ropeRow, scaleRow, siluMulRow } from './rows';
 import { answerQuery, rowOfQuery } from './sampling';
 
 @inline
@@ -84,12 +84,16 @@ export function siluTask(op: usize, task: i32): void {
   prepareRow(gate, word(op, 7), at(op, 8) + row * at(op, 9), word(op, 10));
 }
 
-/** x = gelu(x + bias), and prepared. 4 x, 5 stride, 6 width, 7 bias (0: none), 8 prepared, 9 stride, 10 format. A task is a row. */
-export function geluTask(op: usize, task: i32): void {
+/**
+ * x = gelu(x + bias) or relu(x + bias), and prepared.
+ * 4 x, 5 stride, 6 width, 7 bias (0: none), 8 prepared, 9 stride, 10 format, 11 whether it is ReLU. A task is a row.
+ */
+export function activationTask(op: usize, task: i32): void {
   const row = <usize>task;
   const x = at(op, 4) + row * at(op, 5);
   if (at(op, 7)) addRow(x, at(op, 7), word(op, 6), 1);
-  geluRow(x, word(op, 6));
+  if (word(op, 11)) reluRow(x, word(op, 6));
+  else geluRow(x, word(op, 6));
   prepareRow(x, word(op, 6), at(op, 8) + row * at(op, 9), word(op, 10));
 }
 
@@ -172,7 +176,7 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
       for (let h = 0; h < numHeads; h++) {
         const i = <usize>(h * numRows + r - firstRow);
         const query = queries + i * keyBytes;
-        attendBlock(query, keyDim, latentDim, from, from, keyBytes, count, real(op, 12), states + i * state, scratch);
+        attendBlock(query, keyDim, latentDim, from, from, keyBytes, count, real(op, 12), states + i * state, scratch, 0);
       }
     }
   }

@@ -5,8 +5,8 @@ import { awaitChange } from '../await-change';
 import { adapterInTask, adapterOutTask } from './adapters';
 import { groupedAttentionTask, keyValueTask } from './grouped-query';
 import {
+  activationTask,
   embedTask,
-  geluTask,
   gemmTask,
   latentAttentionTask,
   latentTask,
@@ -30,7 +30,7 @@ const enum Op {
   SCALE,
   ADAPTER_IN,
   ADAPTER_OUT,
-  GELU,
+  ACTIVATION,
 }
 
 const OP_BYTES: usize = 128;
@@ -76,8 +76,8 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return adapterInTask(op, task);
     case Op.ADAPTER_OUT:
       return adapterOutTask(op, task);
-    case Op.GELU:
-      return geluTask(op, task);
+    case Op.ACTIVATION:
+      return activationTask(op, task);
     case Op.EMBED:
       return embedTask(op, task);
     default:

@@ -69,6 +69,14 @@ export function geluRow(x: usize, dim: i32): void {
   }
 }
 
+/** x = max(x, 0), dim values; NaN stays NaN. */
+export function reluRow(x: usize, dim: i32): void {
+  for (let i = 0; i < dim; i += 4) {
+    const at = x + ((<usize>i) << 2);
+    storeLanes(at, f32x4.max(loadLanes(at, dim - i), f32x4.splat(0)), dim - i);
+  }
+}
+
 /** Clamps to ± limit; NaN stays NaN. */
 export function clipRow(x: usize, dim: i32, limit: f32): void {
   const high = f32x4.splat(limit);
