@@ -148,10 +148,10 @@ export class Adapters {
     const about = { ...found, ...given };
     const points = chooser.pointsOf(about);
     const engine = open(adapter);
-    const { mixture } = adapter;
+    const { experts, mixture } = adapter;
     const bytes = engine.bytes + adapter.expertBytes + (mixture?.bytes ?? 0);
     this.#bytes += bytes;
-    const routed = mixture?.experts ?? [adapter.experts];
+    const routed = mixture?.experts ?? [experts];
     for (const each of routed) this.shards.add(name, each);
     const facts = { source: shownSource, about, points, adapter, bytes };
     const served = new ServedAdapter(name, this.#nextId++, engine, facts, () => {

@@ -70,7 +70,9 @@ export function adapterOf(
 /** With the context that a request's adapter leaves. */
 export function underAdapter(model: string | null | undefined, deps: ParseDeps): ParseDeps {
   const { generation } = deps;
-  const maxContext = generation.maxContextUnder(adapterOf(model, deps));
+  // What is chosen is known once the prompt has been read, so that it has to fit all of them.
+  const under = model && deps.adapters?.isAuto(model) ? [undefined, ...deps.adapters.all] : [adapterOf(model, deps)];
+  const maxContext = Math.min(...under.map((adapter) => generation.maxContextUnder(adapter)));
   if (maxContext === generation.maxContext) return deps;
   const { modelId } = generation;
   const maxContextUnder = (): number => maxContext;

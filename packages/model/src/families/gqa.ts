@@ -125,3 +125,20 @@ function readNumExperts(raw: GqaKeys, where: string): number {
   refuse(raw, where, raw.num_experts_per_tok > count, 'num_experts_per_tok', `there are only ${count} experts`);
   return count;
 }
+
+/** Attention with a key and a value for each head, without norms of them. */
+export function plainAttention(heads: number, headDim: number, bias: boolean, softmaxScale: number): GqaConfig {
+  return {
+    kind: 'gqa',
+    numAttentionHeads: heads,
+    numKeyValueHeads: heads,
+    headDim,
+    qkNorm: 'none',
+    normAfterRope: false,
+    bias: { qkv: bias, o: bias },
+    sinks: false,
+    temperature: null,
+    clipQkv: null,
+    softmaxScale,
+  };
+}

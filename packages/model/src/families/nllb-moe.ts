@@ -12,12 +12,12 @@ import {
   unsupported,
 } from './family.ts';
 import { softmaxGate } from './gates.ts';
+import { plainAttention } from './gqa.ts';
 import { positions } from './layer-types.ts';
 import { readQuantisation } from './quantisation-keys.ts';
 import {
   commonSeq2Seq,
   ffnActivation,
-  plainAttention,
   refuseCapacity,
   refuseUnsupportedSeq2Seq,
   seq2seqIgnoredKeys,

@@ -15,6 +15,7 @@ import {
   unsupported,
 } from './family.ts';
 import { softmaxGate } from './gates.ts';
+import { plainAttention } from './gqa.ts';
 import { ropeConfig } from './rope-keys.ts';
 
 /** Keys of which one value is computed; null counts as false. */
@@ -158,19 +159,7 @@ function attentionOf(raw: Raw, where: string): GqaConfig {
   const { n_embd: hiddenSize, n_head: heads, qkv_proj_bias: bias } = raw;
   const headDim = hiddenSize / heads;
   refuse(raw, where, !Number.isInteger(headDim), 'n_head', `n_embd ${hiddenSize} is not a multiple of it`);
-  return {
-    kind: 'gqa',
-    numAttentionHeads: heads,
-    numKeyValueHeads: heads,
-    headDim,
-    qkNorm: 'none',
-    normAfterRope: false,
-    bias: { qkv: bias, o: bias },
-    sinks: false,
-    temperature: null,
-    clipQkv: null,
-    softmaxScale: 1 / Math.sqrt(headDim),
-  };
+  return plainAttention(heads, headDim, bias, 1 / Math.sqrt(headDim));
 }
 
 const NAMES: readonly [RegExp, string][] = [

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { ExpertActivation } from '../expert.ts';
-import type { GqaConfig, LayerKind, ModelConfig, RopeConfig } from '../model-config.ts';
+import type { LayerKind, ModelConfig, RopeConfig } from '../model-config.ts';
 import { dimension, expertCount, refuse, tokenId, unsupported } from './family.ts';
 
 /** Keys of both families of encoder–decoders. */
@@ -86,23 +86,6 @@ export function stackKinds(
   if (all.includes('moe')) return all;
   const problem = 'so no layer has routed experts that tabs could hold';
   throw new ModelError('unsupported', keys[0], `${where}: by ${keys.join(' and ')} every layer is dense, ${problem}`);
-}
-
-/** Attention of all heads to all rows, without RoPE. */
-export function plainAttention(heads: number, headDim: number, bias: boolean, softmaxScale: number): GqaConfig {
-  return {
-    kind: 'gqa',
-    numAttentionHeads: heads,
-    numKeyValueHeads: heads,
-    headDim,
-    qkNorm: 'none',
-    normAfterRope: false,
-    bias: { qkv: bias, o: bias },
-    sinks: false,
-    temperature: null,
-    clipQkv: null,
-    softmaxScale,
-  };
 }
 
 const NO_ROPE: RopeConfig = { pairs: 'halves', dim: 0, inverseFrequencies: new Float64Array(), attentionFactor: 1 };

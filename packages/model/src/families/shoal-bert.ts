@@ -16,6 +16,7 @@ import {
   unsupported,
 } from './family.ts';
 import { softmaxGate } from './gates.ts';
+import { plainAttention } from './gqa.ts';
 import { ropeConfig } from './rope-keys.ts';
 
 /** The gates that this family may have: those that look at a whole sequence. */
@@ -99,19 +100,7 @@ function toConfig(raw: Raw, where: string): ModelConfig {
     layerAttention: fullAttention(layers),
     nRoutedExperts: raw.num_experts,
     numExpertsPerTok: expertsPerRow(sequenceGate, raw.num_experts),
-    attention: {
-      kind: 'gqa',
-      numAttentionHeads: heads,
-      numKeyValueHeads: heads,
-      headDim,
-      qkNorm: 'none',
-      normAfterRope: false,
-      bias: { qkv: true, o: true },
-      sinks: false,
-      temperature: null,
-      clipQkv: null,
-      softmaxScale: 1 / Math.sqrt(headDim),
-    },
+    attention: plainAttention(heads, headDim, true, 1 / Math.sqrt(headDim)),
     rope: ropeConfig({ theta: raw.rope_theta, scaling: undefined, partialRotaryFactor: undefined }, headDim, 'halves'),
     gate: softmaxGate({ normTopkProb: false }),
     sequenceGate,
