@@ -197,7 +197,7 @@ describe.each([
     const box = await canvas.boundingBox();
     await page.mouse.move((box?.x ?? 0) + 40, (box?.y ?? 0) + 22);
     await eventually(() => page.locator('.readout').textContent()).toContain('Layer 1, expert');
-    await page.getByLabel('load').check();
+    await page.getByRole('radio', { name: 'load' }).check();
     expect(await page.getByRole('list', { name: 'Colours' }).textContent()).toContain('rows/s');
     await page.mouse.click((box?.x ?? 0) + 40, (box?.y ?? 0) + 22);
     await page.getByRole('button', { name: 'Show all' }).waitFor();

@@ -193,7 +193,8 @@ describe('answers of the default model', () => {
     expect(laps / tokens).toBeLessThan(5 / 3.8);
     const { mtp, lookup } = core.scheduler.speculation.counts;
     const right = (mtp.accepted[0] ?? 0) + (lookup.accepted[0] ?? 0) - firstRight;
-    expect(right / passes).toBeGreaterThan(0.9);
+    // Of some 36 passes; how many pass before the first that drafts differs by the machine's pace.
+    expect(right / passes).toBeGreaterThan(0.8);
   });
 });
 

@@ -225,8 +225,8 @@ export class Lab {
       signal: AbortSignal.any([hangUp, timeout]),
     });
     try {
-      if (!forward.encode) return await this.#continue(ids, experts);
-      await forward.encode([ids], experts, experts.observer);
+      if (!forward.config.encoder) return await this.#continue(ids, experts);
+      await forward.encode!([ids], experts, experts.observer);
       return null;
     } catch (error) {
       if (!timeout.aborted || hangUp.aborted) throw error;

@@ -54,7 +54,7 @@ LETTER_GREETING = split_lines("""
     How are you? I hope you are well.
     Thank you for your [last |kind |long ]letter. I read it [twice|three times|in bed].
     I miss you [very much|so much|a lot].
-    I am writing to you from {place_at}.
+    I am writing to you {place_at}.
     It is raining here, so I have time to write to you.
     I have so much to tell you!
     You will not believe what happened [to me|today|this week].

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { build, type Plugin, stop } from 'esbuild';
+import { build, type BuildFailure, type Plugin, stop } from 'esbuild';
 
 /** Each thread's program, bundled once per process. */
 const programs = new Map<string, Promise<string>>();
@@ -22,15 +22,22 @@ export function threadProgram(module: URL): Promise<string> {
   return program;
 }
 
-async function bundle(path: string): Promise<string> {
+/** Ctrl-C in a terminal ends esbuild's process too, while the coordinator still has answers to finish. */
+const MAX_ATTEMPTS = 5;
+
+async function bundle(path: string, attempt = 1): Promise<string> {
   try {
     const options = { bundle: true, platform: 'node', format: 'cjs', write: false, logLevel: 'silent' } as const;
     const { outputFiles } = await build({ ...options, entryPoints: [path], plugins: [locations] });
     return outputFiles[0]!.text;
+  } catch (error) {
+    const isOfSource = (error as Partial<BuildFailure>).errors !== undefined;
+    if (isOfSource || attempt === MAX_ATTEMPTS) throw error;
   } finally {
     // Ends esbuild's process.
     await stop();
   }
+  return bundle(path, attempt + 1);
 }
 
 /** Modules that read files beside them find these from within the bundle too. */
