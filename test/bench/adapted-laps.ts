@@ -48,19 +48,27 @@ export async function adaptedLaps(): Promise<HeldRow[]> {
       for (const { peer, adapters } of held) peer.adapters = adapters;
     }
     const text = (of: readonly number[]): string => `${median(of).toFixed(1)} tokens/s`;
+    const ratio = (of: readonly number[]): string => `${(median(of) / median(speeds.plain)).toFixed(2)} times without`;
+    const { layerKinds, numHiddenLayers } = coordinator.config;
+    const laps = layerKinds.slice(0, numHiddenLayers).filter((kind) => kind === 'moe').length;
+    const limit = (1000 * STREAMS) / (ROUND_TRIP_MS * laps);
     return [
       {
         figure: `${STREAMS} streams, ${TABS} tabs, ${ROUND_TRIP_MS} ms: no adapter`,
         measured: text(speeds.plain),
-        reference: '',
+        reference: `${limit.toFixed(0)} if nothing but round trips took time`,
       },
-      { figure: '  an adapter of all experts, in tabs', measured: text(speeds.tabs), reference: '' },
+      { figure: '  an adapter of all experts, in tabs', measured: text(speeds.tabs), reference: ratio(speeds.tabs) },
       {
         figure: '    share of its work that tabs did',
         measured: `${(100 * median(shares)).toFixed(0)} %`,
         reference: '',
       },
-      { figure: '  the same in the coordinator', measured: text(speeds.coordinator), reference: '' },
+      {
+        figure: '  the same in the coordinator',
+        measured: text(speeds.coordinator),
+        reference: ratio(speeds.coordinator),
+      },
     ];
   } finally {
     await rig.close();

@@ -18,6 +18,7 @@ import { NETWORK_HELP, NetworkUsageError, parseNetworkOptions } from './network/
 import { benchPromptLaps } from './prompt-laps.ts';
 import { benchQuants } from './quants.ts';
 import { benchRepetition } from './repetition/repetition.ts';
+import { benchSeq2Seq } from './seq2seq.ts';
 import { benchStripes } from './stripes.ts';
 import { benchSwarm } from './swarm.ts';
 import { benchWasm } from './wasm.ts';
@@ -34,6 +35,7 @@ const HELP = `npm run bench -- [suite] [options]
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory;
                    tokens/s through tabs; what a token costs under an adapter, and under a mixture of some
+  seq2seq          answers of an encoder–decoder of switch-base-8's dimensions, alone and 16 together, at 20 ms (4 GB of disk)
   repetition       drafts from texts beside prompt lookup, against known answers to agents' requests: tokens a pass, rows, µs
   choice           drafter, depth and width of drafts beside all fixed choices, in virtual time, by round trip, streams and text (--only CELL)
   drafted-answers  500 random requests with and without drafts while tabs come and go: all answers must be the same (--requests N)
@@ -55,6 +57,7 @@ const HELP = `npm run bench -- [suite] [options]
 
 const SUITES = [
   'adapters',
+  'seq2seq',
   'prompt-laps',
   'hedges',
   'hostile',
@@ -110,6 +113,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const json = flags.includes('--json');
   if (suites.includes('adapters')) await benchAdapters({ json });
+  if (suites.includes('seq2seq')) await benchSeq2Seq({ json, repeats });
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });
   if (suites.includes('hedges')) await benchHedges({ json });
   if (suites.includes('hostile')) await benchHostile({ json, only: valueOf(argv, '--only') });

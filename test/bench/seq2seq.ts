@@ -1,77 +1,98 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { switchBase } from '../../packages/model/src/testing/published-models/seq2seq-configs.ts';
+import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
 import { answer } from '../integration/answers.ts';
 import { Rig } from './rig.ts';
+import { formatHeldRows, type HeldRow } from './table.ts';
 
-const HELP = `node --import tsx test/bench/seq2seq.ts --model DIR [options]
+const ROUND_TRIP_MS = 20;
+const SOURCE_TOKENS = 64;
+const ANSWER_TOKENS = 32;
+/** Of each of the two tabs; the experts in q8 are 0.48 GB. */
+const TAB_BYTES = 1200 * 2 ** 20;
+/** MoE layers of a token's pass through the decoder, each with a lap. */
+const DECODER_LAPS = switchBase(8).num_sparse_decoder_layers;
 
-Serves an encoder–decoder to two tabs in processes of their own, and prints tokens a second and laps of answers: of one stream, and
-of several together. Checkpoints with random weights come from tools/random-checkpoint.ts.
-
-  --model DIR       the checkpoint
-  --round-trip N    milliseconds between coordinator and tabs (20)
-  --streams N       answers together (16)
-  --source N        tokens of a source (64)
-  --tokens N        tokens of an answer (32)
-  --tab-memory MIB  what each tab lends (1200)
-`;
-
-const options = {
-  model: { type: 'string' },
-  'round-trip': { type: 'string', default: '20' },
-  streams: { type: 'string', default: '16' },
-  source: { type: 'string', default: '64' },
-  tokens: { type: 'string', default: '32' },
-  'tab-memory': { type: 'string', default: '1200' },
-  help: { type: 'boolean', default: false },
-} as const;
-
-interface Sizes {
-  streams: number;
-  source: number;
-  tokens: number;
+interface Measured {
+  tokensPerS: number;
+  lapsPerAnswer: number;
 }
 
-async function measure({ coordinator }: Rig, { streams, source, tokens }: Sizes): Promise<string> {
-  const { scheduler, dispatcher, config } = coordinator;
-  const before = { passes: scheduler.passes, laps: dispatcher.figures.laps };
+/** Answers of one stream and of several together, with random weights of switch-base-8's dimensions, in two tabs with processes of their own. */
+export async function benchSeq2Seq({ json, repeats }: { json: boolean; repeats: number }): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'shoal-seq2seq-'));
+  const [modelDir, cacheDir] = [join(dir, 'switch-base-8'), join(dir, 'cache')];
+  await mkdir(cacheDir);
+  const configPath = join(dir, 'config.json');
+  await writeFile(configPath, JSON.stringify(switchBase(8)));
+  try {
+    await writeRandomCheckpoint({ outDir: modelDir, configPath, seed: 1, fileBytes: 5e9, sparse: false });
+    const coordinator = { model: modelDir, cacheDir, replicas: 1, quant: 'q8', denseQuant: 'q8' } as const;
+    const rig = await Rig.start({ tabs: 2, pledgeBytes: TAB_BYTES, coordinator });
+    try {
+      rig.setLine({ roundTripMs: ROUND_TRIP_MS, loss: 0 });
+      const rows = await measureRows(rig, repeats);
+      process.stdout.write(`${json ? JSON.stringify(rows, undefined, 2) : formatHeldRows(rows)}\n`);
+    } finally {
+      await rig.close();
+    }
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+async function measureRows(rig: Rig, repeats: number): Promise<HeldRow[]> {
+  const one = await typical(rig, 1, repeats);
+  const floorPerS = 1000 / (DECODER_LAPS * ROUND_TRIP_MS);
+  const many = await typical(rig, 16, repeats);
+  return [
+    {
+      figure: 'one stream, tokens/s',
+      measured: one.tokensPerS.toFixed(1),
+      reference: `${floorPerS.toFixed(1)} if nothing but ${DECODER_LAPS} round trips took time`,
+    },
+    {
+      figure: 'one stream, laps of an answer',
+      measured: one.lapsPerAnswer.toFixed(0),
+      reference: `${DECODER_LAPS} a token, and one for each MoE layer of the source`,
+    },
+    {
+      figure: '16 streams, tokens/s',
+      measured: many.tokensPerS.toFixed(1),
+      reference: `${(many.tokensPerS / one.tokensPerS).toFixed(1)} times one stream`,
+    },
+    {
+      figure: '16 streams, laps of an answer',
+      measured: many.lapsPerAnswer.toFixed(0),
+      reference: `${one.lapsPerAnswer.toFixed(0)} alone`,
+    },
+  ];
+}
+
+/** The run with the median rate, after one that is about new tabs. */
+async function typical(rig: Rig, streams: number, repeats: number): Promise<Measured> {
+  await measure(rig, streams);
+  const runs: Measured[] = [];
+  for (let run = 0; run < repeats; run++) runs.push(await measure(rig, streams));
+  return runs.sort((a, b) => a.tokensPerS - b.tokensPerS)[Math.floor(runs.length / 2)]!;
+}
+
+async function measure({ coordinator }: Rig, streams: number): Promise<Measured> {
+  const { dispatcher, config } = coordinator;
+  const lapsBefore = dispatcher.figures.laps;
   const prefix = config.seq2seq!.targetPrefix;
   const startedMs = performance.now();
   const answers = Array.from({ length: streams }, (_, s) => {
-    const ids = Array.from({ length: source }, (__, i) => 5 + ((i * 377 + s * 101) % (config.vocabSize - 5)));
-    return answer(coordinator, [...ids, ...prefix], { sourceLength: source, maxTokens: tokens, ignoreEos: true });
+    const source = Array.from({ length: SOURCE_TOKENS }, (__, i) => 5 + ((i * 377 + s * 101) % (config.vocabSize - 5)));
+    const limits = { sourceLength: SOURCE_TOKENS, maxTokens: ANSWER_TOKENS, ignoreEos: true };
+    return answer(coordinator, [...source, ...prefix], limits);
   });
   await Promise.all(answers);
   const seconds = (performance.now() - startedMs) / 1000;
-  const [laps, passes] = [dispatcher.figures.laps - before.laps, scheduler.passes - before.passes];
-  const rate = ((streams * tokens) / seconds).toFixed(1);
-  return `${streams} streams: ${rate} tokens/s; ${passes} passes and ${laps} laps for ${streams} answers of ${tokens} tokens`;
+  return {
+    tokensPerS: (streams * ANSWER_TOKENS) / seconds,
+    lapsPerAnswer: (dispatcher.figures.laps - lapsBefore) / streams,
+  };
 }
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({ options });
-  if (values.help || !values.model) {
-    process.stdout.write(HELP);
-    return;
-  }
-  const cacheDir = await mkdtemp(join(tmpdir(), 'shoal-seq2seq-'));
-  const pledgeBytes = Number(values['tab-memory']) * 2 ** 20;
-  const coordinator = { model: values.model, cacheDir, replicas: 1, quant: 'q8', denseQuant: 'q8' } as const;
-  const rig = await Rig.start({ tabs: 2, pledgeBytes, coordinator });
-  try {
-    rig.setLine({ roundTripMs: Number(values['round-trip']), loss: 0 });
-    const sizes = { source: Number(values.source), tokens: Number(values.tokens) };
-    for (const streams of [1, Number(values.streams)]) {
-      // The first answers are about new tabs.
-      await measure(rig, { ...sizes, streams, tokens: 8 });
-      process.stdout.write(`${await measure(rig, { ...sizes, streams })}\n`);
-    }
-  } finally {
-    await rig.close();
-    await rm(cacheDir, { recursive: true });
-  }
-}
-
-await main();
