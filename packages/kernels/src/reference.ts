@@ -12,7 +12,8 @@ import {
 } from '@shoal/model';
 import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
-import { adapterFreed, checkShard, checkWorkItem, readAdapterShard } from './check-work-item.ts';
+import { checkShard, checkWorkItem, readAdapterShard } from './check-work-item.ts';
+import { Held } from './held.ts';
 
 /**
  * The expert FFN in plain TypeScript, on unpacked weights (4 bytes each in memory): the reference that other backends must match.
@@ -94,25 +95,7 @@ class ReferenceBackend implements ExpertBackend {
   }
 }
 
-class HeldPairs implements HeldAdapter {
-  readonly held = true;
-  readonly bytes: number;
-  #pairs: ExpertAdapter | undefined;
-
-  constructor(pairs: ExpertAdapter, bytes: number) {
-    this.#pairs = pairs;
-    this.bytes = bytes;
-  }
-
-  get pairs(): ExpertAdapter {
-    if (!this.#pairs) throw adapterFreed();
-    return this.#pairs;
-  }
-
-  free(): void {
-    this.#pairs = undefined;
-  }
-}
+class HeldPairs extends Held<ExpertAdapter> {}
 
 const PARTS = ['gate', 'up', 'down'] as const;
 type Part = (typeof PARTS)[number];
@@ -159,7 +142,7 @@ function addedTo(
   let sum: Float32Array | undefined;
   for (let i = from; i < to; i++) {
     const adapter = experts[of[i]!]!;
-    const pair = (adapter instanceof HeldPairs ? adapter.pairs : (adapter as ExpertAdapter))[part];
+    const pair = (adapter instanceof HeldPairs ? adapter.kept : (adapter as ExpertAdapter))[part];
     if (!pair) continue;
     const { rank, inDim, outDim, a, b } = pair;
     const scale = scales[3 * i + PARTS.indexOf(part)]!;

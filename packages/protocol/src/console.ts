@@ -133,7 +133,7 @@ export interface AdapterView {
   name: string;
   /** The folder or the name on a hub that it was loaded from. */
   source: string;
-  /** What it is for; empty where nobody has said. */
+  /** What it is for; empty without a description. */
   description: string;
   /** How many prompts for it are known. */
   examples: number;

@@ -11,8 +11,10 @@ import type { BatchOptions } from '../../laps/batch-options.ts';
 import type { Sequence } from '../sequence.ts';
 import type { BatchEntry } from './batch.ts';
 
-/** What a first pass has given to a pass's rows; undefined for rows without a mixture of adapters. */
+/** What a first pass has given to a pass's rows: scalings and faults of those with a mixture of adapters, which are none if no row has one. */
 export interface FirstPass {
+  /** With their scalings. */
+  rows: readonly EngineRow[];
   scalings: readonly (Float32Array | undefined)[];
   faults: readonly (Error | undefined)[];
 }
@@ -32,12 +34,12 @@ export async function runFirstPass(
   { rows, entries }: { rows: readonly EngineRow[]; entries: readonly BatchEntry[] },
   { pass, observe }: { pass: BatchOptions['pass']; observe: ForwardObserver },
 ): Promise<FirstPass> {
-  const scalings: (Float32Array | undefined)[] = rows.map(() => undefined);
-  const faults: (Error | undefined)[] = rows.map(() => undefined);
   const places = entries.flatMap(({ sequence, firstRow, numRows }): Place[] =>
     sequence.firstPass ? Array.from({ length: numRows }, (_, i) => ({ sequence, row: firstRow + i })) : [],
   );
-  if (places.length === 0) return { scalings, faults };
+  const scalings: (Float32Array | undefined)[] = [];
+  const faults: (Error | undefined)[] = [];
+  if (places.length === 0) return { rows, scalings, faults };
   const first = places.map(({ sequence: { request, firstPass }, row }) => {
     return { ...rows[row]!, mixture: request.adapter!.mixture!, cache: firstPass!.cache };
   });
@@ -46,7 +48,7 @@ export async function runFirstPass(
     scalings[row] = found.scalings[i]!;
     faults[row] = found.faults?.[i];
   }
-  return { scalings, faults };
+  return { rows: rows.map((row, r) => (scalings[r] ? { ...row, scalings: scalings[r] } : row)), scalings, faults };
 }
 
 /** As `batchOptions`, but for what is counted and traced, which the second pass does. */

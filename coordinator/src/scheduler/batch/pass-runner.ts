@@ -70,10 +70,9 @@ export class PassRunner {
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     try {
-      const { scalings, faults } = await runFirstPass(this.#options, { rows, entries }, { pass: name, observe });
-      const mixed = rows.map((row, r) => (scalings[r] ? { ...row, scalings: scalings[r] } : row));
-      const dispatch = experts.batch({ ...batchOptions(entries, scalings), pass: name });
-      const result = await forward.forward(mixed, dispatch, observe);
+      const first = await runFirstPass(this.#options, { rows, entries }, { pass: name, observe });
+      const dispatch = experts.batch({ ...batchOptions(entries, first.scalings), pass: name });
+      const result = await forward.forward(first.rows, dispatch, observe);
       const promptRows = [...microBatch.promptRows.values()].reduce((sum, count) => sum + count, 0);
       const shared = { shareMs: share.ms, meanRows: share.meanRows };
       const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...shared, ...watch.times };
@@ -82,7 +81,7 @@ export class PassRunner {
       const finite = entries.filter(({ sequence, firstRow, numRows, drafts }) => {
         // A draft's row matters only if the draft is right: taking its answer then throws the fault.
         const known = firstRow + numRows - drafts.tokens.length;
-        const fault = [faults, result.faults ?? []].flatMap((of) => of.slice(firstRow, known)).find(Boolean);
+        const fault = [first.faults, result.faults ?? []].flatMap((of) => of.slice(firstRow, known)).find(Boolean);
         if (fault) abandon(sequence, fault);
         return !fault;
       });

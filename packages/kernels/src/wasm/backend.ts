@@ -98,7 +98,7 @@ export class WasmExpertBackend implements ExpertBackend {
     this.#checkAlive();
     readAdapterShard(this.shape, shard);
     this.#adapterBytes += shard.byteLength;
-    return new HeldShard(shard, () => (this.#adapterBytes -= shard.byteLength));
+    return new HeldShard(shard, shard.byteLength, () => (this.#adapterBytes -= shard.byteLength));
   }
 
   async run(lap: WorkItem): Promise<ExpertOutput> {

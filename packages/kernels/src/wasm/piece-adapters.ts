@@ -1,6 +1,6 @@
 import { adapterRange, type ExpertAdapter, type HeldAdapter, type ItemAdapters, type WorkItem } from '@shoal/model';
 import { adapterShardBytes, writeAdapterShard } from '@shoal/weights';
-import { adapterFreed } from '../check-work-item.ts';
+import { Held } from '../held.ts';
 
 /** A list's entry: the adapter's address, and its scales. */
 const ENTRY_WORDS = 4;
@@ -44,7 +44,7 @@ export class PieceAdapters {
     for (const index of this.#used) {
       addresses.set(index, at);
       const adapter = this.#adapters!.experts[index]!;
-      if (adapter instanceof HeldShard) new Uint8Array(buffer, at, adapter.bytes).set(adapter.shard);
+      if (adapter instanceof HeldShard) new Uint8Array(buffer, at, adapter.bytes).set(adapter.kept);
       else
         writeAdapterShard({ i32: new Int32Array(buffer), f32: new Float32Array(buffer) }, at, adapter as ExpertAdapter);
       at += bytesOf(adapter);
@@ -86,26 +86,4 @@ function bytesOf(adapter: ExpertAdapter | HeldAdapter): number {
 }
 
 /** A low-rank shard that is copied for each lap that needs it: far less work than the lap itself, and memory stays flat. */
-export class HeldShard implements HeldAdapter {
-  readonly held = true;
-  readonly bytes: number;
-  readonly #onFree: () => void;
-  #shard: Uint8Array | undefined;
-
-  constructor(shard: Uint8Array, onFree: () => void) {
-    this.#shard = shard;
-    this.bytes = shard.byteLength;
-    this.#onFree = onFree;
-  }
-
-  get shard(): Uint8Array {
-    if (!this.#shard) throw adapterFreed();
-    return this.#shard;
-  }
-
-  free(): void {
-    if (!this.#shard) return;
-    this.#shard = undefined;
-    this.#onFree();
-  }
-}
+export class HeldShard extends Held<Uint8Array> {}

@@ -1,6 +1,6 @@
-import type { ExpertAdapter, HeldAdapter } from '@shoal/model';
-import { adapterFreed } from '../check-work-item.ts';
+import type { ExpertAdapter } from '@shoal/model';
 import { KernelError } from '../backend.ts';
+import { Held } from '../held.ts';
 import type { AdapterPlace } from '../wgsl/expert-ffn/adapter-items.ts';
 import { allocate, USAGE } from './allocate.ts';
 
@@ -113,26 +113,4 @@ export class AdapterPool {
 }
 
 /** A low-rank shard in the pool. */
-export class HeldRegion implements HeldAdapter {
-  readonly held = true;
-  readonly bytes: number;
-  readonly #onFree: () => void;
-  #place: AdapterPlace | undefined;
-
-  constructor(place: AdapterPlace, bytes: number, onFree: () => void) {
-    this.#place = place;
-    this.bytes = bytes;
-    this.#onFree = onFree;
-  }
-
-  get place(): AdapterPlace {
-    if (!this.#place) throw adapterFreed();
-    return this.#place;
-  }
-
-  free(): void {
-    if (!this.#place) return;
-    this.#place = undefined;
-    this.#onFree();
-  }
-}
+export class HeldRegion extends Held<AdapterPlace> {}

@@ -217,7 +217,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
     if (!adapters) return undefined;
     const places = adapters.experts.map((adapter) => {
       if (!(adapter instanceof HeldRegion)) throw adapterFreed();
-      return adapter.place;
+      return adapter.kept;
     });
     const { paddedHidden: hidden, paddedIntermediate: intermediate } = this.#ffn;
     return adapterItems({ ...adapters, experts: places }, chunk, items, { hidden, intermediate });

@@ -1,16 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { LayerKind, ModelConfig, SequenceGate } from '../model-config.ts';
-import {
-  dimension,
-  type Family,
-  headCount,
-  layerCount,
-  MAX_LAYERS,
-  refuse,
-  type StoredAt,
-  unsupported,
-} from './family.ts';
+import { dimension, type Family, headCount, layerCount, MAX_LAYERS, refuse, unsupported } from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { plainAttention } from './gqa.ts';
 import { positions } from './layer-types.ts';
@@ -23,7 +14,8 @@ import {
   seq2seqIgnoredKeys,
   seq2seqKeys,
   stackKinds,
-  stackLayer,
+  type StackLayer,
+  storedInStacks,
   targetPrefix,
 } from './seq2seq.ts';
 
@@ -57,6 +49,14 @@ type Raw = z.infer<typeof schema>;
 /** torch's default, which no key changes. */
 const LAYER_NORM_EPS = 1e-5;
 
+const WHOLE: Readonly<Record<string, string>> = {
+  'model.embed_tokens.weight': 'model.shared.weight',
+  'model.encoder.norm.weight': 'model.encoder.layer_norm.weight',
+  'model.encoder.norm.bias': 'model.encoder.layer_norm.bias',
+  'model.norm.weight': 'model.decoder.layer_norm.weight',
+  'model.norm.bias': 'model.decoder.layer_norm.bias',
+};
+
 /**
  * NLLB-MoE (NLLB Team 2022; fairseq's branch `nllb`): two experts a row. Between training and inference an expert's output is
  * multiplied by 1 − `moe_token_dropout`, since training masks that share of the outputs without scaling the rest (fairseq's
@@ -74,7 +74,7 @@ export const nllbMoe: Family<typeof schema> = {
     'encoder_layerdrop',
     'init_std',
   ],
-  storedAt,
+  storedAt: storedInStacks({ whole: WHOLE, inLayer }),
   ignoredTensors: [
     /^model\.(encoder|decoder)\.embed_tokens\.weight$/,
     /^model\.(encoder|decoder)\.embed_positions\.weights$/,
@@ -184,18 +184,7 @@ function kindsOf(layers: number, step: number): LayerKind[] {
   return Array.from({ length: layers }, (_, i) => (step > 0 && (i + 1) % step === 0 ? 'moe' : 'dense'));
 }
 
-const WHOLE: Readonly<Record<string, string>> = {
-  'model.embed_tokens.weight': 'model.shared.weight',
-  'model.encoder.norm.weight': 'model.encoder.layer_norm.weight',
-  'model.encoder.norm.bias': 'model.encoder.layer_norm.bias',
-  'model.norm.weight': 'model.decoder.layer_norm.weight',
-  'model.norm.bias': 'model.decoder.layer_norm.bias',
-};
-
-function storedAt(name: string, config: ModelConfig): StoredAt {
-  const [, number, part] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-  if (number === undefined || part === undefined) return { name: WHOLE[name] ?? name };
-  const { stack, index } = stackLayer(Number(number), config);
+function inLayer(part: string, { stack, index }: StackLayer): string {
   const renamed = part
     .replace(/^input_layernorm\./, 'self_attn_layer_norm.')
     .replace(/\.o_proj\./, '.out_proj.')
@@ -207,5 +196,5 @@ function storedAt(name: string, config: ModelConfig): StoredAt {
     .replace(/^mlp\./, 'ffn.')
     .replace(/\.up_proj\./, '.fc1.')
     .replace(/\.down_proj\./, '.fc2.');
-  return { name: `model.${stack}.layers.${index}.${renamed}` };
+  return `model.${stack}.layers.${index}.${renamed}`;
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { ExpertActivation } from '../expert.ts';
 import type { LayerKind, ModelConfig, RopeConfig } from '../model-config.ts';
-import { dimension, expertCount, refuse, tokenId, unsupported } from './family.ts';
+import { dimension, expertCount, type Family, refuse, tokenId, unsupported } from './family.ts';
 
 /** Keys of both families of encoder–decoders. */
 export const seq2seqKeys = {
@@ -141,8 +141,22 @@ export interface StackLayer {
   index: number;
 }
 
-/** The stack of a layer by its number in the model. */
-export function stackLayer(layer: number, { seq2seq }: ModelConfig): StackLayer {
-  const first = seq2seq!.encoderLayers;
-  return layer < first ? { stack: 'encoder', index: layer } : { stack: 'decoder', index: layer - first };
+/** What of a family's names the tensors of layers, and all others, are stored by. */
+interface StackNames {
+  whole: Readonly<Record<string, string>>;
+  inLayer: (part: string, layer: StackLayer) => string;
+}
+
+/** `storedAt` of a family whose layers are numbered within each stack. */
+export function storedInStacks({ whole, inLayer }: StackNames): Family<z.ZodObject>['storedAt'] {
+  return (name, { seq2seq }) => {
+    const [, number, part] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
+    if (number === undefined || part === undefined) return { name: whole[name] ?? name };
+    const [layer, first] = [Number(number), seq2seq!.encoderLayers];
+    const place = {
+      stack: layer < first ? 'encoder' : 'decoder',
+      index: layer < first ? layer : layer - first,
+    } as const;
+    return { name: inLayer(part, place) };
+  };
 }

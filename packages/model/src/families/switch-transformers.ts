@@ -1,16 +1,6 @@
 import { z } from 'zod';
 import type { LayerKind, ModelConfig } from '../model-config.ts';
-import {
-  dimension,
-  type Family,
-  headCount,
-  layerCount,
-  MAX_LAYERS,
-  positive,
-  refuse,
-  type StoredAt,
-  unsupported,
-} from './family.ts';
+import { dimension, type Family, headCount, layerCount, MAX_LAYERS, positive, refuse, unsupported } from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { plainAttention } from './gqa.ts';
 import { positions } from './layer-types.ts';
@@ -23,7 +13,8 @@ import {
   seq2seqIgnoredKeys,
   seq2seqKeys,
   stackKinds,
-  stackLayer,
+  type StackLayer,
+  storedInStacks,
   targetPrefix,
 } from './seq2seq.ts';
 
@@ -56,6 +47,14 @@ type Raw = z.infer<typeof schema>;
 /** T5 gives no limit, and was trained with texts of this many tokens. */
 const T5_POSITIONS = 512;
 
+const WHOLE: Readonly<Record<string, string>> = {
+  'model.embed_tokens.weight': 'shared.weight',
+  'model.encoder.position_bias.weight': 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
+  'model.decoder.position_bias.weight': 'decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
+  'model.encoder.norm.weight': 'encoder.final_layer_norm.weight',
+  'model.norm.weight': 'decoder.final_layer_norm.weight',
+};
+
 /**
  * Switch Transformers (Fedus et al. 2021), an encoder–decoder of T5's kind (Raffel et al. 2020): one expert a row, which takes
  * `expert_capacity` rows of a text.
@@ -65,7 +64,7 @@ export const switchTransformers: Family<typeof schema> = {
   architectures: ['SwitchTransformersForConditionalGeneration'],
   schema,
   ignoredKeys: [...seq2seqIgnoredKeys, 'add_router_probs', 'dropout_rate'],
-  storedAt,
+  storedAt: storedInStacks({ whole: WHOLE, inLayer }),
   ignoredTensors: [
     /^(encoder|decoder)\.embed_tokens\.weight$/,
     // T5's first checkpoints have it, and no implementation reads it.
@@ -129,22 +128,11 @@ function kindsOf(raw: Raw, stack: 'encoder' | 'decoder'): LayerKind[] {
   return Array.from({ length: layers }, (_, i) => (step === 1 || (step > 0 && i % step === 1) ? 'moe' : 'dense'));
 }
 
-const WHOLE: Readonly<Record<string, string>> = {
-  'model.embed_tokens.weight': 'shared.weight',
-  'model.encoder.position_bias.weight': 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
-  'model.decoder.position_bias.weight': 'decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
-  'model.encoder.norm.weight': 'encoder.final_layer_norm.weight',
-  'model.norm.weight': 'decoder.final_layer_norm.weight',
-};
-
 /** A layer's parts are a list: attention to its own rows, in the decoder to the encoder's, and the FFN. */
-function storedAt(name: string, config: ModelConfig): StoredAt {
-  const [, number, part] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-  if (number === undefined || part === undefined) return { name: WHOLE[name] ?? name };
-  const { stack, index } = stackLayer(Number(number), config);
+function inLayer(part: string, { stack, index }: StackLayer): string {
   const at = `${stack}.block.${index}.layer`;
   const ffn = `${at}.${stack === 'encoder' ? 1 : 2}`;
-  const renamed = part
+  return part
     .replace(/^input_layernorm\./, `${at}.0.layer_norm.`)
     .replace(/^self_attn\.([qkvo])_proj\./, `${at}.0.SelfAttention.$1.`)
     .replace(/^cross_attention_layernorm\./, `${at}.1.layer_norm.`)
@@ -155,5 +143,4 @@ function storedAt(name: string, config: ModelConfig): StoredAt {
     .replace(/^mlp\./, `${ffn}.mlp.`)
     .replace(/\.up_proj\./, '.wi.')
     .replace(/\.down_proj\./, '.wo.');
-  return { name: renamed };
 }
