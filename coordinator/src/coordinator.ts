@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
-import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -35,6 +34,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { type Network, openNetwork } from './open-network.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
@@ -62,6 +62,8 @@ const CLOSE_TIMEOUT_MS = 2_000;
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
   url: string;
+  /** The one of all WebRTC connections; undefined where each has its own. */
+  udpPort: number | undefined;
   /** Undefined where only the access file's admins can sign in. */
   adminToken: string | undefined;
   /** The access rules, which can be reloaded. */
@@ -77,21 +79,21 @@ export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'o
   const entry = openAccess(config);
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
-  let rtc: RtcImplementation | undefined;
+  let network: Network | undefined;
   let core: Core | undefined;
   try {
-    rtc = await loadRtc();
+    network = await openNetwork(config);
     const registry = new Registry();
     const laps = lapHistogram(registry);
     core = await createCore(config, {
       ...withProgress(hooks, (now) => (progress = now)),
       onLap: (lapMs) => laps.observe(lapMs / 1000),
     });
-    return await serve({ core, config, rtc, registry, held, ...entry });
+    return await serve({ core, config, network, registry, held, ...entry });
   } catch (error) {
     await held.close();
     await core?.close();
-    rtc?.close();
+    network?.rtc.close();
     throw error;
   }
 }
@@ -125,13 +127,13 @@ interface Serving {
   config: Config;
   access: Access;
   adminToken: string | undefined;
-  rtc: RtcImplementation;
+  network: Network;
   registry: Registry;
   held: HeldAddress;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, rtc, registry, held } = serving;
+  const { core, config, access, adminToken, network, registry, held } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
@@ -169,10 +171,11 @@ async function serve(serving: Serving): Promise<Coordinator> {
     console.close();
     await closeNetwork(http, sockets);
     await core.close();
-    rtc.close();
+    network.rtc.close();
   };
   const url = urlOf(config.host, port);
-  return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
+  const { udpPort } = network.rtc;
+  return { ...core, url, udpPort, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
 async function openHttp({ core, config, access, registry, held }: Serving, log: Logger, isDraining: () => boolean) {
@@ -224,7 +227,7 @@ function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): {
 }
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */
-function openSockets({ core, config, access, rtc }: Serving, log: Logger, server: HttpServer): Server {
+function openSockets({ core, config, access, network }: Serving, log: Logger, server: HttpServer): Server {
   const { scheduler, swarm, packed, config: model } = core;
   const guard = new SocketGuard(access);
   const sockets = new Server(server, {
@@ -239,10 +242,9 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
   serveDonors(sockets.of('/donor'), {
     swarm,
     access,
-    rtc,
+    network,
     log,
     terms: {
-      iceServers: config.iceServers,
       heartbeatMs: HEARTBEAT_MS,
       lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
       model: {

@@ -28,6 +28,7 @@ import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { reachableFor } from '../base/networks.ts';
 import { MADE_WAY } from './messages.ts';
+import type { IceServers } from './ice-servers.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
 
@@ -36,10 +37,15 @@ type Welcome = Extract<HelloReply, { ok: true }>;
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
-  rtc: RtcImplementation;
+  network: {
+    rtc: RtcImplementation;
+    iceServers: IceServers;
+    /** Addresses that tabs are told in place of this machine's own; none: its own. */
+    announce: readonly string[];
+  };
   log: Logger;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'heartbeatMs'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -162,10 +168,11 @@ class DonorSocket {
       if (!(error instanceof JoinRefused)) throw error;
       return this.#refuse(error);
     }
-    const { terms, log } = this.#options;
-    const { peerId } = this.#peer;
+    const { terms, network, log } = this.#options;
+    const { peerId, donorId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
-    return { ok: true, protocolVersion: version, peerId, ...terms };
+    const iceServers = network.iceServers.forDonor(donorId);
+    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms };
   }
 
   #makeWay(): void {
@@ -205,11 +212,12 @@ class DonorSocket {
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, terms, log } = this.#options;
-    const { iceServers, heartbeatMs, lapConnections, model } = terms;
+    const { network, terms, log } = this.#options;
+    const { heartbeatMs, lapConnections, model } = terms;
     return acceptPeer({
-      rtc,
-      iceServers: withoutRelays(iceServers) as RTCIceServer[],
+      rtc: network.rtc,
+      iceServers: network.iceServers.withoutRelays() as RTCIceServer[],
+      announce: network.announce,
       heartbeatMs,
       lapConnections,
       onlyAnswers: true,
@@ -247,17 +255,6 @@ class DonorSocket {
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }
-}
-
-/**
- * ICE servers for the coordinator's own end. A tab's relay leads here; one of ours would lead to no tab, as our TURN server relays
- * to this machine alone, and each connection would take a place of it that a tab needs.
- */
-function withoutRelays(servers: Welcome['iceServers']): Welcome['iceServers'] {
-  return servers.flatMap(({ urls, ...login }) => {
-    const left = [urls].flat().filter((url) => !/^turns?:/i.test(url));
-    return left.length === 0 ? [] : [{ urls: left, ...login }];
-  });
 }
 
 function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {
