@@ -23,6 +23,7 @@ const SCHEMAS: Record<string, z.ZodType> = {
   ready: protocol.readySchema,
   trouble: protocol.troubleSchema,
   intent: protocol.intentSchema,
+  noPath: protocol.noPathSchema,
   command: protocol.commandSchema,
 };
 
