@@ -29,6 +29,8 @@ export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
   access: ['base'],
+  database: ['base'],
+  cluster: ['base', 'database'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],
   'local-experts': ['base', 'config.ts'],
