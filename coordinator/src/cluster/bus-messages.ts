@@ -1,0 +1,12 @@
+import { z } from 'zod';
+
+/** What members say to each other, by kind. Every kind has a schema, since members may be of different versions. */
+export const BUS_SCHEMAS = {
+  /** Something changed in the database that the receiver should read again now rather than at its next look. */
+  look: z.object({ what: z.string().max(64) }),
+} satisfies Record<string, z.ZodType>;
+
+export type BusKind = keyof typeof BUS_SCHEMAS;
+export type BusMessages = { [K in BusKind]: z.infer<(typeof BUS_SCHEMAS)[K]> };
+
+export const isBusKind = (kind: string): kind is BusKind => Object.hasOwn(BUS_SCHEMAS, kind);
