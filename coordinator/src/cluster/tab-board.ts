@@ -58,6 +58,20 @@ export interface RemoteTab extends TabView {
   readonly isHomeless: boolean;
 }
 
+/** What a member lets the others know of itself. */
+export interface HomeView {
+  /** The leader whose orders its tabs follow; undefined while it plans for them alone. */
+  readonly follows: string | undefined;
+  /** Counts the changes of `follows`: an order is valid only in the regime for which it was made. */
+  readonly regime: number;
+}
+
+/** An own tab, as it is when it is written. */
+export interface PublishedTab {
+  readonly peerId: string;
+  view(): TabView;
+}
+
 /** What every member knows of all tabs: it publishes its own, and reads the others'. */
 export interface TabBoard {
   /** All remote tabs, each (donorId, tab) once. */
@@ -65,13 +79,18 @@ export interface TabBoard {
   of(peerId: string): RemoteTab | undefined;
   /** The newest visit of a tab elsewhere. */
   ofTab(donorId: string, tab: number): RemoteTab | undefined;
+  /** Of the other members. What is read of a member's tabs is never older than this. */
+  home(member: string): HomeView | undefined;
   /**
    * `changed`: a remote tab is new, or its view is another object now. `gone`: it has left, or its newest visit is another one.
    * `read`: after a batch of these.
    */
   readonly events: EventEmitter<{ changed: [tab: RemoteTab]; gone: [tab: RemoteTab]; read: [] }>;
-  /** An own tab has changed. Never waits or throws: it is written with the next batch. */
-  publish(view: TabView): void;
+  /** An own tab is new or has changed. Never waits or throws: it is written with the next batch. */
+  publish(tab: PublishedTab): void;
   /** An own tab has left. */
   withdraw(peerId: string): void;
+  publishHome(view: HomeView): void;
+  /** Writes no more. */
+  close(): void;
 }

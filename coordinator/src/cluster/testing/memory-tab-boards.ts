@@ -1,57 +1,89 @@
-import { RemoteTabs } from '../remote-tabs.ts';
-import type { TabBoard, TabView } from '../tab-board.ts';
+import { KnownTabs } from '../known-tabs.ts';
+import type { HomeView, TabBoard, TabView } from '../tab-board.ts';
+
+/** Carries what a member has published to another one: in order for each pair, at once or later. */
+export type Deliver = (from: string, to: string, run: () => void) => void;
+
+interface Published {
+  home: HomeView | undefined;
+  readonly tabs: Map<string, TabView>;
+}
 
 /** The boards of several members in one process, without a database. */
 export class MemoryTabBoards {
-  readonly #boards = new Map<string, RemoteTabs>();
-  readonly #published = new Map<string, Map<string, TabView>>();
-  readonly #deliver: (run: () => void) => void;
+  readonly #known = new Map<string, KnownTabs>();
+  readonly #published = new Map<string, Published>();
+  readonly #deliver: Deliver;
 
-  /** @param deliver carries what is published to another member, in order; at once by default. */
-  constructor(deliver: (run: () => void) => void = (run) => run()) {
+  /** @param deliver at once by default */
+  constructor(deliver: Deliver = (_from, _to, run) => run()) {
     this.#deliver = deliver;
   }
 
   /** A new member's board. */
   board(member: string): TabBoard {
-    const tabs = new RemoteTabs();
-    this.#boards.set(member, tabs);
-    const own = new Map<string, TabView>();
-    for (const [home, views] of this.#published) for (const view of views.values()) tabs.set(home, view);
+    const known = new KnownTabs();
+    this.#known.set(member, known);
+    for (const [home, published] of this.#published) copy(known, home, published);
+    const own: Published = { home: undefined, tabs: new Map() };
     this.#published.set(member, own);
-    const tell = (act: (board: RemoteTabs) => void): void => {
-      for (const [other, board] of this.#boards) {
+    const tell = (act: (known: KnownTabs) => void): void => {
+      for (const [other, theirs] of this.#known) {
         if (other === member) continue;
-        this.#deliver(() => {
-          act(board);
-          board.events.emit('read');
+        this.#deliver(member, other, () => {
+          act(theirs);
+          theirs.events.emit('read');
         });
       }
     };
     return {
-      remote: () => tabs.remote(),
-      of: (peerId) => tabs.of(peerId),
-      ofTab: (donorId, tab) => tabs.ofTab(donorId, tab),
-      events: tabs.events,
-      publish: (view) => {
-        own.set(view.peerId, view);
-        tell((board) => board.set(member, view));
+      remote: () => known.remote(),
+      of: (peerId) => known.of(peerId),
+      ofTab: (donorId, tab) => known.ofTab(donorId, tab),
+      home: (other) => known.home(other),
+      events: known.events,
+      publish: (tab) => {
+        const view = tab.view();
+        own.tabs.set(view.peerId, view);
+        tell((theirs) => theirs.set(member, view));
       },
       withdraw: (peerId) => {
-        own.delete(peerId);
-        tell((board) => board.delete(peerId));
+        own.tabs.delete(peerId);
+        tell((theirs) => theirs.delete(peerId));
       },
+      publishHome: (view) => {
+        own.home = view;
+        tell((theirs) => theirs.setHome(member, view));
+      },
+      close: () => {},
     };
   }
 
   /** A member ends without a farewell: the others know its tabs as homeless, until `forget`. */
   end(member: string): void {
-    this.#boards.delete(member);
+    this.#known.delete(member);
     this.#published.delete(member);
-    for (const board of this.#boards.values()) board.loseHome(member);
+    this.cut(member);
+  }
+
+  /** The others hold a member for dead, which only cannot be reached. */
+  cut(member: string): void {
+    for (const [other, known] of this.#known) {
+      if (other === member) continue;
+      known.loseHome(member);
+      known.events.emit('read');
+    }
   }
 
   forget(member: string): void {
-    for (const board of this.#boards.values()) board.forget(member);
+    for (const known of this.#known.values()) {
+      known.forget(member);
+      known.events.emit('read');
+    }
   }
+}
+
+function copy(known: KnownTabs, home: string, published: Published): void {
+  if (published.home) known.setHome(home, published.home);
+  for (const view of published.tabs.values()) known.set(home, view);
 }

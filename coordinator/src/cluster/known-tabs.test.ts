@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { TabView } from './tab-board.ts';
+import type { PublishedTab, TabView } from './tab-board.ts';
 import { MemoryTabBoards } from './testing/memory-tab-boards.ts';
 import { tabView } from './testing/tab-view.ts';
 
+const tab = (given: Parameters<typeof tabView>[0]): PublishedTab => ({ peerId: given.peerId, view: () => tabView(given) });
 const ids = (tabs: Iterable<TabView>): string[] => [...tabs].map(({ peerId }) => peerId).toSorted();
 
 describe('the tabs that a member knows', () => {
@@ -12,8 +13,8 @@ describe('the tabs that a member knows', () => {
     const seen: string[] = [];
     b.events.on('changed', ({ peerId, live }) => seen.push(`${peerId} serves ${live.size}`));
     b.events.on('gone', ({ peerId }) => seen.push(`${peerId} is gone`));
-    a.publish(tabView({ peerId: 'one' }));
-    a.publish(tabView({ peerId: 'one', live: new Set([1, 2]) }));
+    a.publish(tab({ peerId: 'one' }));
+    a.publish(tab({ peerId: 'one', live: new Set([1, 2]) }));
     expect([ids(a.remote()), ids(b.remote()), b.of('one')?.home]).toEqual([[], ['one'], 'a']);
     // A member that comes later knows them as well.
     expect(ids(boards.board('c').remote())).toEqual(['one']);
@@ -30,7 +31,7 @@ describe('the tabs that a member knows', () => {
       const boards = new MemoryTabBoards();
       const [a, b, c] = [boards.board('a'), boards.board('b'), boards.board('c')];
       for (const visit of order)
-        (visit === 1 ? a : b).publish(tabView({ peerId: `visit ${visit}`, donorId: 'ada', tab: 3, visit }));
+        (visit === 1 ? a : b).publish(tab({ peerId: `visit ${visit}`, donorId: 'ada', tab: 3, visit }));
       expect(ids(c.remote())).toEqual(['visit 2']);
       expect([c.of('visit 1'), c.ofTab('ada', 3)?.home]).toEqual([undefined, 'b']);
       // Its end brings no older one back into the count while that has not left too, and none after.
@@ -44,10 +45,10 @@ describe('the tabs that a member knows', () => {
   it('stay without a home for a while when it has ended, unless they have another', () => {
     const boards = new MemoryTabBoards();
     const [a, b, c] = [boards.board('a'), boards.board('b'), boards.board('c')];
-    a.publish(tabView({ peerId: 'one', donorId: 'ada' }));
-    a.publish(tabView({ peerId: 'two', donorId: 'bob' }));
+    a.publish(tab({ peerId: 'one', donorId: 'ada' }));
+    a.publish(tab({ peerId: 'two', donorId: 'bob' }));
     boards.end('a');
-    b.publish(tabView({ peerId: 'one again', donorId: 'ada', visit: c.ofTab('ada', 0)!.visit + 1 }));
+    b.publish(tab({ peerId: 'one again', donorId: 'ada', visit: c.ofTab('ada', 0)!.visit + 1 }));
     expect([...c.remote()].map(({ peerId, isHomeless }) => [peerId, isHomeless])).toEqual([
       ['one again', false],
       ['two', true],

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
-import type { RemoteTab, TabBoard, TabView } from './tab-board.ts';
+import type { HomeView, RemoteTab, TabBoard, TabView } from './tab-board.ts';
 
 /** The remote tabs that a member knows: of the visits of each (donorId, tab), the newest. */
-export class RemoteTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'events'> {
+export class KnownTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'home' | 'events'> {
   readonly events: TabBoard['events'] = new EventEmitter();
   /** All published visits by peerId, older ones of the same tab too. */
   readonly #visits = new Map<string, RemoteTab>();
@@ -10,6 +10,7 @@ export class RemoteTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'e
   readonly #ofTab = new Map<string, Set<string>>();
   /** The newest visit of each tab. */
   readonly #newest = new Map<string, RemoteTab>();
+  readonly #homes = new Map<string, HomeView>();
 
   remote(): Iterable<RemoteTab> {
     return this.#newest.values();
@@ -22,6 +23,14 @@ export class RemoteTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'e
 
   ofTab(donorId: string, tab: number): RemoteTab | undefined {
     return this.#newest.get(keyOf({ donorId, tab }));
+  }
+
+  home(member: string): HomeView | undefined {
+    return this.#homes.get(member);
+  }
+
+  setHome(member: string, view: HomeView): void {
+    this.#homes.set(member, view);
   }
 
   /** A home has published this. */
@@ -43,13 +52,14 @@ export class RemoteTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'e
 
   /** A member has ended. Its tabs stay for a while, without a home. */
   loseHome(home: string): void {
+    this.#homes.delete(home);
     for (const visit of this.#visits.values()) if (visit.home === home) this.#set({ ...visit, isHomeless: true });
   }
 
-  /** Forgets what a member has published, or what of it `isOver`. */
-  forget(home: string, isOver: (tab: RemoteTab) => boolean = () => true): void {
-    const visits = [...this.#visits.values()].filter((visit) => visit.home === home);
-    for (const visit of visits) if (isOver(visit)) this.delete(visit.peerId);
+  /** Forgets the tabs that a member has left without a home. */
+  forget(home: string): void {
+    for (const visit of [...this.#visits.values()])
+      if (visit.home === home && visit.isHomeless) this.delete(visit.peerId);
   }
 
   #set(visit: RemoteTab): void {
