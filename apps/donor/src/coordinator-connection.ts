@@ -4,9 +4,11 @@ import {
   assignSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
+  guestSchema,
   helloReplySchema,
   HELLO_TIMEOUT_MS,
   keptName,
+  MAX_COORDINATORS,
   MAX_KEPT_SHARDS,
   signalSchema,
   standingSchema,
@@ -18,14 +20,17 @@ import {
   type CoordinatorToDonor,
   type Dismissed,
   type DonorToCoordinator,
+  type Guest,
   type HelloReply,
   type Intent,
   type NoPath,
   PATH_TIMEOUT_MS,
   type RefusalCode,
+  type Signal,
   type Standing,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
+import { rtcIceServers } from './ice-servers.ts';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
 
@@ -45,6 +50,10 @@ export interface ConnectionHandlers {
   onAssign: (assignment: Assign) => void;
   onAdapters: (message: AdapterShards) => void;
   onStanding: (standing: Standing) => void;
+  /** Another coordinator wants a link to the tab, or no longer. */
+  onGuest: (guest: Guest) => void;
+  /** A signal of a guest. */
+  onGuestSignal: (signal: Signal) => void;
   /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
 }
@@ -93,11 +102,14 @@ export class CoordinatorConnection {
     this.#listen('assign', assignSchema, handlers.onAssign);
     this.#listen('adapters', adapterShardsSchema, handlers.onAdapters);
     this.#listen('standing', standingSchema, handlers.onStanding);
-    this.#listen('signal', signalSchema, (signal) => this.#lap?.signal(signal));
+    this.#listen('signal', signalSchema, (signal) =>
+      signal.guest ? handlers.onGuestSignal(signal) : this.#lap?.signal(signal),
+    );
+    this.#listen('guest', guestSchema, handlers.onGuest);
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'signal' | 'guest-refused'>(
     event: E,
     ...message: Parameters<DonorToCoordinator[E]>
   ): void {
@@ -125,6 +137,7 @@ export class CoordinatorConnection {
         protocolVersions: [...SUPPORTED_VERSIONS],
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
+        maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });
@@ -141,11 +154,7 @@ export class CoordinatorConnection {
     this.#channelTimer = setTimeout(() => this.#noChannel(), CONNECT_TIMEOUT_MS);
     this.#pathTimer = setTimeout(() => !this.#lap?.path.isFound && this.#noChannel(), PATH_TIMEOUT_MS);
     this.#lap = connectDonor({
-      iceServers: iceServers.map(({ urls, username, credential }) => ({
-        urls,
-        ...(username !== undefined && { username }),
-        ...(credential !== undefined && { credential }),
-      })),
+      iceServers: rtcIceServers(iceServers),
       lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),

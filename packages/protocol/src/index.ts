@@ -34,6 +34,7 @@ export {
   MAX_ADAPTER_SHARDS_PER_MESSAGE,
   MAX_ADAPTER_SHARDS_PER_TAB,
   MAX_CANDIDATES,
+  MAX_COORDINATORS,
   MAX_LAP_CONNECTIONS,
   MAX_MESSAGE_BYTES,
   MAX_ASSIGNMENTS_PER_LAP,
@@ -52,6 +53,8 @@ export type {
   CoordinatorToDonor,
   Dismissed,
   DonorToCoordinator,
+  Guest,
+  GuestRefused,
   Hello,
 } from './signalling.ts';
 export type { HelloReply, IceServer, Intent, Progress, Ready, RefusalCode } from './signalling.ts';
@@ -60,8 +63,11 @@ export {
   adaptedSchema,
   adapterShardsSchema,
   assignSchema,
+  coordinatorIdSchema,
   dismissedSchema,
   donorTokenSchema,
+  guestRefusedSchema,
+  guestSchema,
   helloReplySchema,
   helloSchema,
 } from './signalling.ts';
