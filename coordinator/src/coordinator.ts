@@ -17,6 +17,7 @@ import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
+import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
@@ -35,6 +36,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { keptQuarantines, shareTrust } from './share-trust.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import type { Database } from './database/index.ts';
@@ -165,7 +167,9 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters });
+  const { shared } = joined;
+  const others = shared && new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => 0 });
+  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
@@ -178,12 +182,14 @@ async function serve(serving: Serving): Promise<Coordinator> {
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
+  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => keptQuarantines(shared.database) });
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     draining = true;
     stopWatching();
+    stopSharing?.();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
     await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();

@@ -1,5 +1,6 @@
 import { hostname, networkInterfaces } from 'node:os';
 import type { NewBucket } from './base/bucket.ts';
+import { steadyUnixMs } from './base/clock.ts';
 import type { EventLog } from './base/event-log.ts';
 import type { Cluster, MemberView } from './cluster/cluster.ts';
 import { joinCluster, newMemberId, type DatabaseCluster } from './cluster/database-cluster.ts';
@@ -21,6 +22,7 @@ export interface JoinedCluster {
 }
 
 export interface SharedParts {
+  database: Database;
   cluster: DatabaseCluster;
   quotas: SharedQuotas;
   newBucket: NewBucket;
@@ -47,7 +49,7 @@ export async function openCluster(options: ClusterOptions): Promise<JoinedCluste
   const self = memberOf(options);
   if (!database || (database.kind === 'embedded' && !isShared)) {
     const term = database ? await takeTerm(database, key, self.id) : 1;
-    const cluster = soleCluster(key, { ...self, sinceMs: Date.now() }, term);
+    const cluster = soleCluster(key, { ...self, sinceMs: steadyUnixMs() }, term);
     return { cluster, shared: undefined, close: () => Promise.resolve() };
   }
   const cluster = await joinCluster(database, key, self);
@@ -60,7 +62,7 @@ export async function openCluster(options: ClusterOptions): Promise<JoinedCluste
   const told = { tabs: new ToldTabs(cluster), answers: new ToldAnswers(cluster) };
   return {
     cluster,
-    shared: { cluster, quotas, newBucket: quotas.bucket, ...told },
+    shared: { database, cluster, quotas, newBucket: quotas.bucket, ...told },
     async close() {
       clearInterval(tidy);
       await quotas.close();

@@ -301,6 +301,11 @@ export class Swarm {
     this.#planSoon(this.#timings.leaveDelayMs);
   }
 
+  /** Another coordinator has found a donor's results wrong: its tabs here go too. */
+  expelDonor(donorId: string, untilMs: number): void {
+    this.#expelDonor(donorId, { code: 'wrong-results', message: quarantinedText(untilMs), retry: false });
+  }
+
   /** Dismisses every peer and stops. */
   close(): void {
     this.#draining = true;
