@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GUEST_SCHEMAS } from './guest-messages.ts';
 
 /** In one message. */
 export const MAX_TOLD_ENTRIES = 200;
@@ -15,6 +16,7 @@ export const BUS_SCHEMAS = {
   }),
   /** Asks for all entries of a ToldMap. */
   tell: z.object({ map: z.string().max(64) }),
+  ...GUEST_SCHEMAS,
 } satisfies Record<string, z.ZodType>;
 
 export type BusKind = keyof typeof BUS_SCHEMAS;

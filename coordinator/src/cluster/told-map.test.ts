@@ -49,7 +49,14 @@ test('a member that is alone tells nobody, and values that do not fit are left o
   await vi.advanceTimersByTimeAsync(200);
   expect(send).not.toHaveBeenCalled();
   const other = cluster.add();
-  other.bus.send(alone!.bus.self, 'told', { map: 'counts', isAll: true, entries: [['b', 2], ['c', 'many']] });
+  other.bus.send(alone!.bus.self, 'told', {
+    map: 'counts',
+    isAll: true,
+    entries: [
+      ['b', 2],
+      ['c', 'many'],
+    ],
+  });
   await vi.advanceTimersByTimeAsync(200);
   expect([...map.others().get(other.bus.self)!]).toEqual([['b', 2]]);
 });

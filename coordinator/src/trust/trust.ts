@@ -96,9 +96,16 @@ export class Trust {
     };
   }
 
-  /** Trust for a new visit. `donorId`: hash of the donor's token. */
-  visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>, rowFormat: RowFormat = 'f16'): PeerTrust {
+  /** Trust for a new visit. `donorId`: hash of the donor's token. `elsewhere`: what another coordinator knows of the donor. */
+  visit(
+    donorId: string,
+    adapter: Pick<AdapterInfo, 'architecture'>,
+    rowFormat: RowFormat = 'f16',
+    elsewhere: Readonly<TrustRecord> = { consecutiveRight: 0, verifiedRows: 0 },
+  ): PeerTrust {
     const known = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
+    known.consecutiveRight = Math.max(known.consecutiveRight, elsewhere.consecutiveRight);
+    known.verifiedRows = Math.max(known.verifiedRows, elsewhere.verifiedRows);
     const record = setNewest(this.#donors, donorId, known, MAX_DONORS);
     const bounds = boundsFor(this.#options.modelDigest, backendOf(adapter), rowFormat);
     return new PeerTrust(record, bounds, (below) => randomInt(below));
