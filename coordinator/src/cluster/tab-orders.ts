@@ -17,6 +17,8 @@ export interface TabOrder {
 
 /** The way of the leader's orders to the homes. */
 export interface TabOrders {
+  /** Of the newest plan that was written, as far as it is known here. */
+  readonly epoch: number;
   /**
    * Writes orders and the epoch of the plan behind them. Resolves to false, with nothing written, if this member does not hold the
    * lease of this term any more. Rejects while the database is away.

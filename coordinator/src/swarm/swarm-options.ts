@@ -3,10 +3,9 @@ import type { ExpertNeeds, RowFormat } from '@shoal/protocol';
 import type { AdapterShards } from '../adapters/adapter-shards.ts';
 import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
-import type { Bus } from '../cluster/cluster.ts';
-import type { TabBoard } from '../cluster/tab-board.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { SwarmCluster } from './cluster-planning.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
 
 export type Planner = typeof planPlacement;
@@ -21,8 +20,6 @@ export interface SwarmOptions {
   /** Probation, audits and quarantine. Without it, a peer that has passed the known-answer test is believed. */
   trust?: Trust;
   events: EventLog;
-  /** Other coordinators, whose tabs serve this one as well. */
-  cluster?: { bus: Bus; board: TabBoard };
   /** What adapters add to experts. Without it, the coordinator computes all adapted rows. */
   adapterShards?: AdapterShards | undefined;
   /** Called with the shards that a tab was to load when it could not get one, or got other contents. It may lie. */
@@ -35,7 +32,10 @@ export interface SwarmOptions {
   load?: () => ArrayLike<number>;
   /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */
   cpuDonors?: boolean;
+  /** Of each coordinator. */
   maxPeers?: number;
+  /** Coordinators that have one swarm together. */
+  cluster?: SwarmCluster | undefined;
   timings?: Partial<SwarmTimings>;
   clock?: Clock;
   /** Replaces planPlacement, to compare other placements with it. */

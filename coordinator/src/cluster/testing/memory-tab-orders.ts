@@ -22,7 +22,11 @@ export class MemoryTabOrders {
   of(member: string): TabOrders {
     const events: TabOrders['events'] = new EventEmitter();
     this.#members.set(member, events);
+    const newest = (): number => this.epoch;
     return {
+      get epoch() {
+        return newest();
+      },
       events,
       write: async (term, epoch, orders) => {
         if (!this.#holds(member, term)) return false;
