@@ -35,6 +35,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { guestConnector } from './swarm/accept-tab.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
@@ -236,22 +237,18 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
   guard.watch(sockets);
   // socket.io leaves the sockets of other upgrades open, without a timeout, if they have carried an answer before.
   server.on('upgrade', ({ url }, socket) => url?.startsWith(sockets.path()) || socket.destroy());
-  serveDonors(sockets.of('/donor'), {
-    swarm,
-    access,
-    rtc,
-    log,
-    terms: {
-      iceServers: config.iceServers,
-      heartbeatMs: HEARTBEAT_MS,
-      lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
-      model: {
-        id: scheduler.modelId,
-        ...packed.manifest.shape,
-        shardBytes: packed.manifest.shardBytes,
-      },
+  const terms = {
+    iceServers: config.iceServers,
+    heartbeatMs: HEARTBEAT_MS,
+    lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
+    model: {
+      id: scheduler.modelId,
+      ...packed.manifest.shape,
+      shardBytes: packed.manifest.shardBytes,
     },
-  });
+  };
+  serveDonors(sockets.of('/donor'), { swarm, access, rtc, log, terms });
+  if (swarm.guests) swarm.guests.links.connector = guestConnector({ rtc, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }
 

@@ -27,9 +27,9 @@ export interface GuestConnection {
 
 /** How this coordinator connects to tabs of others. */
 export interface GuestConnector {
-  /** What tabs are told of it. */
-  readonly iceServers: IceServer[];
   readonly lapConnections: number;
+  /** What a tab of this donor is told. */
+  iceServersFor(donorId: string): IceServer[];
   /** Opens this end. `onSignal` carries a signal to the tab. */
   connect(
     tab: Pick<RemoteTab, 'peerId' | 'address'>,
@@ -93,19 +93,25 @@ export class GuestLink {
     this.#failures = 0;
   }
 
-  open({ connect, iceServers, lapConnections }: GuestConnector): void {
+  open(connector: GuestConnector): void {
     const { bus, clock } = this.#options;
-    const { peerId, home } = this.#tab;
+    const { peerId, home, donorId } = this.#tab;
+    const { lapConnections } = connector;
     const attempt = (this.#attempt = (this.#attempt + 1) % 2 ** 16);
-    const connection = connect(this.#tab, attempt, (signal) =>
-      bus.send(home, 'guest-signal', { peerId, attempt, signal }),
-    );
+    let connection: GuestConnection;
+    try {
+      connection = connector.connect(this.#tab, attempt, (signal) =>
+        bus.send(home, 'guest-signal', { peerId, attempt, signal }),
+      );
+    } catch (error) {
+      // WebRTC itself failed, for example for lack of memory.
+      return this.#failed(messageOf(error));
+    }
     this.#state = { name: 'opening', sinceMs: clock.now(), home, peerId, connection };
-    bus.send(home, 'guest-open', { peerId, attempt, iceServers, lapConnections });
+    bus.send(home, 'guest-open', { peerId, attempt, iceServers: connector.iceServersFor(donorId), lapConnections });
     connection.link.then(
       (link) => this.#opened(attempt, connection, link),
-      (error: unknown) =>
-        this.#attempt === attempt && this.#failed(error instanceof Error ? error.message : 'it failed'),
+      (error: unknown) => this.#attempt === attempt && this.isOpening && this.#failed(messageOf(error)),
     );
   }
 
@@ -164,7 +170,6 @@ export class GuestLink {
   }
 
   #failed(why: string): void {
-    if (this.#state.name !== 'opening') return;
     this.#failures++;
     this.#rest(this.#restMs);
     if (this.#failures === TOLD_AFTER) this.#options.onHopeless(this.#tab, why);
@@ -183,3 +188,5 @@ export class GuestLink {
       this.#options.bus.send(state.home, 'guest-close', { peerId: state.peerId, attempt: this.#attempt });
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
