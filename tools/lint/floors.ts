@@ -28,8 +28,8 @@ export const PACKAGE_FLOORS: FloorTable = {
 export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
-  access: ['base'],
   database: ['base'],
+  access: ['base'],
   cluster: ['base', 'database'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],
@@ -43,7 +43,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
   http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  console: ['base', 'access', 'cluster', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;

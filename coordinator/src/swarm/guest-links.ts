@@ -261,9 +261,14 @@ export class GuestLinks {
         this.#options.bus.send(home, 'guest-work', { work: work.slice(i, i + MAX_WORK_ENTRIES) });
   }
 
-  /** A visit is over. The tab may have another one already, with another home. */
+  /**
+   * A visit is over. The tab may have another one already, with another home; while it looks for one, its open link stays, which
+   * the tab ends when it has found none.
+   */
   #gone(tab: RemoteTab): void {
-    if (!this.#options.board.ofTab(tab.donorId, tab.tab)) this.#drop(keyOf(tab), 'has left its home');
+    const isOpen = this.#links.get(keyOf(tab))?.peer !== undefined;
+    if (this.#options.board.ofTab(tab.donorId, tab.tab) || (tab.isHomeless && isOpen)) return;
+    this.#drop(keyOf(tab), 'has left its home');
   }
 
   #drop(key: string, why: string): void {
