@@ -14,6 +14,11 @@ const BUSY_REST_MS = 3_000;
 const FULL_REST_MS = 120_000;
 /** Failed attempts in a row after which an operator is told. */
 const TOLD_AFTER = 4;
+/**
+ * Time for a tab whose home has ended to find another: that for which its page keeps links, and a little more. Of one that has left
+ * its home, the next visit is known sooner; if there is none, its page has ended the link.
+ */
+const HOMELESS_MS = { ended: 70_000, left: 5_000 };
 /** To an open link, of which the tab's own time is a part. */
 const OPEN_TIMEOUT_MS = 35_000;
 
@@ -60,6 +65,8 @@ export class GuestLink {
   #state: State = { name: 'resting', untilMs: Number.NEGATIVE_INFINITY };
   #attempt: number;
   #failures = 0;
+  /** When it is given up, unless it has another home by then. */
+  #lostMs = Number.POSITIVE_INFINITY;
   readonly #options: GuestLinkOptions;
 
   /** @param attempt number of the first attempt */
@@ -85,12 +92,25 @@ export class GuestLink {
   /** The tab as its home knows it now. A new visit is another chance for one that failed. */
   see(tab: RemoteTab): void {
     const isNewVisit = tab.peerId !== this.#tab.peerId;
+    if (tab.isHomeless) this.loseHome(true);
+    else this.#lostMs = Number.POSITIVE_INFINITY;
     this.#tab = tab;
     if (this.#state.name === 'open') this.#state.peer.see(tab);
     if (!isNewVisit || this.#state.name === 'open') return;
     // Its last home no longer carries signals.
     this.#rest(0);
     this.#failures = 0;
+  }
+
+  /** Its home has ended, or it has left it. */
+  loseHome(hasEnded: boolean): void {
+    const lostMs = this.#options.clock.now() + (hasEnded ? HOMELESS_MS.ended : HOMELESS_MS.left);
+    this.#lostMs = Math.min(this.#lostMs, lostMs);
+  }
+
+  /** Whether the tab has found no other home. */
+  get isLost(): boolean {
+    return this.#options.clock.now() >= this.#lostMs;
   }
 
   open(connector: GuestConnector): void {

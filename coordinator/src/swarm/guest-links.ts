@@ -101,8 +101,9 @@ export class GuestLinks {
 
   /** Called once a second. */
   tick(): void {
-    for (const link of this.#links.values()) {
+    for (const [key, link] of this.#links) {
       link.tick();
+      if (link.isLost) this.#drop(key, 'has left its home');
       if (link.peer) this.#relieve(link, link.peer);
       if (link.peer && link.idleMs > IDLE_MS && !this.#isNeeded(link.peer)) link.end('was not needed');
     }
@@ -261,14 +262,12 @@ export class GuestLinks {
         this.#options.bus.send(home, 'guest-work', { work: work.slice(i, i + MAX_WORK_ENTRIES) });
   }
 
-  /**
-   * A visit is over. The tab may have another one already, with another home; while it looks for one, its open link stays, which
-   * the tab ends when it has found none.
-   */
+  /** A visit is over. The next one, with another home, may not have been read yet. */
   #gone(tab: RemoteTab): void {
-    const isOpen = this.#links.get(keyOf(tab))?.peer !== undefined;
-    if (this.#options.board.ofTab(tab.donorId, tab.tab) || (tab.isHomeless && isOpen)) return;
-    this.#drop(keyOf(tab), 'has left its home');
+    if (this.#options.board.ofTab(tab.donorId, tab.tab)) return;
+    const link = this.#links.get(keyOf(tab));
+    if (link?.peer) link.loseHome(tab.isHomeless);
+    else this.#drop(keyOf(tab), 'has left its home');
   }
 
   #drop(key: string, why: string): void {
