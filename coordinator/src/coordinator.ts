@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
-import { join } from 'node:path';
+import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
@@ -17,6 +17,7 @@ import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
+import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
@@ -35,9 +36,12 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { keptQuarantines, shareTrust } from './share-trust.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
+import type { Database } from './database/index.ts';
+import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 
 const HOUR_MS = 3_600_000;
@@ -68,18 +72,26 @@ export interface Coordinator extends Core {
   /** The access rules, which can be reloaded. */
   access: Access;
   snapshots: SnapshotBuilder;
+  /** The coordinators that share its database. */
+  joined: JoinedCluster;
   /** Lets running answers finish (or end with an error after the drain timeout), sends the tabs away and closes. */
   close(): Promise<void>;
 }
 
+export interface StartHooks extends Omit<CoreHooks, 'onLap'> {
+  /** Used in the place of the configured one, also by other coordinators of this process. For tests. */
+  sharedDatabase?: Database;
+}
+
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
-export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'onLap'> = {}): Promise<Coordinator> {
+export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
   // First, since a bad access file is found at no cost.
   const entry = openAccess(config);
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
   let rtc: RtcImplementation | undefined;
   let core: Core | undefined;
+  let joined: JoinedCluster | undefined;
   try {
     rtc = await loadRtc();
     const registry = new Registry();
@@ -88,13 +100,23 @@ export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'o
       ...withProgress(hooks, (now) => (progress = now)),
       onLap: (lapMs) => laps.observe(lapMs / 1000),
     });
-    return await serve({ core, config, rtc, registry, held, ...entry });
+    joined = await join(core, held.port, hooks.sharedDatabase);
+    return await serve({ core, config, rtc, registry, held, joined, ...entry });
   } catch (error) {
     await held.close();
+    await joined?.close();
     await core?.close();
     rtc?.close();
     throw error;
   }
+}
+
+/** Once the model is loaded, so that no member leads or counts that cannot serve. */
+function join({ packed, events }: Core, port: number, sharedDatabase: Database | undefined): Promise<JoinedCluster> {
+  const { modelDigest, shape } = packed.manifest;
+  const { version } = packageJson;
+  const isShared = sharedDatabase !== undefined;
+  return openCluster({ database: sharedDatabase, isShared, modelDigest, quant: shape.quant, version, port, events });
 }
 
 /** The hooks, with `note` called for what is under way. */
@@ -129,10 +151,11 @@ interface Serving {
   rtc: RtcImplementation;
   registry: Registry;
   held: HeldAddress;
+  joined: JoinedCluster;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, rtc, registry, held } = serving;
+  const { core, config, access, adminToken, rtc, registry, held, joined } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
@@ -145,7 +168,11 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters });
+  const { shared } = joined;
+  const others =
+    shared &&
+    new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => swarm.guests?.links.size ?? 0 });
+  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
@@ -158,25 +185,32 @@ async function serve(serving: Serving): Promise<Coordinator> {
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
+  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => keptQuarantines(shared.database) });
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     draining = true;
     stopWatching();
+    stopSharing?.();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
     await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();
     console.close();
+    await joined.close();
     await closeNetwork(http, sockets);
     await core.close();
     rtc.close();
   };
   const url = urlOf(config.host, port);
-  return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
+  return { ...core, url, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
 }
 
-async function openHttp({ core, config, access, registry, held }: Serving, log: Logger, isDraining: () => boolean) {
+async function openHttp(
+  { core, config, access, registry, held, joined }: Serving,
+  log: Logger,
+  isDraining: () => boolean,
+) {
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
@@ -202,7 +236,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),
     listener: held.listener,
-    access: httpAccess(access),
+    access: httpAccess(access, joined),
   });
 }
 
@@ -225,7 +259,11 @@ function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): {
 }
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */
-function openSockets({ core, config, access, rtc }: Serving, log: Logger, server: HttpServer): Server {
+function openSockets(
+  { core, config, access, rtc, joined: { shared } }: Serving,
+  log: Logger,
+  server: HttpServer,
+): Server {
   const { scheduler, swarm, packed, config: model } = core;
   const guard = new SocketGuard(access);
   const sockets = new Server(server, {
@@ -247,7 +285,8 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
       shardBytes: packed.manifest.shardBytes,
     },
   };
-  serveDonors(sockets.of('/donor'), { swarm, access, rtc, log, terms });
+  const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
+  serveDonors(sockets.of('/donor'), { swarm, access, rtc, log, door, terms });
   if (swarm.guests) swarm.guests.links.connector = guestConnector({ rtc, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }
@@ -276,9 +315,11 @@ function openAccess({ accessFile: file, adminToken, trustProxy }: Config) {
 }
 
 /** The access rules as the HTTP server uses them. */
-function httpAccess(access: Access): HttpAccess {
+function httpAccess(access: Access, { shared }: JoinedCluster): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
-  const allowances = new NetworkBuckets(limit(), HOUR_MS);
+  const allowances = new NetworkBuckets(limit(), HOUR_MS, {
+    newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
+  });
   const guard = new SignInGuard(access);
   const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
@@ -335,7 +376,7 @@ async function samplingDefaults(modelDir: string): Promise<SamplingDefaults> {
 }
 
 function builtPages(): { donor?: string; console?: string } {
-  const donor = join(ROOT_DIR, 'apps/donor/dist');
-  const console = join(ROOT_DIR, 'apps/console/dist');
+  const donor = joinPath(ROOT_DIR, 'apps/donor/dist');
+  const console = joinPath(ROOT_DIR, 'apps/console/dist');
   return { ...(existsSync(donor) && { donor }), ...(existsSync(console) && { console }) };
 }

@@ -29,7 +29,7 @@ export const GUEST_SCHEMAS = {
   'guest-refused': z.object({ ...link, code: z.enum([...guestRefusedSchema.shape.code.options, 'busy', 'gone']) }),
   /** To the home: what tabs have done for the sender since its last message. */
   'guest-work': z.object({
-    work: z.array(z.object({ peerId, rows: count, tokens: count, verifiedRows: count })).max(MAX_WORK_ENTRIES),
+    work: z.array(z.object({ peerId, rows: count, tokens: count })).max(MAX_WORK_ENTRIES),
   }),
   /**
    * To the home: the sender has ended its link to a tab, since its laps failed or it broke the protocol. What becomes of the visit is

@@ -73,6 +73,11 @@ export class GuestLinks {
     for (const { peer } of this.#links.values()) if (peer) yield peer;
   }
 
+  /** Open links. */
+  get size(): number {
+    return [...this.peers()].length;
+  }
+
   /** Those that may be given laps now. */
   *serving(): Iterable<RemotePeer> {
     for (const peer of this.peers()) if (peer.serving) yield peer;
@@ -249,13 +254,13 @@ export class GuestLinks {
 
   /** Tells homes what their tabs have done. */
   #tell(peers: Iterable<RemotePeer> = this.peers()): void {
-    const byHome = new Map<string, { peerId: string; rows: number; tokens: number; verifiedRows: number }[]>();
+    const byHome = new Map<string, { peerId: string; rows: number; tokens: number }[]>();
     for (const peer of peers) {
       const { home, isHomeless } = peer.tab;
       if (isHomeless) continue;
-      const { rows, tokens, verifiedRows } = peer.takeWork();
-      if (rows + tokens + verifiedRows === 0) continue;
-      byHome.set(home, [...(byHome.get(home) ?? []), { peerId: peer.peerId, rows, tokens, verifiedRows }]);
+      const { rows, tokens } = peer.takeWork();
+      if (rows + tokens === 0) continue;
+      byHome.set(home, [...(byHome.get(home) ?? []), { peerId: peer.peerId, rows, tokens }]);
     }
     for (const [home, work] of byHome)
       for (let i = 0; i < work.length; i += MAX_WORK_ENTRIES)

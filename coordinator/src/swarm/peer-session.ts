@@ -325,12 +325,10 @@ export class PeerSession implements LapPeer, PlannedTab {
     return (this.#laps?.rows ?? 0) + this.#rowsForGuests;
   }
 
-  /** Credits what it has done for another coordinator, which has audited it as well. */
-  workedFor({ rows, tokens, verifiedRows }: RemoteWork): void {
+  /** Credits what it has done for another coordinator. */
+  workedFor({ rows, tokens }: RemoteWork): void {
     this.#rowsForGuests += rows;
     this.helped(tokens);
-    this.trust.record.verifiedRows += verifiedRows;
-    this.trust.record.consecutiveRight += verifiedRows;
   }
 
   /** Layers of which it serves at least one expert, ascending. */

@@ -13,11 +13,10 @@ import { READY_STATES } from './peer-state.ts';
 /** Time for a tab that has changed its home to be tested by the new one, during which it serves what it had. */
 const CARRIED_MS = 60_000;
 
-/** What a tab has done for this coordinator. */
+/** What a tab has done for a coordinator that is not its home; which of it was verified, all know (shareTrust). */
 export interface RemoteWork {
   rows: number;
   tokens: number;
-  verifiedRows: number;
 }
 
 export interface RemotePeerOptions {
@@ -45,7 +44,7 @@ export class RemotePeer implements LapPeer, TrustedPeer {
   #carried: { experts: ReadonlySet<ExpertIndex>; untilMs: number } | undefined;
   #tokens = 0;
   /** What has been told to its home. */
-  #told: RemoteWork = { rows: 0, tokens: 0, verifiedRows: 0 };
+  #told: RemoteWork = { rows: 0, tokens: 0 };
 
   constructor(options: RemotePeerOptions) {
     const { tab, link, laps, rowFormat, trust } = options;
@@ -54,7 +53,7 @@ export class RemotePeer implements LapPeer, TrustedPeer {
     this.#live = tab.live;
     this.link = link;
     this.laps = laps;
-    this.trust = trust?.visit(tab.donorId, tab.adapter, rowFormat, tab.trust) ?? believed(rowFormat);
+    this.trust = trust?.visit(tab.donorId, tab.adapter, rowFormat) ?? believed(rowFormat);
     // Its home lets nobody serve who has not passed probation.
     if (this.trust.phase === 'probation') this.trust.phase = 'trusted';
   }
@@ -124,15 +123,9 @@ export class RemotePeer implements LapPeer, TrustedPeer {
 
   /** What it has done since the last call. */
   takeWork(): RemoteWork {
-    const { auditedRows, failures } = this.trust;
-    const all = { rows: this.laps.rows, tokens: this.#tokens, verifiedRows: auditedRows - failures };
     const before = this.#told;
-    this.#told = all;
-    return {
-      rows: all.rows - before.rows,
-      tokens: all.tokens - before.tokens,
-      verifiedRows: all.verifiedRows - before.verifiedRows,
-    };
+    this.#told = { rows: this.laps.rows, tokens: this.#tokens };
+    return { rows: this.#told.rows - before.rows, tokens: this.#told.tokens - before.tokens };
   }
 }
 

@@ -317,6 +317,11 @@ export class Swarm {
     this.#placement.planning.soon(this.#timings.leaveDelayMs);
   }
 
+  /** Another coordinator has found a donor's results wrong: its tabs here go too. */
+  expelDonor(donorId: string, untilMs: number): void {
+    this.#expelDonor(donorId, { code: 'wrong-results', message: quarantinedText(untilMs), retry: false });
+  }
+
   /** Dismisses every peer and stops. */
   close(): void {
     this.#draining = true;
