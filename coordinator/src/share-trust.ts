@@ -15,7 +15,7 @@ const MAX_READ = 20_000;
 export interface SharedTrustOptions {
   cluster: Pick<Cluster, 'bus' | 'members' | 'lease'>;
   trust: Trust;
-  swarm: Pick<Swarm, 'peers' | 'guests' | 'expelDonor'>;
+  swarm: Pick<Swarm, 'peers' | 'expelDonor'> & Partial<Pick<Swarm, 'guests'>>;
   /** Reads the quarantines that are kept. */
   quarantines: () => Promise<readonly KeptEntry[]>;
 }

@@ -1,12 +1,20 @@
-import { combineLayouts, MAX_ROWS_PER_LAP, type IceServer, type Signal } from '@shoal/protocol';
+import { combineLayouts, MAX_ROWS_PER_LAP, type Signal } from '@shoal/protocol';
 import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/transport/node';
 import { reachableFor } from '../base/networks.ts';
 import type { GuestConnector } from './guest-link.ts';
+import type { IceServers } from './ice-servers.ts';
+
+/** How tabs reach this coordinator by UDP. */
+export interface TabNetwork {
+  rtc: RtcImplementation;
+  iceServers: IceServers;
+  /** Addresses that tabs are told in place of this machine's own; none: its own. */
+  announce: readonly string[];
+}
 
 /** This coordinator's end of links to tabs, own ones and those of others. */
-export interface TabTerms {
-  rtc: RtcImplementation;
-  iceServers: IceServer[];
+export interface LinkTerms {
+  network: TabNetwork;
   heartbeatMs: number;
   lapConnections: number;
   hiddenSize: number;
@@ -18,11 +26,12 @@ export interface TabHooks {
 }
 
 /** Opens this end of a link to the tab at `address`. Throws if WebRTC itself fails, for example for lack of memory. */
-export function acceptTab(terms: TabTerms, address: string, hooks: TabHooks): AcceptedPeer {
-  const { rtc, iceServers, heartbeatMs, lapConnections, hiddenSize } = terms;
+export function acceptTab(terms: LinkTerms, address: string, hooks: TabHooks): AcceptedPeer {
+  const { network, heartbeatMs, lapConnections, hiddenSize } = terms;
   return acceptPeer({
-    rtc,
-    iceServers: withoutRelays(iceServers) as RTCIceServer[],
+    rtc: network.rtc,
+    iceServers: network.iceServers.withoutRelays() as RTCIceServer[],
+    announce: network.announce,
     heartbeatMs,
     lapConnections,
     onlyAnswers: true,
@@ -33,22 +42,11 @@ export function acceptTab(terms: TabTerms, address: string, hooks: TabHooks): Ac
 }
 
 /** How this coordinator connects to tabs of others, on the same terms as to its own. */
-export function guestConnector(terms: TabTerms): GuestConnector {
-  const { iceServers, lapConnections } = terms;
+export function guestConnector(terms: LinkTerms): GuestConnector {
+  const { network, lapConnections } = terms;
   return {
     lapConnections,
-    iceServersFor: () => iceServers,
+    iceServersFor: (donorId) => network.iceServers.forDonor(donorId, new Date()),
     connect: ({ address }, _, onSignal) => acceptTab(terms, address, { onSignal }),
   };
-}
-
-/**
- * ICE servers for the coordinator's own end. A tab's relay leads here; one of ours would lead to no tab, as our TURN server relays
- * to this machine alone, and each connection would take a place of it that a tab needs.
- */
-function withoutRelays(servers: readonly IceServer[]): IceServer[] {
-  return servers.flatMap(({ urls, ...login }) => {
-    const left = [urls].flat().filter((url) => !/^turns?:/i.test(url));
-    return left.length === 0 ? [] : [{ urls: left, ...login }];
-  });
 }

@@ -17,7 +17,7 @@ import {
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
-import type { AcceptedPeer, RtcImplementation } from '@shoal/transport/node';
+import type { AcceptedPeer } from '@shoal/transport/node';
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
@@ -25,7 +25,7 @@ import type { Access } from '../access/access.ts';
 import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
-import { acceptTab } from './accept-tab.ts';
+import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
@@ -35,12 +35,12 @@ type Welcome = Extract<HelloReply, { ok: true }>;
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
-  rtc: RtcImplementation;
+  network: TabNetwork;
   log: Logger;
   /** What the donors' door counts with other coordinators. */
   door?: DonorDoorOptions;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'heartbeatMs'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -169,10 +169,11 @@ class DonorSocket {
       if (!(error instanceof JoinRefused)) throw error;
       return this.#refuse(error);
     }
-    const { terms, log } = this.#options;
-    const { peerId } = this.#peer;
+    const { terms, network, log } = this.#options;
+    const { peerId, donorId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
-    return { ok: true, protocolVersion: version, peerId, ...terms };
+    const iceServers = network.iceServers.forDonor(donorId);
+    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms };
   }
 
   #makeWay(): void {
@@ -212,8 +213,8 @@ class DonorSocket {
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, terms, log } = this.#options;
-    return acceptTab({ rtc, ...terms, hiddenSize: terms.model.hiddenSize }, this.#address, {
+    const { network, terms, log } = this.#options;
+    return acceptTab({ network, ...terms, hiddenSize: terms.model.hiddenSize }, this.#address, {
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
