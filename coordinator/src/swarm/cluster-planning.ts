@@ -1,4 +1,4 @@
-import type { ExpertIndex } from '@shoal/placement';
+import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Clock } from '../base/clock.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { RemoteTab, TabBoard } from '../cluster/tab-board.ts';
@@ -87,6 +87,11 @@ export class ClusterPlanning {
     return load && (() => load.all());
   }
 
+  /** The plan that its tabs follow, as far as it is known here: its number, if another has made it. */
+  get followed(): PlacementPlan | undefined {
+    return this.#role.now === 'follows' ? { epoch: this.#options.cluster.orders.epoch, held: new Map() } : undefined;
+  }
+
   isComplete(): boolean {
     return this.guidance.isComplete();
   }
@@ -169,7 +174,6 @@ export class ClusterPlanning {
       // Also where the order comes too late for a tab that was paused meanwhile: its home has read it.
       peer.onChange();
     }
-    rollout.continueFrom(this.#options.cluster.orders.epoch);
   };
 }
 

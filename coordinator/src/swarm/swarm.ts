@@ -108,7 +108,7 @@ export class Swarm {
   }
 
   get plan(): PlacementPlan {
-    return this.#placement.rollout.plan;
+    return this.#placement.plan;
   }
 
   /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
