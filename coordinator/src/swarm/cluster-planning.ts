@@ -60,7 +60,7 @@ export class ClusterPlanning {
     });
     const { timings, planSoon, advance } = options;
     const role = (): Role => this.#role;
-    this.guidance = new Guidance({ members, board, orders, clock, timings, role, planSoon, onRead: advance });
+    this.guidance = new Guidance({ members, board, orders, timings, role, planSoon, onRead: advance });
     this.#tabs = new PublishedTabs({ board, heldBefore: options.heldBefore, onReplaced: options.onReplaced });
     this.#load = load && new ClusterLoad({ cluster, numExperts, own: load, now: () => clock.now() });
     orders.events.on('orders', this.#carryOut);
@@ -90,10 +90,6 @@ export class ClusterPlanning {
   /** The plan that its tabs follow, as far as it is known here: its number, if another has made it. */
   get followed(): PlacementPlan | undefined {
     return this.#role.now === 'follows' ? { epoch: this.#options.cluster.orders.epoch, held: new Map() } : undefined;
-  }
-
-  isComplete(): boolean {
-    return this.guidance.isComplete();
   }
 
   /** What is in the plan, or on the way to it, has changed. */

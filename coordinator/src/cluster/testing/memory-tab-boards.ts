@@ -61,6 +61,11 @@ export class MemoryTabBoards {
     };
   }
 
+  /** What a member says of itself. */
+  published(member: string): HomeView | undefined {
+    return this.#published.get(member)?.home;
+  }
+
   /** Tells the others again all that a member has published, who held it for dead. */
   republish(member: string): void {
     const published = this.#published.get(member)!;

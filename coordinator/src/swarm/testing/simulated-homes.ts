@@ -46,6 +46,8 @@ export class SimulatedHomes {
   readonly homes: Home[] = [];
   readonly boards: MemoryTabBoards;
   readonly orders: MemoryTabOrders;
+  /** [experts] recent rows, of every home's answers. */
+  load: number[] = Array.from({ length: ALL_EXPERTS }, () => 1);
   readonly #options: SimulationOptions;
   /** What is on its way between two members. */
   readonly #waiting = new Map<string, Message[]>();
@@ -171,6 +173,7 @@ export class SimulatedHomes {
         },
         shardHash: (layer, expert) => keptName(LAYERS.indexOf(layer) * EXPERTS + expert).padEnd(64, '0'),
         replicas,
+        load: () => this.load,
         events,
         clock: this.clock,
         timings: DEFAULT_TIMINGS,
