@@ -23,7 +23,7 @@ import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
-import { DonorDoor, type Place } from '../access/donor-door.ts';
+import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { reachableFor } from '../base/networks.ts';
@@ -38,6 +38,8 @@ export interface DonorGatewayOptions {
   access: Access;
   rtc: RtcImplementation;
   log: Logger;
+  /** What the donors' door counts with other coordinators. */
+  door?: DonorDoorOptions;
   /** What every tab is told when it joins. */
   terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
 }
@@ -47,7 +49,7 @@ const FLUSH_MS = 200;
 
 /** Serves signalling to donors over socket.io. Every message is parsed once; the first has a deadline. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
-  const door = new DonorDoor(options.access);
+  const door = new DonorDoor(options.access, options.door);
   const sockets = new Set<DonorSocket>();
   namespace.on('connection', (socket) => {
     const donor = new DonorSocket(socket, options, door);

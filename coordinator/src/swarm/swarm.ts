@@ -317,11 +317,11 @@ export class Swarm {
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
     const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
-    this.#expelDonor(wrong.donorId, farewell);
+    this.expelDonor(wrong.donorId, farewell);
   }
 
   /** Dismisses all tabs of a donor, since the same browser and GPU are behind them. */
-  #expelDonor(donorId: string, farewell: Dismissed): void {
+  expelDonor(donorId: string, farewell: Dismissed): void {
     for (const other of this.peers) {
       if (other.donorId !== donorId) continue;
       this.#options.trust?.expel(other);
@@ -337,7 +337,7 @@ export class Swarm {
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
-    this.#expelDonor(peer.donorId, farewell);
+    this.expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {

@@ -1,4 +1,5 @@
 export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot, FlowView } from './console.ts';
+export type { CoordinatorFigures, CoordinatorView } from './console.ts';
 export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './console.ts';
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
