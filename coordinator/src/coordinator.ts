@@ -16,6 +16,7 @@ import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
+import { registerClusterMetrics } from './console/cluster-metrics.ts';
 import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
@@ -36,6 +37,7 @@ import {
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
 import { type Network, openNetwork } from './open-network.ts';
+import { readinessOf } from './readiness.ts';
 import { keptQuarantines, shareTrust } from './share-trust.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
@@ -171,6 +173,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
+  if (shared) registerClusterMetrics(registry, shared.cluster);
   const others =
     shared &&
     new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => swarm.guests?.links.size ?? 0 });
@@ -236,7 +239,7 @@ async function openHttp(
       if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
-    readiness: () => readinessOf(core, isDraining()),
+    readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     listener: held.listener,
     access: httpAccess(access, joined),
@@ -247,18 +250,6 @@ async function openHttp(
 function damagedShard(): ApiError {
   const headers = { 'retry-after': '60' };
   return new ApiError(503, 'This shard is damaged on the coordinator’s disk.', { code: 'shard_damaged', headers });
-}
-
-/** Names no file, since anyone may ask. */
-function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): { ready: boolean; detail: object } {
-  const damaged = `${health.damaged} ${health.damaged === 1 ? 'file' : 'files'} of the packed model`;
-  const problem =
-    health.damaged > 0 ? `${damaged} damaged beyond mending: see the log or the console's events` : undefined;
-  const reason = isDraining ? 'shutting down' : problem;
-  const { shards, checked: checkedShards } = health.progress;
-  const tabs = [...swarm.serving()].length;
-  const detail = { model: scheduler.modelId, tabs, uncoveredExperts: swarm.uncovered(), shards, checkedShards };
-  return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */

@@ -1,6 +1,7 @@
 import { MAX_RIGHT_DONORS } from './cluster/bus-messages.ts';
 import { ALL, type Cluster } from './cluster/cluster.ts';
 import type { Database } from './database/index.ts';
+import { quarantinedText } from './swarm/messages.ts';
 import type { Swarm } from './swarm/swarm.ts';
 import type { KeptEntry } from './trust/quarantine.ts';
 import type { Trust } from './trust/trust.ts';
@@ -34,7 +35,8 @@ export function shareTrust({ cluster, trust, swarm, quarantines }: SharedTrustOp
     for (const donorId of donorIds) {
       // Of the donor alone: others of the same address have done nothing.
       const untilMs = trust.quarantine.until({ donorId, address: '127.0.0.1' });
-      if (untilMs !== undefined) swarm.expelDonor(donorId, untilMs);
+      if (untilMs === undefined) continue;
+      swarm.expelDonor(donorId, { code: 'wrong-results', message: quarantinedText(untilMs), retry: false });
     }
   };
   const readAgain = async (): Promise<void> => {

@@ -55,8 +55,8 @@ export class ClusterConsole {
     this.#cluster = cluster;
     const { bus, members } = cluster;
     this.#consoles = new ToldMap(cluster, 'consoles', z.number().int().min(0));
-    const onEvent = ({ seq: _, ...event }: ConsoleEvent): void => {
-      if (event.coordinator === undefined) bus.send(ALL, 'event', { ...event, coordinator: members.self.name });
+    const onEvent = (event: ConsoleEvent): void => {
+      if (event.coordinator === undefined) bus.send(ALL, 'event', this.named(event));
     };
     const onLeft = ({ id }: MemberView): unknown => this.#heard.delete(id);
     events.events.on('added', onEvent);
@@ -88,7 +88,7 @@ export class ClusterConsole {
   }
 
   /** An event as all show it: with the name of its coordinator. */
-  named(event: ConsoleEvent): ConsoleEvent {
+  named(event: ConsoleEvent): ConsoleEvent & { coordinator: string } {
     return { coordinator: this.#cluster.members.self.name, ...event };
   }
 

@@ -46,7 +46,7 @@ export function guestConnector(terms: LinkTerms): GuestConnector {
   const { network, lapConnections } = terms;
   return {
     lapConnections,
-    iceServersFor: (donorId) => network.iceServers.forDonor(donorId, new Date()),
+    iceServersFor: (donorId) => network.iceServers.forDonor(donorId),
     connect: ({ address }, _, onSignal) => acceptTab(terms, address, { onSignal }),
   };
 }

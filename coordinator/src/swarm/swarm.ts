@@ -115,7 +115,7 @@ export class Swarm {
         peers: () => this.peers,
         peer: (peerId) => this.#peers.get(peerId),
         letGo: (peer, farewell) => this.letGo(peer, farewell),
-        expelDonor: (donorId, farewell) => this.#expelDonor(donorId, farewell),
+        expelDonor: (donorId, farewell) => this.expelDonor(donorId, farewell),
         onEnd: (peer) => this.#wire.end(peer),
       });
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
@@ -124,7 +124,7 @@ export class Swarm {
   }
 
   get plan(): PlacementPlan {
-    return this.#placement.rollout.plan;
+    return this.#placement.plan;
   }
 
   /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
@@ -317,11 +317,6 @@ export class Swarm {
     this.#placement.planning.soon(this.#timings.leaveDelayMs);
   }
 
-  /** Another coordinator has found a donor's results wrong: its tabs here go too. */
-  expelDonor(donorId: string, untilMs: number): void {
-    this.#expelDonor(donorId, { code: 'wrong-results', message: quarantinedText(untilMs), retry: false });
-  }
-
   /** Dismisses every peer and stops. */
   close(): void {
     this.#draining = true;
@@ -341,11 +336,11 @@ export class Swarm {
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
     const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
-    this.#expelDonor(wrong.donorId, farewell);
+    this.expelDonor(wrong.donorId, farewell);
   }
 
   /** Dismisses all tabs of a donor, since the same browser and GPU are behind them. */
-  #expelDonor(donorId: string, farewell: Dismissed): void {
+  expelDonor(donorId: string, farewell: Dismissed): void {
     this.guests?.links.expel(donorId);
     for (const other of this.peers) {
       if (other.donorId !== donorId) continue;
@@ -362,7 +357,7 @@ export class Swarm {
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
-    this.#expelDonor(peer.donorId, farewell);
+    this.expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {
