@@ -1,5 +1,6 @@
 import { commandSchema } from '@shoal/protocol';
 import { z } from 'zod';
+import { GUEST_SCHEMAS } from './guest-messages.ts';
 
 /** In one message. */
 export const MAX_TOLD_ENTRIES = 200;
@@ -22,6 +23,8 @@ const quarantineEntry = z.object({
 export const BUS_SCHEMAS = {
   /** Something changed in the database that the receiver should read again now rather than at its next look. */
   look: z.object({ what: z.string().max(64) }),
+  /** To the leader: recent rows of each expert, a byte each (`ClusterLoad`). V3's 14,848 experts take 20 kB. */
+  load: z.object({ rows: z.base64().max(2 ** 17) }),
   /** Entries of a ToldMap: those that changed, or all of them, in parts of which the first says so. Null: no longer there. */
   told: z.object({
     map: z.string().max(64),
@@ -30,8 +33,7 @@ export const BUS_SCHEMAS = {
   }),
   /** Asks for all entries of a ToldMap. */
   tell: z.object({ map: z.string().max(64) }),
-  /** To the leader: recent rows of each expert, a byte each (`ClusterLoad`). V3's 14,848 experts take 20 kB. */
-  load: z.object({ rows: z.base64().max(2 ** 17) }),
+  ...GUEST_SCHEMAS,
   /** An event of the sender's log. */
   event: z.object({
     timeMs: z.number(),
