@@ -8,7 +8,6 @@ import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
-import packageJson from '../package.json' with { type: 'json' };
 import { Access, type ReportLevel } from './access/access.ts';
 import { addressKey } from './base/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
@@ -16,6 +15,7 @@ import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
+import { VERSION } from './base/version.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
@@ -139,10 +139,9 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const isDraining = (): boolean => draining;
   const http = await openHttp(serving, log, isDraining);
   const sockets = openSockets(serving, log, http.server);
-  const { version } = packageJson;
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
-  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters });
   try {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
+import { VERSION } from '../base/version.ts';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
 import { isMessagesPath, messagesError } from './messages/error.ts';
@@ -81,7 +82,7 @@ function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse
 }
 
 function answerTo(path: string, progress: () => StartProgress): [status: number, body: object] {
-  if (path === '/healthz') return [200, { status: 'starting' }];
+  if (path === '/healthz') return [200, { status: 'starting', version: VERSION }];
   if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
   const error = ApiError.starting();
   return [503, isMessagesPath(path) ? messagesError(error, randomUUID()) : error.body];
