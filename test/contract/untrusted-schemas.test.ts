@@ -22,6 +22,8 @@ const SCHEMAS: Record<string, z.ZodType> = {
   progress: protocol.progressSchema,
   ready: protocol.readySchema,
   trouble: protocol.troubleSchema,
+  adapted: protocol.adaptedSchema,
+  guestRefused: protocol.guestRefusedSchema,
   intent: protocol.intentSchema,
   command: protocol.commandSchema,
 };

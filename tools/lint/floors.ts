@@ -28,20 +28,22 @@ export const PACKAGE_FLOORS: FloorTable = {
 export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
+  database: ['base'],
   access: ['base'],
+  cluster: ['base', 'database'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],
   'local-experts': ['base', 'config.ts'],
   laps: ['base', 'timeline', 'local-experts'],
   trust: ['base', 'laps', 'local-experts'],
-  swarm: ['base', 'access', 'config.ts', 'adapters', 'local-experts', 'laps', 'trust'],
+  swarm: ['base', 'access', 'cluster', 'config.ts', 'adapters', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
   http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  console: ['base', 'access', 'cluster', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;

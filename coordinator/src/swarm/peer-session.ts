@@ -1,4 +1,4 @@
-import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
+import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
 import type { AdapterShards, Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
@@ -9,8 +9,8 @@ import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { DonorHistory } from './donor-records.ts';
-import type { Migrant } from './migration.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
+import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
 import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
@@ -46,6 +46,8 @@ export interface PeerSessionOptions {
   donor: DonorHistory;
   hello: Hello;
   address: string;
+  /** Number of this visit of the tab in the cluster (RemoteTab.visit). */
+  visit?: number;
   control: DonorControl;
   shardBytes: number;
   expertsPerLayer: number;
@@ -58,7 +60,7 @@ export interface PeerSessionOptions {
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it holds, and how it performs. */
-export class PeerSession implements LapPeer, Migrant {
+export class PeerSession implements LapPeer, PlannedTab {
   readonly peerId: string;
   readonly donorId: string;
   /** The history of its donor, shared with the donor's other tabs. */
@@ -66,6 +68,7 @@ export class PeerSession implements LapPeer, Migrant {
   /** Its number among the donor's tabs. */
   readonly tab: number;
   readonly address: string;
+  readonly visit: number;
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = steadyUnixMs();
@@ -92,8 +95,11 @@ export class PeerSession implements LapPeer, Migrant {
   readonly #intents: TokenBucket;
   /** Epoch of the assignment that is completely loaded. */
   readyEpoch = NO_EPOCH;
-  /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
-  target = new Set<ExpertIndex>();
+  /** Called when other members of the cluster should know it anew. */
+  onChange: () => void = () => {};
+  #target = new Set<ExpertIndex>();
+  /** Number of the leader's order that was carried out last (TabOrder); 0 if there was none. */
+  order = 0;
   allocatedBytes = 0;
   loadedShare = 0;
   /** Of the newest assignment, as the tab tells it. */
@@ -127,6 +133,7 @@ export class PeerSession implements LapPeer, Migrant {
     this.donor = options.donor;
     this.tab = options.hello.tab ?? 0;
     this.address = options.address;
+    this.visit = options.visit ?? 1;
     this.hello = options.hello;
     this.control = options.control;
     const { adapter, pledgeBytes } = options.hello;
@@ -148,7 +155,37 @@ export class PeerSession implements LapPeer, Migrant {
     const next = PEER_TRANSITIONS[this.#state][event];
     if (next === undefined) return false;
     this.#state = next;
+    this.onChange();
     return true;
+  }
+
+  /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
+  get target(): Set<ExpertIndex> {
+    return this.#target;
+  }
+
+  set target(experts: Set<ExpertIndex>) {
+    this.#target = experts;
+    this.onChange();
+  }
+
+  get takesPart(): boolean {
+    return takesPart(this);
+  }
+
+  get measured(): PlacementPeer {
+    const { peerId, donorId, hello, maxExpertsPerLayer } = this;
+    const rttMs = this.link?.stats().rttMs ?? undefined;
+    const assignmentsPerSecond = speedStep(this.#laps?.assignmentsPerSecond);
+    return {
+      peerId,
+      donorId,
+      pledgeBytes: hello.pledgeBytes,
+      maxExpertsPerLayer,
+      ...(rttMs !== undefined && { rttMs }),
+      ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
+      trust: placementTrust(this.trust.auditShare),
+    };
   }
 
   /** Throws before the link is open. */
@@ -198,6 +235,7 @@ export class PeerSession implements LapPeer, Migrant {
     this.hasServed ||= this.live.size > 0;
     if (this.live.size === this.assigned.size) this.#lacking = undefined;
     else this.#lacking ??= { sinceMs: nowMs, progress: 0, progressMs: nowMs };
+    this.onChange();
   }
 
   /** Whether it has been loading for so long that others should load as well what nobody serves. */

@@ -32,6 +32,7 @@ export {
   MAX_ADAPTER_SHARDS_PER_MESSAGE,
   MAX_ADAPTER_SHARDS_PER_TAB,
   MAX_CANDIDATES,
+  MAX_COORDINATORS,
   MAX_LAP_CONNECTIONS,
   MAX_MESSAGE_BYTES,
   MAX_ASSIGNMENTS_PER_LAP,
@@ -50,6 +51,8 @@ export type {
   CoordinatorToDonor,
   Dismissed,
   DonorToCoordinator,
+  Guest,
+  GuestRefused,
   Hello,
 } from './signalling.ts';
 export type { HelloReply, IceServer, Intent, Progress, Ready, RefusalCode } from './signalling.ts';
@@ -58,8 +61,11 @@ export {
   adaptedSchema,
   adapterShardsSchema,
   assignSchema,
+  coordinatorIdSchema,
   dismissedSchema,
   donorTokenSchema,
+  guestRefusedSchema,
+  guestSchema,
   helloReplySchema,
   helloSchema,
 } from './signalling.ts';

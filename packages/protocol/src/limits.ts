@@ -97,3 +97,6 @@ export const MAX_TABS_PER_DONOR = 16;
 
 /** Connections of one tab. Four carry 56 KiB in one round trip (docs/adr/0017); each costs an ICE and a DTLS handshake. */
 export const MAX_LAP_CONNECTIONS = 4;
+
+/** Coordinators that one tab serves, its home included. Each is a link of its own with a queue of its own. */
+export const MAX_COORDINATORS = 8;

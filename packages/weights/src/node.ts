@@ -1,6 +1,7 @@
 export { exportGguf } from './node/gguf/export.ts';
 export type { GgufType } from './node/gguf/format.ts';
 export { makeFolder, writeWhole } from './node/files.ts';
+export { lockFolder, type PackLock } from './node/lock.ts';
 export { isPackedDir, type OpenModel, openModel, openPackedModel } from './node/open-model.ts';
 export { ensurePacked, packModel } from './node/pack-model.ts';
 export type { PackProgress } from './node/pack-run.ts';

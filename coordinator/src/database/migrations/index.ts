@@ -1,0 +1,7 @@
+import type { Migration } from 'kysely/migration';
+import * as first from './001-first.ts';
+
+/** All migrations, by their names, which sort in the order in which they run. One that has been released is never changed. */
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '001-first': first,
+};
