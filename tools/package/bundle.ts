@@ -52,7 +52,7 @@ export async function bundle(outDir: string): Promise<Bundle> {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    external: NOT_BUNDLED.flatMap((name) => [name, `${name}/*`]),
+    external: ['playwright', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
     banner: { js: BANNER },
     plugins: [leaveOut, ownSources(entries), packageFiles(places)],
   });
@@ -162,8 +162,15 @@ export function packageOf(path: string): string {
   return name;
 }
 
-/** Packages that nothing needs: faster masks for `ws`, and colours for `debug`. */
-const OPTIONAL = new Set(['bufferutil', 'utf-8-validate', 'supports-color', 'pg-native', 'pg-cloudflare']);
+/** Packages that nothing needs: faster masks for `ws`, colours for `debug`, and a browser for `shoal doctor`. */
+const OPTIONAL = new Set([
+  'playwright',
+  'bufferutil',
+  'utf-8-validate',
+  'supports-color',
+  'pg-native',
+  'pg-cloudflare',
+]);
 
 function refuseMissing({ outputs }: Metafile): void {
   const names = Object.values(outputs).flatMap(({ imports }) => imports.filter(({ external }) => external));

@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'what it takes to serve a model: memory, tabs, traffic, speed',
     run: async (argv) => (await import('./plan.ts')).runPlan(argv, process),
   },
+  doctor: {
+    about: 'check whether this machine can serve: ports, UDP, TURN, GPU, disk, memory, clock, model',
+    run: async (argv) => (await import('./doctor/doctor.ts')).runDoctor(argv, process),
+  },
   'export-gguf': {
     about: 'write a checkpoint as a GGUF file for llama.cpp',
     run: async (argv) => (await import('./export-gguf.ts')).runExportGguf(argv, process),
