@@ -84,12 +84,10 @@ describe('UDP', () => {
         remedy: 'No WebRTC for sunos-sparc. Run npm install.',
       },
     ]);
-    class RTCPeerConnection {
-      constructor() {
-        throw new Error('sockets are forbidden');
-      }
+    function RTCPeerConnection(): never {
+      throw new Error('sockets are forbidden');
     }
-    const classes = { RTCPeerConnection, RTCSessionDescription: class {}, RTCIceCandidate: class {} };
+    const classes = { RTCPeerConnection, RTCSessionDescription: Object, RTCIceCandidate: Object };
     const broken = async () => ({ name: 'wrtc', classes, close() {} }) as unknown as RtcImplementation;
     expect(await checkUdp({ ...options, load: broken })).toMatchObject([
       { verdict: 'failed', remedy: expect.stringContaining('firewall') },
