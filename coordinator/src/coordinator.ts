@@ -4,7 +4,6 @@ import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
-import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -37,8 +36,10 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { type Network, openNetwork } from './open-network.ts';
 import { readinessOf } from './readiness.ts';
 import { keptQuarantines, shareTrust } from './share-trust.ts';
+import { guestConnector } from './swarm/accept-tab.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import type { Database } from './database/index.ts';
@@ -68,6 +69,8 @@ const CLOSE_TIMEOUT_MS = 2_000;
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
   url: string;
+  /** The one of all WebRTC connections; undefined where each has its own. */
+  udpPort: number | undefined;
   /** Undefined where only the access file's admins can sign in. */
   adminToken: string | undefined;
   /** The access rules, which can be reloaded. */
@@ -90,11 +93,11 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
   const entry = openAccess(config);
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
-  let rtc: RtcImplementation | undefined;
+  let network: Network | undefined;
   let core: Core | undefined;
   let joined: JoinedCluster | undefined;
   try {
-    rtc = await loadRtc();
+    network = await openNetwork(config);
     const registry = new Registry();
     const laps = lapHistogram(registry);
     core = await createCore(config, {
@@ -102,12 +105,12 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
       onLap: (lapMs) => laps.observe(lapMs / 1000),
     });
     joined = await join(core, held.port, hooks.sharedDatabase);
-    return await serve({ core, config, rtc, registry, held, joined, ...entry });
+    return await serve({ core, config, network, registry, held, joined, ...entry });
   } catch (error) {
     await held.close();
     await joined?.close();
     await core?.close();
-    rtc?.close();
+    network?.rtc.close();
     throw error;
   }
 }
@@ -149,14 +152,14 @@ interface Serving {
   config: Config;
   access: Access;
   adminToken: string | undefined;
-  rtc: RtcImplementation;
+  network: Network;
   registry: Registry;
   held: HeldAddress;
   joined: JoinedCluster;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, rtc, registry, held, joined } = serving;
+  const { core, config, access, adminToken, network, registry, held, joined } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
@@ -171,7 +174,9 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
   if (shared) registerClusterMetrics(registry, shared.cluster);
-  const others = shared && new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => 0 });
+  const others =
+    shared &&
+    new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => swarm.guests?.links.size ?? 0 });
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });
@@ -200,10 +205,11 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await joined.close();
     await closeNetwork(http, sockets);
     await core.close();
-    rtc.close();
+    network.rtc.close();
   };
   const url = urlOf(config.host, port);
-  return { ...core, url, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
+  const { udpPort } = network.rtc;
+  return { ...core, url, udpPort, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
 }
 
 async function openHttp(
@@ -248,7 +254,7 @@ function damagedShard(): ApiError {
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */
 function openSockets(
-  { core, config, access, rtc, joined: { shared } }: Serving,
+  { core, config, access, network, joined: { shared } }: Serving,
   log: Logger,
   server: HttpServer,
 ): Server {
@@ -263,23 +269,18 @@ function openSockets(
   guard.watch(sockets);
   // socket.io leaves the sockets of other upgrades open, without a timeout, if they have carried an answer before.
   server.on('upgrade', ({ url }, socket) => url?.startsWith(sockets.path()) || socket.destroy());
-  serveDonors(sockets.of('/donor'), {
-    swarm,
-    access,
-    rtc,
-    log,
-    door: { newBucket: shared?.newBucket, elsewhere: shared?.tabs },
-    terms: {
-      iceServers: config.iceServers,
-      heartbeatMs: HEARTBEAT_MS,
-      lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
-      model: {
-        id: scheduler.modelId,
-        ...packed.manifest.shape,
-        shardBytes: packed.manifest.shardBytes,
-      },
+  const terms = {
+    heartbeatMs: HEARTBEAT_MS,
+    lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
+    model: {
+      id: scheduler.modelId,
+      ...packed.manifest.shape,
+      shardBytes: packed.manifest.shardBytes,
     },
-  });
+  };
+  const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
+  serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, terms });
+  if (swarm.guests) swarm.guests.links.connector = guestConnector({ network, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }
 

@@ -16,7 +16,7 @@ const MAX_READ = 20_000;
 export interface SharedTrustOptions {
   cluster: Pick<Cluster, 'bus' | 'members' | 'lease'>;
   trust: Trust;
-  swarm: Pick<Swarm, 'peers' | 'expelDonor'>;
+  swarm: Pick<Swarm, 'peers' | 'expelDonor'> & Partial<Pick<Swarm, 'guests'>>;
   /** Reads the quarantines that are kept. */
   quarantines: () => Promise<readonly KeptEntry[]>;
 }
@@ -42,7 +42,8 @@ export function shareTrust({ cluster, trust, swarm, quarantines }: SharedTrustOp
   const readAgain = async (): Promise<void> => {
     try {
       trust.quarantine.merge(await quarantines());
-      expel([...new Set(swarm.peers.map(({ donorId }) => donorId))]);
+      const tabs = [...swarm.peers, ...(swarm.guests?.links.peers() ?? [])];
+      expel([...new Set(tabs.map(({ donorId }) => donorId))]);
     } catch {
       // It is read again when the database is back.
     }

@@ -4,9 +4,11 @@ import {
   assignSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
+  guestSchema,
   helloReplySchema,
   HELLO_TIMEOUT_MS,
   keptName,
+  MAX_COORDINATORS,
   MAX_KEPT_SHARDS,
   signalSchema,
   standingSchema,
@@ -18,12 +20,15 @@ import {
   type CoordinatorToDonor,
   type Dismissed,
   type DonorToCoordinator,
+  type Guest,
   type HelloReply,
   type Intent,
   type RefusalCode,
+  type Signal,
   type Standing,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
+import { rtcIceServers } from './ice-servers.ts';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
 
@@ -42,6 +47,10 @@ export interface ConnectionHandlers {
   onAssign: (assignment: Assign) => void;
   onAdapters: (message: AdapterShards) => void;
   onStanding: (standing: Standing) => void;
+  /** Another coordinator wants a link to the tab, or no longer. */
+  onGuest: (guest: Guest) => void;
+  /** A signal of a guest. */
+  onGuestSignal: (signal: Signal) => void;
   /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
 }
@@ -89,11 +98,14 @@ export class CoordinatorConnection {
     this.#listen('assign', assignSchema, handlers.onAssign);
     this.#listen('adapters', adapterShardsSchema, handlers.onAdapters);
     this.#listen('standing', standingSchema, handlers.onStanding);
-    this.#listen('signal', signalSchema, (signal) => this.#lap?.signal(signal));
+    this.#listen('signal', signalSchema, (signal) =>
+      signal.guest ? handlers.onGuestSignal(signal) : this.#lap?.signal(signal),
+    );
+    this.#listen('guest', guestSchema, handlers.onGuest);
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'signal' | 'guest-refused'>(
     event: E,
     ...message: Parameters<DonorToCoordinator[E]>
   ): void {
@@ -121,6 +133,7 @@ export class CoordinatorConnection {
         protocolVersions: [...SUPPORTED_VERSIONS],
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
+        maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });
@@ -136,11 +149,7 @@ export class CoordinatorConnection {
   #openLapChannel({ iceServers, lapConnections = 1 }: Welcome): void {
     this.#channelTimer = setTimeout(() => this.#end({ kind: 'no-channel' }), CONNECT_TIMEOUT_MS);
     this.#lap = connectDonor({
-      iceServers: iceServers.map(({ urls, username, credential }) => ({
-        urls,
-        ...(username !== undefined && { username }),
-        ...(credential !== undefined && { credential }),
-      })),
+      iceServers: rtcIceServers(iceServers),
       lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),

@@ -1,5 +1,6 @@
 import { commandSchema } from '@shoal/protocol';
 import { z } from 'zod';
+import { GUEST_SCHEMAS } from './guest-messages.ts';
 
 /** In one message. */
 export const MAX_TOLD_ENTRIES = 200;
@@ -32,6 +33,7 @@ export const BUS_SCHEMAS = {
   }),
   /** Asks for all entries of a ToldMap. */
   tell: z.object({ map: z.string().max(64) }),
+  ...GUEST_SCHEMAS,
   /** An event of the sender's log. */
   event: z.object({
     timeMs: z.number(),

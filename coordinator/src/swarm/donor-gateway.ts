@@ -1,12 +1,11 @@
 import {
   adaptedSchema,
-  combineLayouts,
+  guestRefusedSchema,
   HELLO_TIMEOUT_MS,
   type Hello,
   type HelloReply,
   helloSchema,
   intentSchema,
-  MAX_ROWS_PER_LAP,
   MAX_SIGNALLING_MESSAGES_PER_SECOND,
   negotiateVersion,
   progressSchema,
@@ -18,7 +17,7 @@ import {
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
-import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/transport/node';
+import type { AcceptedPeer } from '@shoal/transport/node';
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
@@ -26,7 +25,7 @@ import type { Access } from '../access/access.ts';
 import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
-import { reachableFor } from '../base/networks.ts';
+import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
@@ -36,12 +35,12 @@ type Welcome = Extract<HelloReply, { ok: true }>;
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
-  rtc: RtcImplementation;
+  network: TabNetwork;
   log: Logger;
   /** What the donors' door counts with other coordinators. */
   door?: DonorDoorOptions;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'heartbeatMs'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -88,7 +87,10 @@ class DonorSocket {
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
-    this.#on('signal', signalSchema, (_, signal) => this.#signal(signal));
+    this.#on('signal', signalSchema, (peer, signal) => this.#signal(peer, signal));
+    this.#on('guest-refused', guestRefusedSchema, (peer, refused) =>
+      options.swarm.guests?.relay.refused(peer, refused),
+    );
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
@@ -131,7 +133,8 @@ class DonorSocket {
     else this.#closeSoon();
   }
 
-  #signal(signal: Signal): void {
+  #signal(peer: PeerSession, signal: Signal): void {
+    if (signal.guest) return this.#options.swarm.guests?.relay.fromTab(peer, signal);
     if ((signal.connection ?? 0) >= this.#options.terms.lapConnections)
       return this.#drop('a signal for a connection beyond the number allowed');
     this.#connection?.signal(signal);
@@ -153,6 +156,8 @@ class DonorSocket {
         assign: (assignment) => void socket.emit('assign', assignment),
         adapters: (message) => void socket.emit('adapters', message),
         standing: (standing) => void socket.emit('standing', standing),
+        guest: (guest) => void socket.emit('guest', guest),
+        signal: (signal) => void socket.emit('signal', signal),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);
           this.#place?.leave();
@@ -164,10 +169,11 @@ class DonorSocket {
       if (!(error instanceof JoinRefused)) throw error;
       return this.#refuse(error);
     }
-    const { terms, log } = this.#options;
-    const { peerId } = this.#peer;
+    const { terms, network, log } = this.#options;
+    const { peerId, donorId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
-    return { ok: true, protocolVersion: version, peerId, ...terms };
+    const iceServers = network.iceServers.forDonor(donorId);
+    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms };
   }
 
   #makeWay(): void {
@@ -207,21 +213,13 @@ class DonorSocket {
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, terms, log } = this.#options;
-    const { iceServers, heartbeatMs, lapConnections, model } = terms;
-    return acceptPeer({
-      rtc,
-      iceServers: withoutRelays(iceServers) as RTCIceServer[],
-      heartbeatMs,
-      lapConnections,
-      onlyAnswers: true,
-      allowsTarget: reachableFor(this.#address),
+    const { network, terms, log } = this.#options;
+    return acceptTab({ network, ...terms, hiddenSize: terms.model.hiddenSize }, this.#address, {
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
           log.info({ peerId: this.#peer?.peerId, number, why }, 'lost an additional connection, continuing without it');
       },
-      maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
   }
@@ -249,17 +247,6 @@ class DonorSocket {
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }
-}
-
-/**
- * ICE servers for the coordinator's own end. A tab's relay leads here; one of ours would lead to no tab, as our TURN server relays
- * to this machine alone, and each connection would take a place of it that a tab needs.
- */
-function withoutRelays(servers: Welcome['iceServers']): Welcome['iceServers'] {
-  return servers.flatMap(({ urls, ...login }) => {
-    const left = [urls].flat().filter((url) => !/^turns?:/i.test(url));
-    return left.length === 0 ? [] : [{ urls: left, ...login }];
-  });
 }
 
 function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {

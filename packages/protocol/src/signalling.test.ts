@@ -131,7 +131,7 @@ describe('an assignment', () => {
 });
 
 describe('a guest', () => {
-  const terms = { iceServers: [], heartbeatMs: 2000, lapConnections: 4 };
+  const terms = { iceServers: [], lapConnections: 4 };
   it('is announced with what a link to it needs, and taken leave of without', () => {
     expect(guestSchema.safeParse({ ...guest, open: true, ...terms }).success).toBe(true);
     expect(guestSchema.safeParse({ ...guest, open: false }).success).toBe(true);

@@ -103,10 +103,9 @@ export const iceServerSchema = z.object({
 
 export type IceServer = z.infer<typeof iceServerSchema>;
 
-/** What a tab needs to know for a connection to a coordinator. */
+/** What a tab needs to know to connect to a coordinator. */
 const linkTerms = {
   iceServers: z.array(iceServerSchema).max(8),
-  heartbeatMs: z.number().int().positive(),
   /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
   lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
 };
@@ -129,6 +128,7 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
       /** Size of every shard. */
       shardBytes: bytes,
     }),
+    heartbeatMs: z.number().int().positive(),
     ...linkTerms,
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),

@@ -1,5 +1,6 @@
 import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
+import { AnnouncedAddresses } from './announced-addresses.ts';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import type { DataChannelLike } from './channel.ts';
 import { startDeadline } from './deadline.ts';
@@ -28,6 +29,8 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
    * MAX_CANDIDATES of a connection's candidates are used, and no names. Without it, signals are taken as they are.
    */
   allowsTarget?: (address: string) => boolean;
+  /** Addresses that the peer is told in place of this machine's own. */
+  announce?: readonly string[];
   onControl?: (message: ControlMessage) => void;
   /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
@@ -50,7 +53,11 @@ const FLUSH_MS = 250;
  * donor opens once this one is up, carry fragments of the same link's frames.
  */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
-  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1, allowsTarget } = options;
+  const { rtc, iceServers, initiator = false, lapConnections = 1, allowsTarget, announce = [] } = options;
+  const announced = announce.length > 0 ? new AnnouncedAddresses(announce) : undefined;
+  const onSignal = (signal: Signal): void => {
+    for (const told of announced?.rewrite(signal) ?? [signal]) options.onSignal(told);
+  };
   const filter = allowsTarget && new SignalFilter(allowsTarget);
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const connect = (onSignal: (signal: Signal) => void): Connection =>

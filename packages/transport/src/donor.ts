@@ -15,6 +15,8 @@ export interface DonorConnectionOptions extends Omit<ConnectionOptions, 'initiat
    */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onControl?: (message: ControlMessage) => void;
+  /** The first connection is up. */
+  onOpen?: () => void;
   /** Called once when the connection is over, also after `close`. The link in the worker closes by itself. */
   onEnd?: (end: ConnectionEnd) => void;
 }
@@ -40,7 +42,10 @@ export function connectDonor(options: DonorConnectionOptions): DonorConnection {
     onChannel: (channel) => onLapChannel(channel, true),
     onMisuse: () => connection.close(),
   });
-  if (initiator) connection.onOpen = () => further.openAll();
+  connection.onOpen = () => {
+    if (initiator) further.openAll();
+    options.onOpen?.();
+  };
   connection.onControl = options.onControl;
   connection.onEnd = (end) => {
     further.close();
