@@ -20,8 +20,8 @@ export interface MemberState {
 
 export type FromMember =
   | { type: 'open'; url: string; id: string }
-  | { type: 'gained'; term: number; atMs: number }
-  | { type: 'cut' | 'mended'; atMs: number }
+  | { type: 'gained'; term: number }
+  | { type: 'cut' | 'mended' }
   | { type: 'wrote'; isStale: boolean }
   | { type: 'state'; state: MemberState };
 

@@ -17,9 +17,9 @@ const config = tinyConfig({ port: Number(port), accessFile, logLevel: 'silent', 
 const coordinator = await startCoordinator(config, { sharedDatabase: database });
 const { members, lease, bus } = coordinator.joined.shared!.cluster;
 
-lease.events.on('gained', (term) => tell({ type: 'gained', term, atMs: Date.now() }));
-members.events.on('cut', () => tell({ type: 'cut', atMs: Date.now() }));
-members.events.on('mended', () => tell({ type: 'mended', atMs: Date.now() }));
+lease.events.on('gained', (term) => tell({ type: 'gained', term }));
+members.events.on('cut', () => tell({ type: 'cut' }));
+members.events.on('mended', () => tell({ type: 'mended' }));
 
 /** Writes as a leader would, also with a term that is over: that must be refused. */
 let lastTerm = lease.held?.term;

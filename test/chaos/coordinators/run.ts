@@ -129,7 +129,7 @@ class ClusterChaos {
 
   #hear(member: MemberProcess, message: FromMember): void {
     if (message.type === 'gained') {
-      this.#gainedMs = message.atMs;
+      this.#gainedMs = performance.now();
       const holders = this.#terms.get(message.term) ?? new Set();
       this.#terms.set(message.term, holders.add(member.id));
       this.#options.say(`${member.id} leads in term ${message.term}`);
@@ -187,11 +187,13 @@ class ClusterChaos {
   }
 
   async #killLeader(leader: number): Promise<void> {
-    const killedMs = Date.now();
+    const killedMs = performance.now();
     await this.#stage.kill(leader);
     const deadlineMs = killedMs + 2 * TAKEOVER_MS;
-    while (this.#gainedMs < killedMs && Date.now() < deadlineMs) await delay(20);
-    this.#report.takeoverMs.push(this.#gainedMs < killedMs ? Number.POSITIVE_INFINITY : this.#gainedMs - killedMs);
+    while (this.#gainedMs < killedMs && performance.now() < deadlineMs) await delay(20);
+    this.#report.takeoverMs.push(
+      this.#gainedMs < killedMs ? Number.POSITIVE_INFINITY : Math.round(this.#gainedMs - killedMs),
+    );
   }
 
   async #leader(): Promise<number> {
