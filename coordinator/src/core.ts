@@ -314,7 +314,10 @@ function newDispatcher(
     localLayers,
     mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
-    onDispatch: (work, finite) => trust.note(work, finite),
+    onDispatch: (work, finite) => {
+      trust.note(work, finite);
+      swarm.guests?.links.work();
+    },
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap,

@@ -13,6 +13,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',
+  'coordinator/src/swarm/ice-servers.ts',
   'coordinator/src/trust/quarantine.ts',
   'packages/model/src/jinja/globals.ts',
   'packages/weights/src/node/hub/hub-client.ts',

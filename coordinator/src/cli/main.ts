@@ -79,7 +79,8 @@ try {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code, syscall } = error as NodeJS.ErrnoException;
-  if (code === 'EADDRINUSE') return `${error.message}. Another program uses this port: choose one with --port.`;
+  if (code === 'EADDRINUSE')
+    return `${error.message}. Another program uses it: choose another with --port, or several as FIRST-LAST.`;
   if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
     return `${error.message}. Choose another address with --host or --port.`;
   }

@@ -48,6 +48,22 @@ it('refuses a taken port, and gives it back', async () => {
   await again.close();
 });
 
+it('takes the first free port of a range, and names the range when there is none', async () => {
+  const held = await hold();
+  closeLater.push(() => held.close());
+  const progress = () => ({ doing: 'x' });
+  const range = { first: held.port, last: held.port + 8 };
+  const next = await holdAddress('127.0.0.1', range, progress);
+  closeLater.push(() => next.close());
+  expect(next.port).toBeGreaterThan(held.port);
+  const two = { first: held.port, last: next.port };
+  if (next.port === held.port + 1)
+    await expect(holdAddress('127.0.0.1', two, progress)).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: `All ports of ${held.port}-${next.port} are in use`,
+    });
+});
+
 it('waits for nobody who says too little', async () => {
   const held = await holdAddress('127.0.0.1', 0, () => ({ doing: 'x' }), 20);
   closeLater.push(() => held.close());
