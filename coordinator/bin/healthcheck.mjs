@@ -32,7 +32,10 @@ function listeningPorts(folder) {
   });
   const sockets = ['tcp', 'tcp6'].flatMap((name) => {
     try {
-      return readFileSync(join(folder, 'net', name), 'utf8').trim().split('\n').slice(1);
+      return readFileSync(join(folder, 'net', name), 'utf8')
+        .trim()
+        .split('\n')
+        .slice(1);
     } catch {
       // A machine without IPv6.
       return [];

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT_DIR, UsageError } from '../../coordinator/src/index.ts';
-import { SWITCH } from '../../coordinator/src/base/option-values.ts';
+import { SWITCH, text } from '../../coordinator/src/base/option-values.ts';
 import { option, optionsHelp, readOptions, wantsHelp } from '../../coordinator/src/base/options.ts';
 import { VERSION } from '../../coordinator/src/base/version.ts';
 import { stage } from './stage.ts';
@@ -10,6 +10,11 @@ import { stage } from './stage.ts';
 const OPTIONS = {
   check: option('check', SWITCH, {
     help: 'install it in an empty folder, from the registry, and use it, by two versions of Node',
+  }),
+  image: option('image', SWITCH, { help: 'build the image by buildah, and run it by podman' }),
+  base: option('base', text('IMAGE'), {
+    defaultText: 'one made here by debootstrap, where no registry of images is needed',
+    help: 'image with Node that --image begins with',
   }),
 };
 
@@ -24,10 +29,11 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const { check } = readOptions(OPTIONS, argv);
+  const { check, image, base } = readOptions(OPTIONS, argv);
   const tarball = await pack();
   process.stdout.write(`${tarball} (${(statSync(tarball).size / 1e6).toFixed(1)} MB)\n`);
   if (check) await (await import('./install-check.ts')).checkInstall(tarball);
+  if (image) (await import('./image-check.ts')).checkImage(base);
   return 0;
 }
 
