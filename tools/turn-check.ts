@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { TurnClient, type TurnServer } from '../coordinator/src/cli/doctor/turn-client.ts';
 import { IceServers, TURN_LOGIN_MS } from '../coordinator/src/swarm/ice-servers.ts';
-import { TurnClient, type TurnServer } from './turn/client.ts';
 import { turnArguments } from './turn/compose-arguments.ts';
 
 const HELP = `usage: node --import tsx tools/turn-check.ts TURNSERVER [COMPOSE_FILE]
@@ -97,7 +97,7 @@ async function check(quota: number): Promise<Outcome[]> {
   const server = serverFor('a donor');
   await echoAt([COORDINATOR, ...OTHERS, ...OTHERS_6]);
 
-  const client = await TurnClient.overUdp(server);
+  const client = await TurnClient.overUdp(server, COORDINATOR);
   note('a UDP relay', await client.allocate('udp'), 0);
   note(`permission to the coordinator, ${COORDINATOR}`, await client.createPermission(COORDINATOR), 0);
   note(`data to the coordinator and back`, await echoed(client, COORDINATOR), 'echoed');
@@ -108,7 +108,7 @@ async function check(quota: number): Promise<Outcome[]> {
   for (const peer of OTHERS) note(`data to ${peer}`, await echoed(client, peer), 'nothing came back');
   client.close();
 
-  const sixth = await TurnClient.overUdp(server);
+  const sixth = await TurnClient.overUdp(server, COORDINATOR);
   const allocated = await sixth.allocate('udp', 6);
   note('a UDP relay for IPv6', allocated, 0, 440);
   if (allocated === 0)
@@ -124,10 +124,10 @@ async function check(quota: number): Promise<Outcome[]> {
     note(`connection to ${peer}`, await tcp.connect(peer, ECHO_PORT), 403, 437);
   tcp.close();
 
-  const stranger = await TurnClient.overUdp({ ...server, password: 'guessed' });
+  const stranger = await TurnClient.overUdp({ ...server, password: 'guessed' }, COORDINATOR);
   note('a relay with a wrong password', await stranger.allocate('udp'), 401);
   stranger.close();
-  const late = await TurnClient.overUdp(serverFor('a donor', new Date(Date.now() - 2 * TURN_LOGIN_MS)));
+  const late = await TurnClient.overUdp(serverFor('a donor', new Date(Date.now() - 2 * TURN_LOGIN_MS)), COORDINATOR);
   note('a relay with a login of two days ago', await late.allocate('udp'), 401);
   late.close();
   const tries = quota + BEYOND_QUOTA;
@@ -155,7 +155,7 @@ function serverFor(donor: string, now = new Date()): TurnServer {
 }
 
 async function allocateOne(server: TurnServer): Promise<number> {
-  return (await TurnClient.overUdp(server)).allocate('udp');
+  return (await TurnClient.overUdp(server, COORDINATOR)).allocate('udp');
 }
 
 /** Sends back what arrives at these addresses, by UDP and by TCP. */

@@ -245,6 +245,25 @@ describe('the image', () => {
     },
   );
 
+  // As in a container: a process of a range of ports has taken one, and only Linux tells which.
+  if (process.platform === 'linux')
+    it('asks where the first process listens if it was given a range', async () => {
+      const server = createServer((_, response) => response.writeHead(status).end());
+      let status = 200;
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const ask = async (): Promise<unknown> => {
+        const env = { PATH: process.env['PATH'], SHOAL_PORT: '1-65535' };
+        return (
+          await once(spawn(program, [...args, `/proc/${process.pid}/cmdline`], { cwd: ROOT_DIR, env }), 'exit')
+        )[0];
+      };
+      expect(await ask()).toBe(0);
+      status = 503;
+      expect(await ask()).toBe(1);
+      server.close();
+    });
+
   it('is given longer to stop than answers have to finish and connections to close', () => {
     const seconds = Number(/^(\d+)s$/.exec(services.coordinator.stop_grace_period)![1]);
     expect(1000 * seconds).toBeGreaterThanOrEqual(

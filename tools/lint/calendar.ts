@@ -8,6 +8,8 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
   'coordinator/src/adapters/served-adapter.ts',
   'coordinator/src/base/event-log.ts',
+  'coordinator/src/cli/doctor/clock.ts',
+  'coordinator/src/cli/doctor/database.ts',
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',

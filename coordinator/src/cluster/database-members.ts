@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { sql } from 'kysely';
+import { steadyUnixMs } from '../base/clock.ts';
 import type { Database } from '../database/database.ts';
 import type { Members, MembersEvents, MemberView } from './cluster.ts';
 import { Repeat } from './repeat.ts';
@@ -44,7 +45,7 @@ export class DatabaseMembers implements Members {
 
   constructor(options: Options) {
     this.#options = options;
-    this.#self = { ...options.self, sinceMs: Date.now() };
+    this.#self = { ...options.self, sinceMs: steadyUnixMs() };
     this.#alive = [this.#self];
     options.database.events.on('away', this.#onAway);
     options.database.events.on('back', this.#onBack);

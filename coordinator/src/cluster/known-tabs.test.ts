@@ -3,7 +3,10 @@ import type { PublishedTab, TabView } from './tab-board.ts';
 import { MemoryTabBoards } from './testing/memory-tab-boards.ts';
 import { tabView } from './testing/tab-view.ts';
 
-const tab = (given: Parameters<typeof tabView>[0]): PublishedTab => ({ peerId: given.peerId, view: () => tabView(given) });
+const tab = (given: Parameters<typeof tabView>[0]): PublishedTab => ({
+  peerId: given.peerId,
+  view: () => tabView(given),
+});
 const ids = (tabs: Iterable<TabView>): string[] => [...tabs].map(({ peerId }) => peerId).toSorted();
 
 describe('the tabs that a member knows', () => {

@@ -85,10 +85,12 @@ export class ToldMap<T> {
   }
 
   #send(to: string, entries: [string, unknown][], isAll: boolean): void {
-    for (let i = 0; i < entries.length || (i === 0 && isAll); i += MAX_TOLD_ENTRIES) {
-      const part = entries.slice(i, i + MAX_TOLD_ENTRIES);
-      this.#cluster.bus.send(to, 'told', { map: this.#name, isAll: isAll && i === 0, entries: part });
-    }
+    const { bus } = this.#cluster;
+    const part = (from: number) => entries.slice(from, from + MAX_TOLD_ENTRIES);
+    // All of it may be nothing.
+    if (isAll) bus.send(to, 'told', { map: this.#name, isAll, entries: part(0) });
+    for (let i = isAll ? MAX_TOLD_ENTRIES : 0; i < entries.length; i += MAX_TOLD_ENTRIES)
+      bus.send(to, 'told', { map: this.#name, isAll: false, entries: part(i) });
   }
 
   #hear(from: string, { isAll, entries }: { isAll: boolean; entries: [string, unknown][] }): void {

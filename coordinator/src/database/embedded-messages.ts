@@ -4,6 +4,8 @@ export interface ThreadData {
   entry: string;
   /** Undefined: in memory. */
   dir: string | undefined;
+  /** An archive of a new database, for one in memory. */
+  template?: string | undefined;
 }
 
 /** `bytes` are of Postgres's protocol. */

@@ -1,4 +1,6 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { FromThread, ThreadData, ToThread } from './embedded-messages.ts';
 import { Frames, isNotification, transactionStatus } from './wire.ts';
@@ -12,7 +14,7 @@ import { Frames, isNotification, transactionStatus } from './wire.ts';
 const IDLE_IN_TRANSACTION_MS = 15_000;
 
 const port = parentPort!;
-const { entry, dir } = workerData as ThreadData;
+const { entry, dir, template } = workerData as ThreadData;
 const send = (message: FromThread): void => port.postMessage(message);
 
 interface Connection {
@@ -28,17 +30,30 @@ let idle: NodeJS.Timeout | undefined;
 let scheduled = false;
 
 const { PGlite } = createRequire(entry)(entry) as typeof import('@electric-sql/pglite');
+type Embedded = Awaited<ReturnType<typeof PGlite.create>>;
 
-async function start() {
-  // fsync stays on where there is a disk: PGlite's own defaults begin with "-F", which turns it off.
-  const startParams = PGlite.defaultStartParams.filter((param) => param !== '-F' || dir === undefined);
-  const database = await PGlite.create({ dataDir: dir ?? 'memory://', startParams });
+async function start(): Promise<Embedded> {
+  if (dir !== undefined) {
+    // fsync stays on where there is a disk: PGlite's own defaults turn it off by "-F".
+    const startParams = PGlite.defaultStartParams.filter((param) => param !== '-F');
+    return PGlite.create({ dataDir: dir, startParams });
+  }
+  if (template !== undefined && existsSync(template))
+    return PGlite.create({ dataDir: 'memory://', loadDataDir: new Blob([readFileSync(template)]) });
+  const database = await PGlite.create({ dataDir: 'memory://' });
+  if (template !== undefined) {
+    // Under another name first, so that nobody finds half of it.
+    const part = `${template}.${process.pid}.part`;
+    mkdirSync(dirname(template), { recursive: true });
+    writeFileSync(part, new Uint8Array(await (await database.dumpDataDir('none')).arrayBuffer()));
+    renameSync(part, template);
+  }
   return database;
 }
 
 start().then(serve, (error: unknown) => send({ kind: 'failed', why: String((error as Error)?.message ?? error) }));
 
-function serve(database: Awaited<ReturnType<typeof start>>): void {
+function serve(database: Embedded): void {
   // A copy: it is a view of what later answers are written into.
   const greeting = new Uint8Array(database.execProtocolRawSync(startupPacket()));
   /** Answers of one query; notifications go to all connections. */
@@ -104,7 +119,7 @@ function serve(database: Awaited<ReturnType<typeof start>>): void {
   send({ kind: 'ready' });
 }
 
-async function stop(database: Awaited<ReturnType<typeof start>>): Promise<void> {
+async function stop(database: Embedded): Promise<void> {
   await database.close().catch(() => {});
   send({ kind: 'stopped' });
 }

@@ -12,15 +12,17 @@ const STOP_TIMEOUT_MS = 5_000;
 /** The thread that runs PGlite. One that ends is started again when somebody connects. */
 export class EmbeddedThread {
   readonly #dir: string | undefined;
+  readonly #template: string | undefined;
   readonly #sockets = new Map<number, ThreadSocket>();
   #worker: Worker | undefined;
   #ready: Promise<void> | undefined;
   #connections = 0;
   #closed = false;
 
-  /** @param dir in memory if undefined */
-  constructor(dir: string | undefined) {
+  /** @param dir in memory, from a template perhaps, if undefined */
+  constructor(dir: string | undefined, template?: string) {
     this.#dir = dir;
+    this.#template = template;
   }
 
   /** Starts the thread. Rejects with a DatabaseError. */
@@ -72,7 +74,7 @@ export class EmbeddedThread {
 
   #start(): Promise<void> {
     const entry = createRequire(import.meta.url).resolve('@electric-sql/pglite');
-    const data: ThreadData = { entry, dir: this.#dir };
+    const data: ThreadData = { entry, dir: this.#dir, template: this.#template };
     const worker = startTypescriptThread(new URL('./embedded-thread.ts', import.meta.url), data);
     this.#worker = worker;
     return new Promise((resolve, reject) => {

@@ -13,7 +13,7 @@ export async function openDatabase(where: DatabasePlace): Promise<Database> {
   if (where.kind === 'server') return openServer(where.url);
   const lock = where.kind === 'embedded' ? await lockDirectory(where.dir) : undefined;
   const dir = where.kind === 'embedded' ? where.dir : undefined;
-  const thread = new EmbeddedThread(dir && join(dir, 'postgres'));
+  const thread = new EmbeddedThread(dir && join(dir, 'postgres'), where.kind === 'memory' ? where.template : undefined);
   const shared = new SharedThread(thread, dir ?? 'memory', async () => {
     await thread.close();
     await lock?.release();

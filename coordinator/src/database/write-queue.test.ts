@@ -1,14 +1,14 @@
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Database, migrate, openDatabase, shareDatabase, type SharedDatabase, WriteQueue } from './index.ts';
+import { type Database, shareDatabase, type SharedDatabase, WriteQueue } from './index.ts';
+import { memoryDatabase } from './testing/memory-database.ts';
 import type { WriteQueueOptions } from './write-queue.ts';
 
 let database: Database;
 const shared: SharedDatabase[] = [];
 
 beforeAll(async () => {
-  database = await openDatabase({ kind: 'memory' });
-  await migrate(database);
+  database = await memoryDatabase();
 });
 
 afterAll(() => database.close());

@@ -1,4 +1,4 @@
-import type { ExpertIndex } from '@shoal/placement';
+import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Clock } from '../base/clock.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { RemoteTab, TabBoard } from '../cluster/tab-board.ts';
@@ -60,7 +60,7 @@ export class ClusterPlanning {
     });
     const { timings, planSoon, advance } = options;
     const role = (): Role => this.#role;
-    this.guidance = new Guidance({ members, board, orders, clock, timings, role, planSoon, onRead: advance });
+    this.guidance = new Guidance({ members, board, orders, timings, role, planSoon, onRead: advance });
     this.#tabs = new PublishedTabs({ board, heldBefore: options.heldBefore, onReplaced: options.onReplaced });
     this.#load = load && new ClusterLoad({ cluster, numExperts, own: load, now: () => clock.now() });
     orders.events.on('orders', this.#carryOut);
@@ -87,8 +87,9 @@ export class ClusterPlanning {
     return load && (() => load.all());
   }
 
-  isComplete(): boolean {
-    return this.guidance.isComplete();
+  /** The plan that its tabs follow, as far as it is known here: its number, if another has made it. */
+  get followed(): PlacementPlan | undefined {
+    return this.#role.now === 'follows' ? { epoch: this.#options.cluster.orders.epoch, held: new Map() } : undefined;
   }
 
   /** What is in the plan, or on the way to it, has changed. */
@@ -169,7 +170,6 @@ export class ClusterPlanning {
       // Also where the order comes too late for a tab that was paused meanwhile: its home has read it.
       peer.onChange();
     }
-    rollout.continueFrom(this.#options.cluster.orders.epoch);
   };
 }
 

@@ -1,12 +1,11 @@
 import {
   adaptedSchema,
-  combineLayouts,
+  guestRefusedSchema,
   HELLO_TIMEOUT_MS,
   type Hello,
   type HelloReply,
   helloSchema,
   intentSchema,
-  MAX_ROWS_PER_LAP,
   MAX_SIGNALLING_MESSAGES_PER_SECOND,
   explainNoPath,
   negotiateVersion,
@@ -21,17 +20,16 @@ import {
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
-import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/transport/node';
+import type { AcceptedPeer } from '@shoal/transport/node';
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
-import { DonorDoor, type Place } from '../access/donor-door.ts';
+import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
-import { reachableFor } from '../base/networks.ts';
+import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { MADE_WAY } from './messages.ts';
-import type { IceServers } from './ice-servers.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
 
@@ -40,13 +38,10 @@ type Welcome = Extract<HelloReply, { ok: true }>;
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
-  network: {
-    rtc: RtcImplementation;
-    iceServers: IceServers;
-    /** Addresses that tabs are told in place of this machine's own; none: its own. */
-    announce: readonly string[];
-  };
+  network: TabNetwork;
   log: Logger;
+  /** What the donors' door counts with other coordinators. */
+  door?: DonorDoorOptions;
   /** What every tab is told when it joins. */
   terms: Pick<Welcome, 'model' | 'heartbeatMs'> & { lapConnections: number };
 }
@@ -56,7 +51,7 @@ const FLUSH_MS = 200;
 
 /** Serves signalling to donors over socket.io. Every message is parsed once; the first has a deadline. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
-  const door = new DonorDoor(options.access);
+  const door = new DonorDoor(options.access, options.door);
   const sockets = new Set<DonorSocket>();
   namespace.on('connection', (socket) => {
     const donor = new DonorSocket(socket, options, door);
@@ -95,7 +90,10 @@ class DonorSocket {
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
-    this.#on('signal', signalSchema, (_, signal) => this.#signal(signal));
+    this.#on('signal', signalSchema, (peer, signal) => this.#signal(peer, signal));
+    this.#on('guest-refused', guestRefusedSchema, (peer, refused) =>
+      options.swarm.guests?.relay.refused(peer, refused),
+    );
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
@@ -139,7 +137,8 @@ class DonorSocket {
     else this.#closeSoon();
   }
 
-  #signal(signal: Signal): void {
+  #signal(peer: PeerSession, signal: Signal): void {
+    if (signal.guest) return this.#options.swarm.guests?.relay.fromTab(peer, signal);
     if ((signal.connection ?? 0) >= this.#options.terms.lapConnections)
       return this.#drop('a signal for a connection beyond the number allowed');
     this.#connection?.signal(signal);
@@ -161,6 +160,8 @@ class DonorSocket {
         assign: (assignment) => void socket.emit('assign', assignment),
         adapters: (message) => void socket.emit('adapters', message),
         standing: (standing) => void socket.emit('standing', standing),
+        guest: (guest) => void socket.emit('guest', guest),
+        signal: (signal) => void socket.emit('signal', signal),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);
           this.#place?.leave();
@@ -217,21 +218,12 @@ class DonorSocket {
 
   #accept(): AcceptedPeer {
     const { network, terms, log } = this.#options;
-    const { heartbeatMs, lapConnections, model } = terms;
-    return acceptPeer({
-      rtc: network.rtc,
-      iceServers: network.iceServers.withoutRelays() as RTCIceServer[],
-      announce: network.announce,
-      heartbeatMs,
-      lapConnections,
-      onlyAnswers: true,
-      allowsTarget: reachableFor(this.#address),
+    return acceptTab({ network, ...terms, hiddenSize: terms.model.hiddenSize }, this.#address, {
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
           log.info({ peerId: this.#peer?.peerId, number, why }, 'lost an additional connection, continuing without it');
       },
-      maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
   }

@@ -1,5 +1,4 @@
 import type { Elsewhere } from '@shoal/placement';
-import type { Clock } from '../base/clock.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { RemoteTab, TabBoard } from '../cluster/tab-board.ts';
 import { orderNumber, type TabOrder, type TabOrders } from '../cluster/tab-orders.ts';
@@ -9,14 +8,10 @@ import type { Role } from './planning-role.ts';
 import type { Guided } from './rollout.ts';
 import type { SwarmTimings } from './swarm-options.ts';
 
-/** A new leader and a new member wait so long for each other; a coordinator takes a fraction of a second to say whom it follows. */
-const FOLLOW_MS = 3_000;
-
 export interface GuidanceOptions {
   members: Cluster['members'];
   board: TabBoard;
   orders: TabOrders;
-  clock: Clock;
   timings: SwarmTimings;
   role: () => Role;
   /** Another plan is due. */
@@ -29,8 +24,6 @@ export interface GuidanceOptions {
 export class Guidance implements Guided {
   readonly #options: GuidanceOptions;
   readonly #tabs = new Map<string, RemotePlannedTab>();
-  /** Since when each member that is alive has not said that it follows this leader. */
-  readonly #unfollowing = new Map<string, number>();
   /** Orders to write, the newest for each tab. */
   readonly #unwritten = new Map<string, TabOrder>();
   /** Those of a write that is under way. */
@@ -46,7 +39,6 @@ export class Guidance implements Guided {
   /** Starts or stops to lead. */
   reset(): void {
     this.#tabs.clear();
-    this.#unfollowing.clear();
     this.#unwritten.clear();
     this.#numOrders = 0;
     this.#look();
@@ -65,13 +57,6 @@ export class Guidance implements Guided {
       for (const expert of tab.assigned) replicas.set(expert, (replicas.get(expert) ?? 0) + 1);
     }
     return { replicas, donors: donors.size };
-  }
-
-  /** Looks whether all members have said that they follow this leader, or had time enough to. */
-  isComplete(): boolean {
-    this.#look();
-    const nowMs = this.#options.clock.now();
-    return [...this.#unfollowing.values()].every((sinceMs) => nowMs - sinceMs >= FOLLOW_MS);
   }
 
   /** Sends the homes what was decided since. `replanned`: tabs without an order get one, which says that they are in the plan. */
@@ -152,18 +137,10 @@ export class Guidance implements Guided {
 
   /** Looks who follows, and takes up the tabs of homes that have begun to, or have begun again. */
   #look(): void {
-    const { board, members, clock } = this.#options;
     if (!this.#leads) return;
-    for (const view of board.remote()) {
+    for (const view of this.#options.board.remote()) {
       const regime = this.#regimeOf(view);
       if (this.#tabs.get(view.peerId)?.regime !== regime) this.#guide(view, regime);
-    }
-    const alive = new Set(members.alive().map(({ id }) => id));
-    for (const id of this.#unfollowing.keys()) if (!alive.has(id)) this.#unfollowing.delete(id);
-    for (const id of alive) {
-      if (id === members.self.id) continue;
-      if (board.home(id)?.follows === members.self.id) this.#unfollowing.delete(id);
-      else if (!this.#unfollowing.has(id)) this.#unfollowing.set(id, clock.now());
     }
   }
 

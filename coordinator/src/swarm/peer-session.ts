@@ -1,5 +1,15 @@
 import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
-import type { AdapterShards, Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
+import type {
+  AdapterShards,
+  Assign,
+  Dismissed,
+  Guest,
+  Hello,
+  PeerState,
+  RowFormat,
+  Signal,
+  Standing,
+} from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -35,6 +45,10 @@ export interface DonorControl {
   /** Of tabs that know adapters. */
   adapters?(message: AdapterShards): void;
   standing(message: Standing): void;
+  /** Of tabs that serve several coordinators. */
+  guest?(message: Guest): void;
+  /** A guest's signal. */
+  signal?(message: Signal): void;
   /** The last message; the connection is closed after it. */
   dismiss(message: Dismissed): void;
 }
@@ -57,6 +71,12 @@ export interface PeerSessionOptions {
   /** Without it, everything is believed after the known-answer test. */
   trust?: Trust | undefined;
   clock?: Clock;
+}
+
+/** What a tab has done for a coordinator that is not its home; which of it was verified, all know (shareTrust). */
+export interface RemoteWork {
+  rows: number;
+  tokens: number;
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it holds, and how it performs. */
@@ -106,6 +126,8 @@ export class PeerSession implements LapPeer, PlannedTab {
   loadedBytes = 0;
   verifiedShare: number | null = null;
   tokensHelped = 0;
+  /** What it has done for other coordinators. */
+  #rowsForGuests = 0;
   rowsPerSecond = 0;
   /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
@@ -303,6 +325,17 @@ export class PeerSession implements LapPeer, PlannedTab {
     this.donor.tokensHelped += tokens;
   }
 
+  /** Rows that it has answered, for whichever coordinator. */
+  get rows(): number {
+    return (this.#laps?.rows ?? 0) + this.#rowsForGuests;
+  }
+
+  /** Credits what it has done for another coordinator. */
+  workedFor({ rows, tokens }: RemoteWork): void {
+    this.#rowsForGuests += rows;
+    this.helped(tokens);
+  }
+
   /** Layers of which it serves at least one expert, ascending. */
   liveLayers(): number[] {
     const { layerIndex, expertsPerLayer } = this.#options;
@@ -313,7 +346,7 @@ export class PeerSession implements LapPeer, PlannedTab {
 
   /** Updates the rates. Called once a second. */
   tick(): void {
-    const rows = this.#laps?.rows ?? 0;
+    const { rows } = this;
     const nowMs = this.#clock.now();
     this.#watchLoading(nowMs);
     // The time is measured, since ticks are late in a busy process.
@@ -332,7 +365,7 @@ export class PeerSession implements LapPeer, PlannedTab {
       epoch: this.epoch,
       layers: this.liveLayers(),
       experts: this.live.size,
-      rows: this.#laps?.rows ?? 0,
+      rows: this.rows,
       rowsPerSecond: this.rowsPerSecond,
       tokensHelped: this.tokensHelped,
       tokensHelpedTotal: this.donor.tokensHelped,

@@ -6,8 +6,6 @@ import type { Rollout } from './rollout.ts';
 
 /** From a plan that deferred moves to stay within its byte budget until the next one. */
 const DEFERRED_PLAN_MS = 10_000;
-/** A leader whose view of the cluster is not complete yet looks again after so long. */
-const INCOMPLETE_MS = 100;
 
 export interface PlanningOptions {
   clock: Clock;
@@ -80,7 +78,6 @@ export class Planning {
     const { cluster, rollout, returning } = this.#options;
     this.#due = undefined;
     if (cluster && !cluster.plans) return;
-    if (cluster && !cluster.isComplete()) return this.soon(INCOMPLETE_MS);
     rollout.replan(() => !returning.expected);
     cluster?.decided(this.#isReplaced, true);
   }

@@ -1,4 +1,4 @@
-import type { ExpertIndex } from '@shoal/placement';
+import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Clock } from '../base/clock.ts';
 import { ClusterPlanning } from './cluster-planning.ts';
 import type { PeerSession } from './peer-session.ts';
@@ -62,6 +62,10 @@ export class SwarmPlacement {
       cluster: this.cluster,
     });
     this.cluster?.start();
+  }
+
+  get plan(): PlacementPlan {
+    return this.cluster?.followed ?? this.rollout.plan;
   }
 
   /** A tab's lap channel is open. */

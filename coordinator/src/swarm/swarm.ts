@@ -9,6 +9,7 @@ import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
 import { DonorRecords } from './donor-records.ts';
 import { Entrance } from './entrance.ts';
+import { Guests } from './guests.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
 import {
   expelledText,
@@ -28,6 +29,7 @@ import { RejoinDelays } from './rejoin-delays.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { SwarmPlacement } from './swarm-placement.ts';
 import { TabAdapters } from './tab-adapters.ts';
+import type { RemotePeer } from './remote-peer.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
 
@@ -41,6 +43,8 @@ export class Swarm {
   readonly model: SwarmOptions['model'];
   /** The low-rank shards of all tabs. */
   readonly adapters: TabAdapters | undefined;
+  /** Of a coordinator that may be one of several. */
+  readonly guests: Guests | undefined;
   /** Peers that joined and left since startup. */
   joined = 0;
   departed = 0;
@@ -102,13 +106,25 @@ export class Swarm {
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
     this.adapters = TabAdapters.of(options, this.#clock, judge, this.#vetting, () => this.peers);
+    this.guests =
+      options.cluster &&
+      new Guests({
+        ...options,
+        ...options.cluster,
+        clock: this.#clock,
+        peers: () => this.peers,
+        peer: (peerId) => this.#peers.get(peerId),
+        letGo: (peer, farewell) => this.letGo(peer, farewell),
+        expelDonor: (donorId, farewell) => this.expelDonor(donorId, farewell),
+        onEnd: (peer) => this.#wire.end(peer),
+      });
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
     this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
   }
 
   get plan(): PlacementPlan {
-    return this.#placement.rollout.plan;
+    return this.#placement.plan;
   }
 
   /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
@@ -118,7 +134,7 @@ export class Swarm {
 
   /** Bytes on all lap channels since startup. */
   get wireBytes(): WireBytes {
-    return this.#wire.read(this.#peers.values());
+    return this.#wire.read([...this.#peers.values(), ...(this.guests?.links.peers() ?? [])]);
   }
 
   /** All peers, in the order in which they joined. */
@@ -126,14 +142,15 @@ export class Swarm {
     return [...this.#peers.values()];
   }
 
-  /** The peers that may be given laps now. */
-  *serving(): Iterable<PeerSession> {
+  /** The peers that may be given laps now, those with another home last. */
+  *serving(): Iterable<PeerSession | RemotePeer> {
     for (const peer of this.#peers.values()) if (peer.serving) yield peer;
+    yield* this.guests?.links.serving() ?? [];
   }
 
   /** The tabs of all coordinators that serve: this one's peers, and those that the others say serve. */
   *servingAnywhere(): Iterable<{ readonly peerId: string; readonly live: ReadonlySet<ExpertIndex> }> {
-    yield* this.serving();
+    for (const peer of this.#peers.values()) if (peer.serving) yield peer;
     yield* this.#placement.cluster?.serving() ?? [];
   }
 
@@ -178,6 +195,7 @@ export class Swarm {
     const { peerId, address } = peer;
     this.#event('info', `${peerId} joined from ${address} and lends ${mebibytes(peer.hello.pledgeBytes)}`, peer);
     this.#placement.arrived(peer);
+    this.guests?.links.arrived(peer);
   }
 
   progress(peer: PeerSession, progress: Progress): void {
@@ -305,6 +323,7 @@ export class Swarm {
     for (const peer of this.peers) {
       this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
     }
+    this.guests?.close();
     this.#options.trust?.close();
     this.#clock.clear(this.#ticker);
     this.#placement.planning.close();
@@ -317,11 +336,12 @@ export class Swarm {
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
     const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
-    this.#expelDonor(wrong.donorId, farewell);
+    this.expelDonor(wrong.donorId, farewell);
   }
 
   /** Dismisses all tabs of a donor, since the same browser and GPU are behind them. */
-  #expelDonor(donorId: string, farewell: Dismissed): void {
+  expelDonor(donorId: string, farewell: Dismissed): void {
+    this.guests?.links.expel(donorId);
     for (const other of this.peers) {
       if (other.donorId !== donorId) continue;
       this.#options.trust?.expel(other);
@@ -337,11 +357,12 @@ export class Swarm {
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
-    this.#expelDonor(peer.donorId, farewell);
+    this.expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {
     this.#options.trust?.tick();
+    this.guests?.links.tick();
     this.#placement.planning.tick();
     for (const peer of this.peers) {
       peer.tick();

@@ -309,8 +309,8 @@ export interface DonorToCoordinator {
   trouble(message: Trouble): void;
   adapted(message: Adapted): void;
   intent(message: Intent): void;
-  'no-path'(message: NoPath): void;
   'guest-refused'(message: GuestRefused): void;
+  'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
   signal(message: Signal): void;

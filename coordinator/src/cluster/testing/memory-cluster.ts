@@ -80,6 +80,10 @@ export class MemoryMember implements Cluster {
     return this.#state === 'alive';
   }
 
+  get isDead(): boolean {
+    return this.#state === 'dead';
+  }
+
   /** Ends it without a word, as kill -9 does. The others know after `MemoryCluster.expire`. */
   kill(): void {
     this.#state = 'dead';

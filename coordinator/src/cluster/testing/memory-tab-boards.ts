@@ -12,6 +12,7 @@ interface Published {
 /** The boards of several members in one process, without a database. */
 export class MemoryTabBoards {
   readonly #known = new Map<string, KnownTabs>();
+  readonly #tell = new Map<string, (act: (known: KnownTabs) => void) => void>();
   readonly #published = new Map<string, Published>();
   readonly #deliver: Deliver;
 
@@ -36,6 +37,7 @@ export class MemoryTabBoards {
         });
       }
     };
+    this.#tell.set(member, tell);
     return {
       remote: () => known.remote(),
       of: (peerId) => known.of(peerId),
@@ -57,6 +59,18 @@ export class MemoryTabBoards {
       },
       close: () => {},
     };
+  }
+
+  /** What a member says of itself. */
+  published(member: string): HomeView | undefined {
+    return this.#published.get(member)?.home;
+  }
+
+  /** Tells the others again all that a member has published, who held it for dead. */
+  republish(member: string): void {
+    const published = this.#published.get(member)!;
+    const copied = { home: published.home, tabs: new Map(published.tabs) };
+    this.#tell.get(member)!((theirs) => copy(theirs, member, copied));
   }
 
   /** A member ends without a farewell: the others know its tabs as homeless, until `forget`. */

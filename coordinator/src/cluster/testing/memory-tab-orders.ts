@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import type { TabOrders } from '../tab-orders.ts';
+import type { TabOrder, TabOrders } from '../tab-orders.ts';
 import type { Deliver } from './memory-tab-boards.ts';
 
 /** Orders between members in one process, without a database. */
@@ -17,6 +17,11 @@ export class MemoryTabOrders {
   ) {
     this.#holds = holds;
     this.#deliver = deliver;
+  }
+
+  /** An order as a stale leader may have sent it. */
+  inject(member: string, order: TabOrder): void {
+    this.#members.get(member)!.emit('orders', [order]);
   }
 
   of(member: string): TabOrders {
