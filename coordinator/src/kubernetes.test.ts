@@ -74,8 +74,7 @@ describe('deploy/kubernetes', () => {
     const known = new Set([...Object.values(CONFIG_OPTIONS).map(variableOf), 'HF_HOME', 'SHOAL_DATABASE']);
     expect(env.map(({ name }) => name).filter((name) => !known.has(name))).toEqual([]);
     const given = Object.fromEntries(env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])));
-    const model = join(ROOT_DIR, given['SHOAL_MODEL']!);
-    const config = parseConfig([], { ...given, SHOAL_MODEL: model, SHOAL_ANNOUNCE: '192.0.2.4' });
+    const config = parseConfig([], { ...given, SHOAL_ANNOUNCE: '192.0.2.4' });
     const ports = container.ports!.map(({ name, protocol = 'TCP', containerPort, hostPort }) => [
       name,
       protocol,
@@ -120,8 +119,12 @@ describe('deploy/kubernetes', () => {
   });
 
   it('has no root, no disk but its volumes, and asks for health where the coordinator tells it', () => {
+    const user = Number(/useradd .*--uid (\d+)/.exec(readFileSync(join(ROOT_DIR, 'Dockerfile'), 'utf8'))![1]);
     expect(template.spec.securityContext).toMatchObject({
       runAsNonRoot: true,
+      runAsUser: user,
+      runAsGroup: user,
+      fsGroup: user,
       seccompProfile: { type: 'RuntimeDefault' },
     });
     expect(template.spec).not.toHaveProperty('hostNetwork');
