@@ -95,7 +95,7 @@ describe('docker-compose.yml', () => {
     expect(service.cap_add).toEqual(['coturn', 'caddy'].includes(name) ? ['NET_BIND_SERVICE'] : undefined);
     // Of this machine's disk, only files of this repository, and none of them can be written to.
     for (const volume of service.volumes ?? []) {
-      const [source = '', , access] = volume.split(':');
+      const [source = '', , access] = filledIn(volume, GIVEN).split(':');
       if (source.startsWith('.')) expect([existsSync(join(ROOT_DIR, source)), access]).toEqual([true, 'ro']);
       else expect(Object.keys(volumes)).toContain(source);
     }
