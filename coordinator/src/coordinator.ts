@@ -118,9 +118,16 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
 /** Once the model is loaded, so that no member leads or counts that cannot serve. */
 function join({ packed, events }: Core, port: number, sharedDatabase: Database | undefined): Promise<JoinedCluster> {
   const { modelDigest, shape } = packed.manifest;
-  const { version } = packageJson;
   const isShared = sharedDatabase !== undefined;
-  return openCluster({ database: sharedDatabase, isShared, modelDigest, quant: shape.quant, version, port, events });
+  return openCluster({
+    database: sharedDatabase,
+    isShared,
+    modelDigest,
+    quant: shape.quant,
+    version: VERSION,
+    port,
+    events,
+  });
 }
 
 /** The hooks, with `note` called for what is under way. */
@@ -175,7 +182,12 @@ async function serve(serving: Serving): Promise<Coordinator> {
   if (shared) registerClusterMetrics(registry, shared.cluster);
   const others =
     shared &&
-    new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => swarm.guests?.links.size ?? 0 });
+    new ClusterConsole({
+      cluster: shared.cluster,
+      events,
+      version: VERSION,
+      guestLinks: () => swarm.guests?.links.size ?? 0,
+    });
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });

@@ -18,6 +18,7 @@ const MEAN_A_DATE: readonly string[] = [
   'packages/model/src/jinja/globals.ts',
   'packages/weights/src/node/hub/hub-client.ts',
   'packages/weights/src/testing/fake-hub.ts',
+  'tools/turn-check.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;
 /** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */

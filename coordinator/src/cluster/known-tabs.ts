@@ -56,6 +56,11 @@ export class KnownTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'ho
     for (const visit of this.#visits.values()) if (visit.home === home) this.#set({ ...visit, isHomeless: true });
   }
 
+  /** PeerIds of what a member has published. */
+  publishedBy(home: string): string[] {
+    return [...this.#visits.values()].filter((visit) => visit.home === home).map(({ peerId }) => peerId);
+  }
+
   /** Forgets the tabs that a member has left without a home. */
   forget(home: string): void {
     for (const visit of [...this.#visits.values()])

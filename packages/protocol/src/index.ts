@@ -37,6 +37,7 @@ export {
   MAX_CANDIDATES,
   MAX_COORDINATORS,
   MAX_LAP_CONNECTIONS,
+  MAX_SHARDS_PER_ASSIGNMENT,
   MAX_MESSAGE_BYTES,
   MAX_ASSIGNMENTS_PER_LAP,
   MAX_ROWS_PER_LAP,
@@ -62,6 +63,7 @@ export type { HelloReply, IceServer, Intent, Progress, Ready, RefusalCode } from
 export type { ShardRef, Signal, Standing, Trouble } from './signalling.ts';
 export {
   adaptedSchema,
+  adapterSchema,
   adapterShardsSchema,
   assignSchema,
   coordinatorIdSchema,

@@ -44,7 +44,7 @@ const OPEN_UDP =
 
 /** `where` names the coordinator's addresses, if they are known. */
 export function explainNoPath(facts: NoPath, where: readonly string[] = []): NoPathCause {
-  const { own, theirs, checks, turn } = facts;
+  const { own, theirs, checks } = facts;
   if (total(own) === 0)
     return {
       code: 'no-own',
