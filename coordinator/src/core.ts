@@ -28,7 +28,7 @@ import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
-import type { SwarmCluster } from './swarm/cluster-planning.ts';
+import type { SwarmCluster } from './swarm/swarm-cluster.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';

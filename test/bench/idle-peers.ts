@@ -69,10 +69,10 @@ async function run({ url, count, pledgeBytes }: Order): Promise<void> {
     process.send!(++joined);
   };
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     while (next < count) await joinOne(next++);
   };
-  await Promise.all(Array.from({ length: AT_A_TIME }, lane));
+  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

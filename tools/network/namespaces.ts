@@ -25,18 +25,7 @@ export class Namespaces {
     this.in('tab', 'ip', 'route', 'add', 'default', 'via', NAT_TAB);
     this.in('nat', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
     // Nobody outside knows the inside's network.
-    this.in(
-      'nat',
-      'iptables',
-      '-A',
-      'FORWARD',
-      '-m',
-      'conntrack',
-      '--ctstate',
-      'ESTABLISHED,RELATED',
-      '-j',
-      'ACCEPT',
-    );
+    this.in('nat', 'iptables', '-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT');
     this.in('nat', 'iptables', '-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'DNAT', '-j', 'ACCEPT');
     this.in('nat', 'iptables', '-A', 'FORWARD', '-s', INSIDE, '-j', 'ACCEPT');
     this.in('nat', 'iptables', '-A', 'FORWARD', '-j', 'DROP');
