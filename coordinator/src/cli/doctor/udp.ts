@@ -65,6 +65,8 @@ async function connectToTab(rtc: RtcImplementation): Promise<string[]> {
   const coordinator = acceptPeer({
     ...common,
     rtc,
+    // Without it, a browser's names in place of its addresses would be reported as unsupported.
+    allowsTarget: () => true,
     onSignal: (signal) => {
       for (const address of candidateAddresses(signal)) told.add(address);
       setImmediate(() => tab.signal(signal));
