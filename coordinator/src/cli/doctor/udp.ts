@@ -65,11 +65,9 @@ async function connectToTab(rtc: RtcImplementation): Promise<string[]> {
   const coordinator = acceptPeer({
     ...common,
     rtc,
-    // Without it, a browser's names in place of its addresses would be reported as unsupported.
-    allowsTarget: () => true,
     onSignal: (signal) => {
       for (const address of candidateAddresses(signal)) told.add(address);
-      setImmediate(() => tab.signal(signal));
+      setImmediate(() => tab.signal(asBrowsers(signal)));
     },
   });
   const tab = acceptPeer({
@@ -86,6 +84,13 @@ async function connectToTab(rtc: RtcImplementation): Promise<string[]> {
     coordinator.close();
     ofTab.close();
   }
+}
+
+/** wrtc takes candidates in a browser's form only. */
+function asBrowsers(signal: Signal): Signal {
+  if (signal.type !== 'candidate') return signal;
+  const { candidate, sdpMid } = signal.candidate;
+  return { ...signal, candidate: { candidate: candidate.replace(/^a=/, ''), sdpMid, sdpMLineIndex: 0 } };
 }
 
 /** Candidates come in a description or one by one, as `candidate:1 1 UDP 2122317823 192.0.2.1 50000 typ host`. */
