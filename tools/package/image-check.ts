@@ -153,7 +153,9 @@ async function ready(url: string, name: string): Promise<void> {
   for (;;) {
     const response = await fetch(`${url}/readyz`).catch(() => undefined);
     if (response?.ok) return;
-    if (performance.now() > giveUpMs) throw new Error(`the image does not serve:\n${engine('podman', 'logs', name)}`);
+    const isOver = engine('podman', 'inspect', '--format', '{{.State.Running}}', name).trim() !== 'true';
+    if (isOver || performance.now() > giveUpMs)
+      throw new Error(`the image does not serve:\n${engine('podman', 'logs', name)}`);
     await delay(500);
   }
 }

@@ -105,7 +105,8 @@ export class Connection {
   #end(end: ConnectionEnd): void {
     if (this.#ended) return;
     this.#ended = end;
-    this.path.close();
+    // Where no RTCPeerConnection could be made, there is none.
+    (this.path as PathWatch | undefined)?.close();
     this.onEnd?.(end);
     this.#peer.destroy();
   }

@@ -5,6 +5,8 @@ import { HELP_LINE, option, optionsHelp, readOptions, type OptionValues, wantsHe
 import { UsageError } from '../../base/usage-error.ts';
 import { VERSION } from '../../base/version.ts';
 import { CONFIG_OPTIONS } from '../../config.ts';
+import { openNetwork } from '../../open-network.ts';
+import { IceServers } from '../../swarm/ice-servers.ts';
 import type { CommandIo } from '../command.ts';
 import { keepOffline } from '../model-option.ts';
 import { checkClock } from './clock.ts';
@@ -66,7 +68,7 @@ export async function runDoctor(argv: readonly string[], io: CommandIo): Promise
 
 async function checksOf(options: OptionValues<typeof OPTIONS>, io: CommandIo): Promise<Check[]> {
   keepOffline(options);
-  const { host, port, iceServers, clockUrl, cacheDir } = options;
+  const { host, port, iceServers, turnSecret, clockUrl, cacheDir } = options;
   const model = examineModel(options, io);
   return [
     { name: 'program', run: async () => [checkProgram()] },
@@ -86,8 +88,9 @@ async function checksOf(options: OptionValues<typeof OPTIONS>, io: CommandIo): P
       },
     },
     { name: 'port', run: () => checkPort(host, typeof port === 'number' ? { first: port, last: port } : port) },
-    { name: 'udp', run: () => checkUdp({ hasIceServers: iceServers.length > 0, announced: [] }) },
-    { name: 'ice', run: () => checkIceServers(iceServers) },
+    { name: 'udp', run: () => checkUdp({ hasIceServers: iceServers.length > 0, open: () => openNetwork(options) }) },
+    // With a login as a donor gets it.
+    { name: 'ice', run: () => checkIceServers(new IceServers(iceServers, turnSecret).forDonor(VERSION)) },
     { name: 'clock', run: () => checkClock(clockUrl) },
     { name: 'gpu', run: async () => [await checkGpu()] },
   ];

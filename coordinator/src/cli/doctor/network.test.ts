@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import type { RtcImplementation } from '@shoal/transport/node';
+import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { afterEach, describe, expect, it } from 'vitest';
 import { checkIceServers, parseIceUrl } from './ice.ts';
 import { checkPort } from './port.ts';
@@ -63,24 +63,28 @@ describe('the port', () => {
 });
 
 describe('UDP', () => {
-  it('carries a WebRTC connection of this process to itself, and leads out of a container only if told how', async () => {
-    const options = { hasIceServers: false, announced: [] };
-    const [inside] = await checkUdp({ ...options, inContainer: false });
-    expect(inside).toMatchObject({
-      verdict: 'ok',
-      what: expect.stringMatching(/^UDP works \(.*\); tabs are told .*\d/),
-    });
-    const announced = await checkUdp({ ...options, announced: ['198.51.100.7'], inContainer: true });
-    expect(announced).toMatchObject([{ verdict: 'ok', what: expect.stringContaining('tabs are told 198.51.100.7') }]);
+  const open =
+    (announce: string[] = []) =>
+    async () => ({ rtc: await loadRtc(), announce });
+
+  it('leads from a tab of this process to a coordinator, and out of a container only if told how', async () => {
+    const found = { verdict: 'ok', what: expect.stringMatching(/^UDP works \(.*\); tabs are told .*\d/) as string };
+    expect(await checkUdp({ hasIceServers: true, open: open() })).toMatchObject([found]);
+    const announced = { hasIceServers: false, inContainer: true };
+    expect(await checkUdp({ ...announced, open: open(['8.8.8.8']) })).toMatchObject([
+      { verdict: 'ok', what: expect.stringContaining('tabs are told 8.8.8.8') as string },
+    ]);
+    expect(await checkUdp({ ...announced, open: open(['172.17.0.2']) })).toMatchObject([
+      { verdict: 'warning', remedy: expect.stringContaining('--announce') as string },
+    ]);
   });
 
   it('may be impossible', async () => {
-    const options = { hasIceServers: false, announced: [] };
     const missing = () => Promise.reject(new Error('No WebRTC for sunos-sparc. Run npm install.'));
-    expect(await checkUdp({ ...options, load: missing })).toEqual([
+    expect(await checkUdp({ hasIceServers: false, open: missing })).toEqual([
       {
         verdict: 'failed',
-        what: 'there is no WebRTC here, so no tab could join',
+        what: 'WebRTC cannot be used here, so no tab could join',
         remedy: 'No WebRTC for sunos-sparc. Run npm install.',
       },
     ]);
@@ -88,9 +92,10 @@ describe('UDP', () => {
       throw new Error('sockets are forbidden');
     }
     const classes = { RTCPeerConnection, RTCSessionDescription: Object, RTCIceCandidate: Object };
-    const broken = async () => ({ name: 'wrtc', classes, close() {} }) as unknown as RtcImplementation;
-    expect(await checkUdp({ ...options, load: broken })).toMatchObject([
-      { verdict: 'failed', remedy: expect.stringContaining('firewall') },
+    const rtc = { name: 'node-datachannel', classes, close() {} } as unknown as RtcImplementation;
+    const broken = async () => ({ rtc, announce: [] });
+    expect(await checkUdp({ hasIceServers: false, open: broken })).toMatchObject([
+      { verdict: 'failed', remedy: expect.stringContaining('firewall') as string },
     ]);
   });
 });

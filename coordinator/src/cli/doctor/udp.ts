@@ -3,36 +3,41 @@ import { isIP } from 'node:net';
 import type { Signal } from '@shoal/protocol';
 import { acceptPeer, loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { addressKind } from '../../base/networks.ts';
+import type { Network } from '../../open-network.ts';
 import { failed, type Finding, ok, warning } from './finding.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** libdatachannel at both ends of one process fails now and then, when the answer comes before it is ready. */
+const ATTEMPTS = 3;
 /** What container engines put into a container. */
 const CONTAINER_MARKS = ['/.dockerenv', '/run/.containerenv'];
 
 interface UdpOptions {
   /** Whether there is a server that tells, or relays from, an address that others reach. */
   hasIceServers: boolean;
-  announced: readonly string[];
-  load?: () => Promise<RtcImplementation>;
+  /** As the coordinator opens it, with its UDP port and announced addresses. */
+  open: () => Promise<Pick<Network, 'rtc' | 'announce'>>;
   inContainer?: boolean;
 }
 
-/** Whether two connections of this process find each other over UDP, and at which addresses tabs are told to. */
+/** Whether a tab on this machine would find the coordinator over UDP, and at which addresses tabs are told to. */
 export async function checkUdp(options: UdpOptions): Promise<Finding[]> {
-  const { load = loadRtc, inContainer = CONTAINER_MARKS.some((path) => existsSync(path)) } = options;
-  let rtc: RtcImplementation;
+  const { hasIceServers, inContainer = CONTAINER_MARKS.some((path) => existsSync(path)) } = options;
+  let network: Awaited<ReturnType<UdpOptions['open']>>;
   try {
-    rtc = await load();
+    network = await options.open();
   } catch (error) {
-    return [failed('there is no WebRTC here, so no tab could join', (error as Error).message)];
+    return [failed('WebRTC cannot be used here, so no tab could join', (error as Error).message)];
   }
+  const { rtc, announce } = network;
   try {
-    const addresses = await connectToItself(rtc);
-    return [addressFinding(addresses, { ...options, inContainer }, rtc.name)];
+    const told = await anyOf(ATTEMPTS, () => connectToTab(rtc));
+    const port = rtc.udpPort === undefined ? '' : `, port ${rtc.udpPort}`;
+    return [addressFinding(announce.length > 0 ? announce : told, { hasIceServers, inContainer }, rtc.name + port)];
   } catch (error) {
     return [
       failed(
-        `two WebRTC connections of this process do not find each other by UDP (${(error as Error).message})`,
+        `a tab in this process does not find the coordinator by UDP (${(error as Error).message})`,
         'Allow UDP between the addresses of this machine: a firewall, a sandbox or a VPN drops it.',
       ),
     ];
@@ -41,25 +46,51 @@ export async function checkUdp(options: UdpOptions): Promise<Finding[]> {
   }
 }
 
-/** Returns the addresses that the tab's end was told. Rejects where none of them leads anywhere. */
-async function connectToItself(rtc: RtcImplementation): Promise<string[]> {
+/** The result of the first attempt that succeeds, or the error of the last. */
+async function anyOf<T>(attempts: number, attempt: () => Promise<T>): Promise<T> {
+  try {
+    return await attempt();
+  } catch (error) {
+    if (attempts === 1) throw error;
+    return anyOf(attempts - 1, attempt);
+  }
+}
+
+/** Returns the addresses that the tab was told. Rejects where none of them leads anywhere. */
+async function connectToTab(rtc: RtcImplementation): Promise<string[]> {
   const told = new Set<string>();
-  const common = { rtc, iceServers: [], heartbeatMs: 0, connectTimeoutMs: CONNECT_TIMEOUT_MS };
+  const common = { iceServers: [], heartbeatMs: 0, connectTimeoutMs: CONNECT_TIMEOUT_MS };
+  // A tab has sockets of its own, and a browser's WebRTC where that is installed.
+  const ofTab = await loadRtc(['wrtc', 'node-datachannel']);
   const coordinator = acceptPeer({
     ...common,
+    rtc,
     onSignal: (signal) => {
       for (const address of candidateAddresses(signal)) told.add(address);
-      tab.signal(signal);
+      setImmediate(() => tab.signal(asBrowsers(signal)));
     },
   });
-  const tab = acceptPeer({ ...common, initiator: true, onSignal: (signal) => coordinator.signal(signal) });
+  const tab = acceptPeer({
+    ...common,
+    rtc: ofTab,
+    initiator: true,
+    onSignal: (signal) => void setImmediate(() => coordinator.signal(signal)),
+  });
   try {
     await Promise.all([coordinator.link, tab.link]);
     return [...told];
   } finally {
     tab.close();
     coordinator.close();
+    ofTab.close();
   }
+}
+
+/** wrtc takes candidates in a browser's form only. */
+function asBrowsers(signal: Signal): Signal {
+  if (signal.type !== 'candidate') return signal;
+  const { candidate, sdpMid } = signal.candidate;
+  return { ...signal, candidate: { candidate: candidate.replace(/^a=/, ''), sdpMid, sdpMLineIndex: 0 } };
 }
 
 /** Candidates come in a description or one by one, as `candidate:1 1 UDP 2122317823 192.0.2.1 50000 typ host`. */
@@ -70,17 +101,17 @@ function candidateAddresses(signal: Signal): string[] {
 
 function addressFinding(
   addresses: readonly string[],
-  { hasIceServers, announced, inContainer }: UdpOptions,
-  name: string,
+  { hasIceServers, inContainer }: { hasIceServers: boolean; inContainer: boolean },
+  how: string,
 ): Finding {
-  const found = `UDP works (${name}); tabs are told ${(announced.length > 0 ? announced : addresses).join(', ') || 'no address'}`;
-  if (announced.length > 0 || hasIceServers) return ok(found);
-  if (addresses.some((address) => isIP(address) !== 0 && addressKind(address) === 'public')) return ok(found);
+  const found = `UDP works (${how}); tabs are told ${addresses.join(', ') || 'no address'}`;
+  const isReached = addresses.some((address) => isIP(address) !== 0 && addressKind(address) === 'public');
+  if (hasIceServers || isReached) return ok(found);
   if (inContainer) {
     return warning(
       `${found}, which lead into this container's network alone`,
-      "Publish UDP ports and announce the machine's address (docs/OPERATIONS.md), or give a TURN server by --ice-servers.",
+      "Publish the UDP port (--udp-ports) and announce the machine's address (--announce), or give a TURN server by --ice-servers.",
     );
   }
-  return ok(`${found}, which only this network reaches: donors elsewhere need STUN and TURN servers (--ice-servers)`);
+  return ok(`${found}, which only this network reaches: donors elsewhere need --announce, or STUN and TURN servers`);
 }
