@@ -63,8 +63,7 @@ export class KnownTabs implements Pick<TabBoard, 'remote' | 'of' | 'ofTab' | 'ho
 
   /** Forgets the tabs that a member has left without a home. */
   forget(home: string): void {
-    for (const visit of [...this.#visits.values()])
-      if (visit.home === home && visit.isHomeless) this.delete(visit.peerId);
+    for (const visit of this.#visits.values()) if (visit.home === home && visit.isHomeless) this.delete(visit.peerId);
   }
 
   #set(visit: RemoteTab): void {

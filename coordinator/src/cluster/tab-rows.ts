@@ -57,9 +57,12 @@ const tabSchema = z.object({
 const homeSchema = z.object({ follows: id.optional(), regime: count });
 
 /** JSON of a tab's row. */
-export function tabRow({ peerId: _, assigned, live, target, kept, ...view }: TabView): string {
+export function tabRow(view: TabView): string {
+  const { assigned, live, target, kept } = view;
   return JSON.stringify({
     ...view,
+    // It is the row's key.
+    peerId: undefined,
     assigned: rangesOf(ascending(assigned)),
     live: rangesOf(ascending(live)),
     target: rangesOf(ascending(target)),

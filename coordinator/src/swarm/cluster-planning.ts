@@ -1,8 +1,7 @@
 import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Clock } from '../base/clock.ts';
-import type { Cluster } from '../cluster/cluster.ts';
-import type { RemoteTab, TabBoard } from '../cluster/tab-board.ts';
-import type { TabOrder, TabOrders } from '../cluster/tab-orders.ts';
+import type { RemoteTab } from '../cluster/tab-board.ts';
+import type { TabOrder } from '../cluster/tab-orders.ts';
 import { ClusterLoad } from './cluster-load.ts';
 import { Guidance } from './guidance.ts';
 import { sameExperts } from './migration.ts';
@@ -11,13 +10,8 @@ import type { PlannedTab } from './planned-tab.ts';
 import { type PlanningRole, Role } from './planning-role.ts';
 import { PublishedTabs } from './published-tabs.ts';
 import type { Rollout } from './rollout.ts';
+import type { SwarmCluster } from './swarm-cluster.ts';
 import type { SwarmTimings } from './swarm-options.ts';
-
-/** The other coordinators, as a swarm sees them. */
-export interface SwarmCluster extends Pick<Cluster, 'members' | 'lease' | 'bus'> {
-  board: TabBoard;
-  orders: TabOrders;
-}
 
 export interface ClusterPlanningOptions {
   cluster: SwarmCluster;

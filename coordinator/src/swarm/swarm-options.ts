@@ -5,7 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { Trust } from '../trust/trust.ts';
-import type { SwarmCluster } from './cluster-planning.ts';
+import type { SwarmCluster } from './swarm-cluster.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
 
 export type Planner = typeof planPlacement;

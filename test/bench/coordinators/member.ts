@@ -27,11 +27,9 @@ const config = tinyConfig({ port: Number(port), replicas: 2, maxBatch: 16, specu
 const coordinator = await startCoordinator(config, { sharedDatabase: database });
 const { swarm, dispatcher, scheduler } = coordinator;
 
-let isAsking = false;
-
-/** One answer after another. */
+/** One answer after another, until the process ends. */
 async function stream(number: number): Promise<void> {
-  for (let round = 0; isAsking; round++) {
+  for (let round = 0; ; round++) {
     const { prompt_ids: prompt } = GOLDEN[(number + round) % GOLDEN.length]!;
     await answer(coordinator, prompt, { maxTokens: 200, temperature: 0.8, seed: 1000 * number + round });
   }
@@ -55,10 +53,8 @@ function figures(): MemberFigures {
 }
 
 process.on('message', (message: ToMember) => {
-  if (message.type === 'ask') {
-    isAsking = true;
-    for (let i = 0; i < message.streams; i++) void stream(message.first + i);
-  } else if (message.type === 'figures') tell({ type: 'figures', figures: figures() });
+  if (message.type === 'figures') tell({ type: 'figures', figures: figures() });
+  else for (let i = 0; i < message.streams; i++) void stream(message.first + i);
 });
 process.once('disconnect', () => process.exit());
 

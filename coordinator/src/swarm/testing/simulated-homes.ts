@@ -218,9 +218,9 @@ export class SimulatedHomes {
   /** In order between two members; while one of them is cut, it waits. */
   readonly #deliver: Deliver = (from, to, run) => {
     const { rng, latencyMs = 300 } = this.#options;
-    const pair = `${from} ${to}`;
-    const waiting = this.#waiting.get(pair) ?? [];
-    this.#waiting.set(pair, waiting);
+    const route = `${from} ${to}`;
+    const waiting = this.#waiting.get(route) ?? [];
+    this.#waiting.set(route, waiting);
     waiting.push({ atMs: this.clock.now() + rng() * latencyMs, run });
     if (waiting.length === 1) this.#arrive(from, to, waiting);
   };
