@@ -9,7 +9,7 @@ const TABS = 4;
 const PLEDGE_BYTES = 128 * 2 ** 20;
 const ROUND_TRIP_MS = 20;
 /** Of one coordinator's line, each way: so little that no processor of a desk is the limit. */
-const LINE_BYTES_PER_SECOND = 16 * 1024;
+const LINE_BYTES_PER_SECOND = 32 * 1024;
 const STREAMS_PER_COORDINATOR = 8;
 const JOIN_TIMEOUT_MS = 180_000;
 /** From the first lap until what is measured: links to other coordinators' tabs open meanwhile. */

@@ -33,8 +33,14 @@ export class MemberProcess {
   readonly #child: ChildProcess;
   readonly #takers: ((figures: MemberFigures) => void)[] = [];
 
+  readonly #ended: Promise<never>;
+
   private constructor(child: ChildProcess) {
     this.#child = child;
+    this.#ended = once(child, 'exit').then(() => {
+      throw new Error('A coordinator’s process has ended: see its output above.');
+    });
+    this.#ended.catch(() => {});
     child.on('message', (message: FromMember) => {
       if (message.type === 'open') this.url = message.url;
       else for (const take of this.#takers.splice(0)) take(message.figures);
@@ -45,14 +51,9 @@ export class MemberProcess {
     const args = ['--import', 'tsx', PROGRAM, databaseUrl, String(port), String(bytesPerSecond)];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const member = new MemberProcess(child);
-    const signal = AbortSignal.timeout(OPEN_TIMEOUT_MS);
-    await new Promise<void>((resolve, reject) => {
-      child.on('message', ({ type }: FromMember) => type === 'open' && resolve());
-      once(child, 'exit', { signal }).then(
-        () => reject(new Error('A coordinator’s process ended: see its output above.')),
-        reject,
-      );
-    });
+    const late = AbortSignal.timeout(OPEN_TIMEOUT_MS);
+    const opened = once(child, 'message', { signal: late });
+    await Promise.race([opened, member.#ended]);
     return member;
   }
 
@@ -60,11 +61,11 @@ export class MemberProcess {
     this.#tell({ type: 'ask', streams, first });
   }
 
+  /** Rejects if the process has ended. */
   figures(): Promise<MemberFigures> {
-    return new Promise((resolve) => {
-      this.#takers.push(resolve);
-      this.#tell({ type: 'figures' });
-    });
+    const answer = new Promise<MemberFigures>((resolve) => this.#takers.push(resolve));
+    this.#tell({ type: 'figures' });
+    return Promise.race([answer, this.#ended]);
   }
 
   async close(): Promise<void> {

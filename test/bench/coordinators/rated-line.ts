@@ -68,7 +68,12 @@ export class RatedChannel extends CarriedChannel {
     this.#waitingBytes += message.byteLength;
     this.#line.out.carry(message.byteLength, () => {
       this.#waitingBytes -= message.byteLength;
-      arrive(message);
+      try {
+        arrive(message);
+      } catch {
+        // The channel has ended while the message was on the line, where it is lost.
+        return;
+      }
       if (this.#waitingBytes <= (this.bufferedAmountLowThreshold ?? 0)) for (const tell of this.#onRoom) tell();
     });
   }
