@@ -15,7 +15,7 @@ import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
 import { VERSION } from './base/version.ts';
-import { type Core, type CoreHooks, createCore } from './core.ts';
+import { type ClusterCore, type Core, type CoreHooks, createCore } from './core.ts';
 import { registerClusterMetrics } from './console/cluster-metrics.ts';
 import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
@@ -103,9 +103,13 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
     core = await createCore(config, {
       ...withProgress(hooks, (now) => (progress = now)),
       onLap: (lapMs) => laps.observe(lapMs / 1000),
+      joinCluster: async (made) => {
+        joined = await join(made, held.port, hooks.sharedDatabase);
+        const { shared } = joined;
+        return shared && { ...shared.cluster, board: shared.board, orders: shared.orders };
+      },
     });
-    joined = await join(core, held.port, hooks.sharedDatabase);
-    return await serve({ core, config, network, registry, held, joined, ...entry });
+    return await serve({ core, config, network, registry, held, joined: joined!, ...entry });
   } catch (error) {
     await held.close();
     await joined?.close();
@@ -115,19 +119,15 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
   }
 }
 
-/** Once the model is loaded, so that no member leads or counts that cannot serve. */
-function join({ packed, events }: Core, port: number, sharedDatabase: Database | undefined): Promise<JoinedCluster> {
+function join(
+  { packed, events, layers }: ClusterCore,
+  port: number,
+  sharedDatabase: Database | undefined,
+): Promise<JoinedCluster> {
   const { modelDigest, shape } = packed.manifest;
   const isShared = sharedDatabase !== undefined;
-  return openCluster({
-    database: sharedDatabase,
-    isShared,
-    modelDigest,
-    quant: shape.quant,
-    version: VERSION,
-    port,
-    events,
-  });
+  const served = { modelDigest, quant: shape.quant, layers };
+  return openCluster({ database: sharedDatabase, isShared, ...served, version: VERSION, port, events });
 }
 
 /** The hooks, with `note` called for what is under way. */

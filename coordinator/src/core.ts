@@ -1,7 +1,5 @@
-import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import type { ForwardEngine, ModelConfig, Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom, withEncoderLimit } from '@shoal/model/node';
-import { LoadMeter } from '@shoal/placement';
-import { shardHash } from '@shoal/weights';
 import { type Damage, openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import type { Adapters } from './adapters/adapters.ts';
 import { adapterBytesOf, openAdapters } from './adapters/open-adapters.ts';
@@ -17,7 +15,7 @@ import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { Lab } from './lab/lab.ts';
-import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
+import { localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, ExpertThreadOptions, LoadProgress } from './local-experts/expert-thread.ts';
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
@@ -25,14 +23,14 @@ import { packedModel, type PackHooks } from './packed-model.ts';
 import { openLab } from './open-lab.ts';
 import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
-import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
+import type { Loaded } from './loaded.ts';
+import { mtpLayerOf, newSwarm, swarmLayers } from './new-swarm.ts';
 import type { SwarmCluster } from './swarm/swarm-cluster.ts';
-import { Swarm } from './swarm/swarm.ts';
+import type { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
-import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Quarantine } from './trust/quarantine.ts';
 import { keepQuarantines } from './trust/quarantine-file.ts';
@@ -78,14 +76,22 @@ export interface Core {
   close(): Promise<void>;
 }
 
+/** What is there of a core when it joins others. */
+export interface ClusterCore extends Pick<Core, 'packed' | 'events'> {
+  /** Those whose experts are on tabs. */
+  layers: readonly number[];
+}
+
 export interface CoreHooks extends PackHooks {
   /** Called while the draft model is packed. */
   onDraftPackProgress?: (progress: PackProgress) => void;
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
-  /** Other coordinators, with which it shares tabs. */
-  cluster?: SwarmCluster | undefined;
+  /**
+   * Joins other coordinators that serve the model. Called once it is loaded, so that no member leads or counts that cannot serve.
+   */
+  joinCluster?: (core: ClusterCore) => Promise<SwarmCluster | undefined>;
 }
 
 /** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
@@ -150,7 +156,6 @@ async function assemble(
 
   const loaded = {
     config,
-    cluster: hooks.cluster,
     packed,
     health,
     model,
@@ -166,7 +171,8 @@ async function assemble(
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
   const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
-  const swarm = closeLater(newSwarm(loaded, trust, adapters.shards, counters));
+  const cluster = await hooks.joinCluster?.({ packed, events, layers: swarmLayers(loaded) });
+  const swarm = closeLater(newSwarm(loaded, trust, { adapterShards: adapters.shards, counters, cluster }));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
@@ -248,26 +254,6 @@ async function openDense(config: Config, packed: PackedModel, hubName: string | 
   }
 }
 
-/** The layer of the MTP module, where the model has one with experts. */
-function mtpLayerOf(model: ModelConfig): number | undefined {
-  return isMoeLayer(model, model.numHiddenLayers) ? model.numHiddenLayers : undefined;
-}
-
-/** What is loaded before any part of the swarm starts. */
-interface Loaded {
-  config: Config;
-  cluster: SwarmCluster | undefined;
-  packed: PackedModel;
-  health: WeightsHealth;
-  model: ModelConfig;
-  forward: ForwardEngine;
-  drafter: DraftEngine | undefined;
-  localLayers: LocalLayerChoice;
-  localExperts: LocalExpertThreads;
-  events: EventLog;
-  timeline: Timeline | undefined;
-}
-
 function newTrust(
   { packed, model, forward, localExperts: { work }, events }: Loaded,
   norms: NormLimits,
@@ -282,35 +268,6 @@ function newTrust(
     numExpertsPerTok: model.numExpertsPerTok,
     normGain: (layer) => forward.expertNormGain(layer),
     onError: (error) => logError(events, `An audit was not possible: ${error}`),
-  });
-}
-
-/** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
-function newSwarm(
-  { config, cluster, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
-  trust: Trust,
-  adapterShards: Adapters['shards'],
-  counters: (layers: readonly number[]) => Float64Array,
-): Swarm {
-  const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
-  const layers = moeLayers(model).filter((layer) => !localExperts.localLayers.layers.has(layer));
-  if (localLayers.mtp === 'tabs') layers.push(mtpLayerOf(model)!);
-  const meter = new LoadMeter(layers.length * expertsPerLayer);
-  const { shardBytes } = manifest;
-  return new Swarm({
-    model: { layers, expertsPerLayer, groupsPerLayer: gate.nGroup, shardBytes, hiddenSize },
-    expertNeeds: manifest.shape,
-    shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
-    local: localExperts.work.audits,
-    trust,
-    cluster,
-    adapterShards,
-    events,
-    onBadShards: (hashes) => health.suspect(hashes),
-    replicas: config.replicas,
-    rowFormat: config.rowFormat,
-    cpuDonors: config.cpuDonors,
-    load: () => meter.read(counters(layers), performance.now()),
   });
 }
 

@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto';
 import { hostname, networkInterfaces } from 'node:os';
 import type { NewBucket } from './base/bucket.ts';
 import { steadyUnixMs } from './base/clock.ts';
 import type { EventLog } from './base/event-log.ts';
 import type { Cluster, MemberView } from './cluster/cluster.ts';
 import { joinCluster, newMemberId, type DatabaseCluster } from './cluster/database-cluster.ts';
+import { DatabaseTabBoard } from './cluster/database-tab-board.ts';
+import { DatabaseTabOrders } from './cluster/database-tab-orders.ts';
 import { DatabaseQuotas } from './cluster/quota-store.ts';
 import { SharedQuotas } from './cluster/shared-quotas.ts';
 import { soleCluster, takeTerm } from './cluster/sole-cluster.ts';
@@ -28,6 +31,8 @@ export interface SharedParts {
   newBucket: NewBucket;
   tabs: ToldTabs;
   answers: ToldAnswers;
+  board: DatabaseTabBoard;
+  orders: DatabaseTabOrders;
 }
 
 export interface ClusterOptions {
@@ -37,6 +42,8 @@ export interface ClusterOptions {
   /** Of the packed model. */
   modelDigest: string;
   quant: string;
+  /** Whose experts are on tabs: coordinators that differ in these cannot share them, since they number experts differently. */
+  layers: readonly number[];
   version: string;
   port: number;
   events: EventLog;
@@ -44,8 +51,9 @@ export interface ClusterOptions {
 
 /** Joins the coordinators that serve the same model from the same database. */
 export async function openCluster(options: ClusterOptions): Promise<JoinedCluster> {
-  const { database, isShared, modelDigest, quant, events } = options;
-  const key = `${modelDigest.slice(0, 16)}-${quant}`;
+  const { database, isShared, modelDigest, quant, layers, events } = options;
+  const layout = createHash('sha256').update(layers.join()).digest('hex').slice(0, 4);
+  const key = `${modelDigest.slice(0, 16)}-${quant}-${layout}`;
   const self = memberOf(options);
   if (!database || (database.kind === 'embedded' && !isShared)) {
     const term = database ? await takeTerm(database, key, self.id) : 1;
@@ -59,12 +67,19 @@ export async function openCluster(options: ClusterOptions): Promise<JoinedCluste
     if (cluster.lease.held && !cluster.members.isCut) store.tidy().catch(() => {});
   }, TIDY_MS).unref();
   report(cluster, events);
+  const placement = {
+    board: new DatabaseTabBoard({ database, cluster }),
+    orders: new DatabaseTabOrders({ database, cluster }),
+  };
+  await Promise.all([placement.board.start(), placement.orders.start()]);
   const told = { tabs: new ToldTabs(cluster), answers: new ToldAnswers(cluster) };
   return {
     cluster,
-    shared: { database, cluster, quotas, newBucket: quotas.bucket, ...told },
+    shared: { database, cluster, quotas, newBucket: quotas.bucket, ...told, ...placement },
     async close() {
       clearInterval(tidy);
+      placement.board.close();
+      placement.orders.close();
       await quotas.close();
       await cluster.close();
     },

@@ -12,7 +12,7 @@ export function readinessOf(
     health.damaged > 0 ? `${damaged} damaged beyond mending: see the log or the console's events` : undefined;
   const reason = isDraining ? 'shutting down' : problem;
   const { shards, checked: checkedShards } = health.progress;
-  const tabs = [...swarm.serving()].length;
+  const tabs = [...swarm.servingAnywhere()].length;
   const cluster = shared && describeCluster(shared.cluster);
   const detail = {
     ...(cluster && { cluster }),

@@ -31,7 +31,7 @@ afterAll(async () => {
 async function open(member: number): Promise<Core> {
   const { members, lease, bus } = cluster.members[member]!;
   const parts = { members, lease, bus, board: boards.board(bus.self), orders: orders.of(bus.self) };
-  const core = await createCore(tinyConfig({ replicas: 2 }), { cluster: parts });
+  const core = await createCore(tinyConfig({ replicas: 2 }), { joinCluster: async () => parts });
   core.swarm.guests!.links.connector = guests.connector(bus.self);
   return core;
 }
