@@ -13,8 +13,6 @@ import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.t
 import { checkOptionsFor } from './encoder-options.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
-import type { RedispatchEvent } from './laps/lap.ts';
-import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { Lab } from './lab/lab.ts';
 import { localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
@@ -23,6 +21,7 @@ import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { openLab } from './open-lab.ts';
+import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
@@ -155,7 +154,18 @@ async function assemble(
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
-  const loaded = { config, packed, health, model, forward, drafter, localLayers, localExperts, events, timeline };
+  const loaded = {
+    config,
+    packed,
+    health,
+    model,
+    forward,
+    drafter,
+    localLayers,
+    localExperts,
+    events,
+    timeline,
+  };
   const quarantine = new Quarantine();
   const warn = warnings(events, hooks);
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
@@ -344,18 +354,4 @@ function speculationOptions({ config, model, drafter, localLayers, events }: Loa
 
 function logError(events: EventLog, text: string): void {
   events.add({ level: 'error', kind: 'server', text });
-}
-
-/** The event log's words for why a lap failed. Other reasons are used as they are. */
-const FAILURES: Partial<Record<LapErrorReason, string>> = {
-  closed: 'vanished',
-  busy: 'was busy',
-  deadline: 'was late',
-  wrong: 'gave a wrong result',
-};
-
-function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
-  const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = FAILURES[error.reason] ?? error.reason;
-  return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }

@@ -1,4 +1,5 @@
 import { benchAdapters } from './adapters.ts';
+import { benchCoordinators } from './coordinators.ts';
 import { benchDraftHeads } from './draft-heads.ts';
 import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
@@ -32,6 +33,7 @@ const HELP = `npm run bench -- [suite] [options]
   laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
+  coordinators     tokens/s of one and of three coordinators over a Postgres server, each behind a line of a stated rate, at 20 ms
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory;
                    tokens/s through tabs; what a token costs under an adapter, and under a mixture of some
@@ -60,6 +62,7 @@ const SUITES = [
   'seq2seq',
   'prompt-laps',
   'hedges',
+  'coordinators',
   'hostile',
   'laps',
   'stripes',
@@ -116,6 +119,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('seq2seq')) await benchSeq2Seq({ json, repeats });
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });
   if (suites.includes('hedges')) await benchHedges({ json });
+  if (suites.includes('coordinators')) await benchCoordinators({ json });
   if (suites.includes('hostile')) await benchHostile({ json, only: valueOf(argv, '--only') });
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });

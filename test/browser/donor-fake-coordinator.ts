@@ -3,30 +3,23 @@ import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
-import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
+import { createReferenceBackend, type ExpertBackend } from '@shoal/kernels';
 import {
-  decodeCombine,
-  decodeRefuse,
-  encodeDispatch,
   helloSchema,
-  peekFrame,
   type Dismissed,
   type Hello,
   type HelloReply,
-  type LapRefusal,
   type ShardRef,
   type Signal,
   type Standing,
 } from '@shoal/protocol';
-import type { DataChannelLike, FramedChannel } from '@shoal/transport';
+import type { DataChannelLike, FramedChannel, Link } from '@shoal/transport';
 import { acceptPeer, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
 import { packExpert } from '@shoal/weights';
 import { Server, type Socket } from 'socket.io';
+import { EXPERTS_PER_LAYER, FakeLaps, type LapOutcome, seededNormal, SHAPE } from './donor-fake-laps.ts';
 
-export const SHAPE: ExpertShape = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'f16' };
 const LAYERS = [3, 4, 5];
-const EXPERTS_PER_LAYER = 8;
 const KNOWN_ANSWER_MAX_NMSE = 1e-5;
 
 /** The content policy of the coordinator's own server. */
@@ -40,12 +33,6 @@ const TYPES: Record<string, string> = {
 };
 
 export type ShardFault = 'corrupt' | 'missing';
-
-export interface LapOutcome {
-  /** NMSE of the tab's partial sums; undefined if the lap was refused. */
-  nmse: number | undefined;
-  refusal: LapRefusal | undefined;
-}
 
 interface FakeModel {
   shards: Map<string, Uint8Array>;
@@ -201,18 +188,24 @@ export class FakeCoordinator {
   }
 }
 
+/** A coordinator that is not the tab's home. */
+export interface FakeGuest {
+  lap(layer?: number, numRows?: number): Promise<LapOutcome>;
+  link: Link;
+  close(): void;
+}
+
 /** One connected tab, as the coordinator sees it. */
 class FakeDonor {
   readonly #socket: Socket;
   readonly #refs: ShardRef[];
   readonly #reference: ExpertBackend;
   readonly #accepted: Promise<AcceptedPeer>;
-  readonly #laps = new Map<number, (frame: Uint8Array) => void>();
+  readonly #guests = new Map<string, AcceptedPeer>();
   readonly #lapConnections: number;
   #link: FramedChannel | undefined;
+  #laps: FakeLaps | undefined;
   #peer: AcceptedPeer | undefined;
-  #nextLapId = 1;
-  #rows = 0;
   readonly #signals: Signal[] = [];
 
   constructor(
@@ -227,7 +220,8 @@ class FakeDonor {
     this.#refs = refs;
     this.#reference = reference;
     socket.on('signal', (signal: Signal) => {
-      if (this.#peer) this.#peer.signal(signal);
+      if (signal.guest) this.#guests.get(signal.guest.coordinator)?.signal(signal);
+      else if (this.#peer) this.#peer.signal(signal);
       else this.#signals.push(signal);
     });
     socket.on('ready', () => void this.#test(onTested));
@@ -236,15 +230,16 @@ class FakeDonor {
   }
 
   standing(change: Partial<Standing>): void {
+    const rows = this.#laps?.rows ?? 0;
     const standing: Standing = {
       phase: 'waiting',
       epoch: 1,
       layers: [...new Set(this.#refs.map(({ layer }) => layer))],
       experts: this.#refs.length,
-      rows: this.#rows,
+      rows,
       rowsPerSecond: 0,
-      tokensHelped: this.#rows,
-      tokensHelpedTotal: this.#rows + 1000,
+      tokensHelped: rows,
+      tokensHelpedTotal: rows + 1000,
       rttMs: this.#link?.stats().rttMs ?? null,
       lapMs: null,
       verifiedShare: 1,
@@ -259,16 +254,26 @@ class FakeDonor {
   }
 
   /** Sends random rows through two experts each of a layer and compares the answer with the reference. */
-  async lap(layer = LAYERS[0]!, numRows = 5): Promise<LapOutcome> {
-    const lapId = this.#nextLapId++;
-    const lap = randomLap(layer, numRows, lapId);
-    const answer = new Promise<Uint8Array>((resolve) => this.#laps.set(lapId, resolve));
-    await this.#link!.send(encodeDispatch({ lapId, epoch: 1, hiddenSize: SHAPE.hiddenSize, ...lap }));
-    const frame = await answer;
-    if (peekFrame(frame).type === 'refuse') return { nmse: undefined, refusal: decodeRefuse(frame).reason };
-    const combine = decodeCombine(frame, { numRows, hiddenSize: SHAPE.hiddenSize });
-    this.#rows += numRows;
-    return { nmse: nmse(combine.partial, (await this.#reference.run(lap)).partial), refusal: undefined };
+  lap(layer = LAYERS[0]!, numRows = 5): Promise<LapOutcome> {
+    return this.#laps!.ask(layer, numRows);
+  }
+
+  /** Another coordinator wants a link to the tab: resolves to its end, which outlives this one. */
+  async guest(coordinator: string, attempt = 1): Promise<FakeGuest> {
+    const guest = { coordinator, attempt };
+    const lapConnections = this.#lapConnections;
+    const peer = acceptPeer({
+      rtc: await loadRtc(),
+      iceServers: [],
+      onSignal: (signal) => this.#socket.emit('signal', { ...signal, guest }),
+      heartbeatMs: 500,
+      lapConnections,
+    });
+    this.#guests.set(coordinator, peer);
+    this.#socket.emit('guest', { ...guest, open: true, iceServers: [], lapConnections });
+    const link = await peer.link;
+    const laps = new FakeLaps(link, this.#reference);
+    return { lap: (layer = LAYERS[0]!, numRows = 5) => laps.ask(layer, numRows), link, close: () => peer.close() };
   }
 
   /** The open channels of its link. */
@@ -291,11 +296,7 @@ class FakeDonor {
     this.#peer = peer;
     for (const signal of this.#signals.splice(0)) peer.signal(signal);
     this.#link = (await peer.link) as FramedChannel;
-    this.#link.onFrame = (frame) => {
-      const { lapId } = peekFrame(frame);
-      this.#laps.get(lapId)?.(frame);
-      this.#laps.delete(lapId);
-    };
+    this.#laps = new FakeLaps(this.#link, this.#reference);
     this.standing({ phase: 'loading', verifiedShare: null });
     this.#socket.emit('assign', { epoch: 1, shards: this.#refs });
     return peer;
@@ -311,42 +312,8 @@ class FakeDonor {
         return this.dismiss({ code: 'self-test', message: `layer ${layer}: NMSE ${error}`, retry: false });
       }
     }
-    this.#rows = 0;
+    this.#laps!.rows = 0;
     this.standing({ phase: 'waiting' });
     onTested(this);
   }
-}
-
-function randomLap(layer: number, numRows: number, seed: number): WorkItem {
-  const random = seededNormal(seed);
-  const rows = encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, random));
-  const perRow = 2;
-  return uniformWorkItem({
-    layer,
-    numRows,
-    rows,
-    experts: Uint16Array.from({ length: numRows * perRow }, (_, i) => (i * 3) % EXPERTS_PER_LAYER),
-    weights: Float32Array.from({ length: numRows * perRow }, () => Math.abs(random())),
-  });
-}
-
-/** Σ (a − b)² / Σ b² */
-function nmse(a: Float32Array, b: Float32Array): number {
-  let error = 0;
-  let norm = 0;
-  for (let i = 0; i < b.length; i++) {
-    error += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  return error / norm;
-}
-
-/** Normally distributed numbers, the same for the same seed (a linear congruential generator, Box–Muller). */
-function seededNormal(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0;
-  const uniform = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state + 0.5) / 2 ** 32;
-  };
-  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }

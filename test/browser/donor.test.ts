@@ -163,13 +163,24 @@ describe('the donor’s page', () => {
     await eventually(() => coordinator.intents).toContain('leave');
   });
 
-  it('comes back by itself when the coordinator does, with what it had loaded', async () => {
+  it('comes back by itself when the coordinator does, with what it had loaded, and answers others all the time', async () => {
     await lend();
     await waitForPhase(page, 'waiting');
     const { port } = coordinator;
     const downloads = coordinator.shardRequests;
+    const home = await coordinator.donor();
+    const [guest, other] = [await home.guest('c-00000002'), await home.guest('c-00000003')];
+    // With the same ids of laps.
+    const laps = await Promise.all([home, guest, other].flatMap((at) => [at.lap(3, 40), at.lap(4, 7), at.lap(5)]));
+    for (const { nmse } of laps) expect(nmse).toBeLessThan(MAX_NMSE);
+    await page.getByText('Answers for 3 coordinators.').waitFor();
+    await check('guests');
+    other.close();
+    await page.getByText('Answers for 2 coordinators.').waitFor();
     await coordinator.stop();
     await waitForPhase(page, 'away');
+    await page.getByText('Meanwhile the tab answers for 1 other coordinator.').waitFor();
+    expect((await guest.lap()).nmse).toBeLessThan(MAX_NMSE);
     await page.getByRole('heading', { name: 'Can’t reach the coordinator' }).waitFor();
     await page.getByText(/Next attempt in \d+ s/).waitFor();
     await check('away');
@@ -178,6 +189,11 @@ describe('the donor’s page', () => {
     expect(downloads).toBeGreaterThan(0);
     expect(coordinator.shardRequests).toBe(0);
     expect((await (await coordinator.donor()).lap()).nmse).toBeLessThan(MAX_NMSE);
+    expect((await guest.lap()).nmse).toBeLessThan(MAX_NMSE);
+    await page.getByRole('button', { name: 'Finish, then stop' }).click();
+    await page.getByRole('button', { name: 'Stop now' }).click();
+    await eventually(() => guest.link.state).toBe('closed');
+    guest.close();
   });
 
   it('relays laps through the page where a channel cannot be transferred', async () => {

@@ -1,4 +1,4 @@
-import type { ConsoleSnapshot, FlowView, PlacementView, WaitView } from '@shoal/protocol';
+import type { ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 
 /** A coordinator's snapshot, with its name for people. */
 export interface NamedSnapshot {
@@ -16,9 +16,8 @@ export function mergeSnapshots(all: readonly [NamedSnapshot, ...NamedSnapshot[]]
   return {
     ...own,
     verdict: mergeVerdicts(own.verdict, all, flow),
-    // Each has its own clock, which only shows distances.
-    peers: all.flatMap(({ name, snapshot: { peers, nowMs } }) =>
-      peers.map((peer) => ({ ...peer, sinceMs: peer.sinceMs + own.nowMs - nowMs, coordinator: name })),
+    peers: all.flatMap(({ name, snapshot }) =>
+      peersOf(snapshot, own.nowMs, flow.tokensTotal).map((peer) => ({ ...peer, coordinator: name })),
     ),
     placement,
     flow,
@@ -32,6 +31,12 @@ export function mergeSnapshots(all: readonly [NamedSnapshot, ...NamedSnapshot[]]
       betweenTokens: longestWait(snapshots.map(({ waits }) => waits.betweenTokens)),
     },
   };
+}
+
+/** Each coordinator has its own clock, which only shows distances, and its own work, of which tokens are the measure. */
+function peersOf({ peers, nowMs, flow }: ConsoleSnapshot, ownMs: number, tokensTotal: number): PeerView[] {
+  const share = tokensTotal === 0 ? 1 : flow.tokensTotal / tokensTotal;
+  return peers.map((peer) => ({ ...peer, sinceMs: peer.sinceMs + ownMs - nowMs, workShare: peer.workShare * share }));
 }
 
 function mergeVerdicts(

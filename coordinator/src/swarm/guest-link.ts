@@ -95,7 +95,8 @@ export class GuestLink {
     if (tab.isHomeless) this.loseHome(true);
     else this.#lostMs = Number.POSITIVE_INFINITY;
     this.#tab = tab;
-    if (this.#state.name === 'open') this.#state.peer.see(tab);
+    if (this.peer?.isTakenOver) return;
+    this.peer?.see(tab);
     if (!isNewVisit || this.#state.name === 'open') return;
     // Its last home no longer carries signals.
     this.#rest(0);
@@ -110,6 +111,7 @@ export class GuestLink {
 
   /** Whether the tab has found no other home. */
   get isLost(): boolean {
+    if (this.peer?.isTakenOver) return false;
     return this.#options.clock.now() >= this.#lostMs;
   }
 

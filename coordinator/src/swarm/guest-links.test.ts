@@ -132,6 +132,7 @@ describe('links to tabs of other coordinators', () => {
     expect(peersOf(2)).toHaveLength(1);
     const again = FakeTab.join(swarms[2]!, { donorToken: 'b', guests: meetings }).connect(swarms[2]!);
     await until(() => tabs[1]!.dismissed?.code === 'replaced' && serves(again));
+    linksOf(2).tick();
     expect(peersOf(2)).toEqual([]);
     // The other one still has its link, to the tab's new visit.
     expect(peersOf(1).map(({ peerId, tab }) => [peerId, tab.home])).toEqual([[again.session.peerId, idOf(2)]]);

@@ -10,6 +10,7 @@ import { LapClient } from '../laps/lap-client.ts';
 import { type GuestConnector, GuestLink } from './guest-link.ts';
 import { LINK_ENDS, LINK_MISUSED } from './messages.ts';
 import { READY_STATES } from './peer-state.ts';
+import type { PeerSession } from './peer-session.ts';
 import { RemotePeer } from './remote-peer.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
@@ -90,9 +91,12 @@ export class GuestLinks {
     if (isNew) this.#open();
   }
 
-  /** An own tab has joined: it needs no other link. */
-  arrived({ donorId, tab }: { donorId: string; tab: number }): void {
-    this.#drop(keyOf({ donorId, tab }), 'has this coordinator for a home now');
+  /** An own tab has joined: it needs no other link, once it serves. */
+  arrived(own: PeerSession): void {
+    const key = keyOf(own);
+    const { peer } = this.#links.get(key) ?? {};
+    if (peer) peer.takeOver(own);
+    else this.#drop(key, 'has this coordinator for a home now');
   }
 
   /** Ends the links to all tabs of a donor that was quarantined, here or elsewhere. */
@@ -109,6 +113,7 @@ export class GuestLinks {
     for (const [key, link] of this.#links) {
       link.tick();
       if (link.isLost) this.#drop(key, 'has left its home');
+      if (link.peer?.isReplaced) this.#drop(key, 'has this coordinator for a home now');
       if (link.peer) this.#relieve(link, link.peer);
       if (link.peer && link.idleMs > IDLE_MS && !this.#isNeeded(link.peer)) link.end('was not needed');
     }
@@ -257,7 +262,8 @@ export class GuestLinks {
     const byHome = new Map<string, { peerId: string; rows: number; tokens: number }[]>();
     for (const peer of peers) {
       const { home, isHomeless } = peer.tab;
-      if (isHomeless) continue;
+      if (peer.isTakenOver) peer.tellOwn();
+      if (isHomeless || peer.isTakenOver) continue;
       const { rows, tokens } = peer.takeWork();
       if (rows + tokens === 0) continue;
       byHome.set(home, [...(byHome.get(home) ?? []), { peerId: peer.peerId, rows, tokens }]);
@@ -271,6 +277,7 @@ export class GuestLinks {
   #gone(tab: RemoteTab): void {
     if (this.#options.board.ofTab(tab.donorId, tab.tab)) return;
     const link = this.#links.get(keyOf(tab));
+    if (link?.peer?.isTakenOver) return;
     if (link?.peer) link.loseHome(tab.isHomeless);
     else this.#drop(keyOf(tab), 'has left its home');
   }

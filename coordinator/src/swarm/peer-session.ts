@@ -22,7 +22,6 @@ import type { DonorHistory } from './donor-records.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
 import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
 import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
-import type { RemoteWork } from './remote-peer.ts';
 import { linkBytes } from './wire-meter.ts';
 
 /** Tests that a visit may cause to be made again: by losing its GPU, or by pausing or refusing in the middle of one. */
@@ -72,6 +71,12 @@ export interface PeerSessionOptions {
   /** Without it, everything is believed after the known-answer test. */
   trust?: Trust | undefined;
   clock?: Clock;
+}
+
+/** What a tab has done for a coordinator that is not its home; which of it was verified, all know (shareTrust). */
+export interface RemoteWork {
+  rows: number;
+  tokens: number;
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it holds, and how it performs. */

@@ -8,16 +8,11 @@ import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust, TrustedPeer } from '../trust/trust.ts';
+import type { PeerSession, RemoteWork } from './peer-session.ts';
 import { READY_STATES } from './peer-state.ts';
 
 /** Time for a tab that has changed its home to be tested by the new one, during which it serves what it had. */
 const CARRIED_MS = 60_000;
-
-/** What a tab has done for a coordinator that is not its home; which of it was verified, all know (shareTrust). */
-export interface RemoteWork {
-  rows: number;
-  tokens: number;
-}
 
 export interface RemotePeerOptions {
   tab: RemoteTab;
@@ -42,6 +37,8 @@ export class RemotePeer implements LapPeer, TrustedPeer {
   #live: ReadonlySet<ExpertIndex>;
   /** What it served for its last home, while its present one has not tested it yet. */
   #carried: { experts: ReadonlySet<ExpertIndex>; untilMs: number } | undefined;
+  /** Its visit here, if this coordinator has become its home. */
+  #own: PeerSession | undefined;
   #tokens = 0;
   /** What has been told to its home. */
   #told: RemoteWork = { rows: 0, tokens: 0 };
@@ -84,13 +81,35 @@ export class RemotePeer implements LapPeer, TrustedPeer {
     this.#live = this.#carried ? withCarried(tab, this.#carried.experts) : tab.live;
   }
 
+  /** This coordinator is its home now. Until its visit here has been tested, it serves over this link what it had. */
+  takeOver(own: PeerSession): void {
+    this.#own = own;
+    this.#carried = { experts: this.#live, untilMs: this.#options.clock.now() + CARRIED_MS };
+  }
+
+  /** Counts at its visit here what it has done before. */
+  tellOwn(): void {
+    this.#own?.workedFor(this.takeWork());
+  }
+
+  get isTakenOver(): boolean {
+    return this.#own !== undefined;
+  }
+
+  /** Whether its visit here serves all that it is to serve, or has ended, or takes too long. */
+  get isReplaced(): boolean {
+    if (!this.#own) return false;
+    const { state, live, assigned } = this.#own;
+    return state === 'gone' || !this.#carried || (live.size > 0 && live.size === assigned.size);
+  }
+
   /** Whether it may be given laps. */
   get serving(): boolean {
     if (this.#carried && this.#carried.untilMs <= this.#options.clock.now()) {
       this.#carried = undefined;
       this.#live = this.#tab.live;
     }
-    const { state } = this.#tab;
+    const { state } = this.#own ?? this.#tab;
     const isReady = this.#carried ? state !== 'paused' && state !== 'gone' : READY_STATES.has(state);
     return isReady && this.#live.size > 0 && this.believed;
   }
@@ -102,7 +121,11 @@ export class RemotePeer implements LapPeer, TrustedPeer {
 
   serves(layer: number, expert: number): boolean {
     const { layerIndex, expertsPerLayer } = this.#options;
-    return this.#live.has(layerIndex.get(layer)! * expertsPerLayer + expert);
+    const index = layerIndex.get(layer)! * expertsPerLayer + expert;
+    if (!this.#live.has(index)) return false;
+    if (!this.#own) return true;
+    const { live, assigned } = this.#own;
+    return !live.has(index) && (assigned.size === 0 || assigned.has(index));
   }
 
   accepts(request: WorkItem, partial: Float32Array): boolean {
@@ -121,7 +144,7 @@ export class RemotePeer implements LapPeer, TrustedPeer {
     this.#tokens += tokens;
   }
 
-  /** What it has done since the last call. */
+  /** What it has done since the last call, for its home to count. */
   takeWork(): RemoteWork {
     const before = this.#told;
     this.#told = { rows: this.laps.rows, tokens: this.#tokens };

@@ -2,7 +2,6 @@ import { useSignal } from '@preact/signals';
 import type { ConsoleEvent } from '@shoal/protocol';
 import { download } from '../environment.ts';
 import { formatClock, plural } from '../format.ts';
-import { snapshot } from './connection.ts';
 import { type EventFilter, eventsToCsv, eventsToJson, filterEvents, keyOf } from './event-log.ts';
 import { type Tone, ToneIcon } from './peer-state.tsx';
 
@@ -88,7 +87,7 @@ function Select<T extends string>({ name, value, options, onChange }: SelectProp
 
 /** Newest first, since that is what an operator looks for. */
 export function EventRows({ events }: { events: ConsoleEvent[] }) {
-  const hasSeveral = snapshot.value?.coordinators !== undefined;
+  const hasSeveral = new Set(events.map(({ coordinator }) => coordinator)).size > 1;
   return (
     <ol class="events" reversed>
       {[...events].reverse().map((event) => (

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { KEPT_PLEDGES } from '@shoal/peer';
+import { MAX_COORDINATORS } from '@shoal/protocol';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatMemory } from '../format.ts';
 import { DEVICE_WORD, mayHaveWebGpu } from '../device.ts';
@@ -65,7 +66,9 @@ export function ConsentView({ session }: { session: DonorSession }) {
           <Term name="Who sees what">
             The coordinator sees your IP address, {device === 'cpu' ? 'how many threads you lend' : 'your GPU’s name'}{' '}
             and how much memory you lend. Other people’s prompts pass through your tab as numbers from which most of a
-            prompt can be reconstructed; your own prompts pass through other people’s tabs in the same way.
+            prompt can be reconstructed; your own prompts pass through other people’s tabs in the same way. The operator
+            of this coordinator may run several: up to {MAX_COORDINATORS} of them may send work to your tab and see the
+            same of you.
           </Term>
         </dl>
       </form>

@@ -105,8 +105,9 @@ function Notes({ state: { standing, download, relayed, stats } }: { state: Donor
           This browser can’t transfer the connection to the worker, so the work passes through the page.
         </p>
       )}
+      {stats && stats.coordinators > 1 && <p class="note">Answers for {stats.coordinators} coordinators.</p>}
       {stats && stats.malformed > 0 && (
-        <p class="note">{formatPlural(stats.malformed, 'message')} from the coordinator couldn’t be read.</p>
+        <p class="note">{formatPlural(stats.malformed, 'message')} from a coordinator couldn’t be read.</p>
       )}
     </>
   );

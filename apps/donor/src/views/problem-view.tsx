@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
-import { formatMemory } from '../format.ts';
+import { formatMemory, formatPlural } from '../format.ts';
 import { isJoining } from '../donor-state.ts';
 import { cpuTerms } from './device-choice.tsx';
 import { InviteField } from './invite-field.tsx';
@@ -15,7 +15,7 @@ const MEMORY_CODES = new Set(['out-of-memory', 'too-small', 'self-test', 'limits
 
 export function ProblemView({ session }: { session: DonorSession }) {
   const state = session.state.value;
-  const { problem, interrupted, phase, retryAtMs, pledgeBytes, device } = state;
+  const { problem, interrupted, phase, retryAtMs, pledgeBytes, device, stats } = state;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   if (!problem) return null;
   return (
@@ -26,6 +26,9 @@ export function ProblemView({ session }: { session: DonorSession }) {
         <p>
           <strong>{problem.todo}</strong>
         </p>
+        {phase === 'away' && stats && stats.coordinators > 0 && (
+          <p>Meanwhile the tab answers for {formatPlural(stats.coordinators, 'other coordinator')}.</p>
+        )}
         {problem.detail && <p class="quote">“{problem.detail}”</p>}
         {MEMORY_CODES.has(problem.code) && (
           <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
