@@ -218,3 +218,25 @@ describe('peers that differ', () => {
     expect(copies(spare)).toEqual(load.map((rows) => (rows === 1000 ? 3 : 2)));
   });
 });
+
+describe('planning while others have tabs too', () => {
+  const elsewhere = (experts: readonly number[]): PlacementOptions['elsewhere'] => ({
+    replicas: new Map(experts.map((expert) => [expert, 1])),
+    donors: 1,
+  });
+  const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+  it('fetches nothing that they hold, and gives up nothing for it', () => {
+    const [own] = [peer('own', 160)];
+    const plan = planPlacement(model, [own], { replicas: 1, elsewhere: elsewhere(range(0, 128)) });
+    expect(plan.held.get('own')).toEqual(range(128, 160));
+    const previous = { epoch: 1, held: new Map([['own', range(0, 64)]]) };
+    const later = planPlacement(model, [own], { replicas: 1, previous, elsewhere: elsewhere(range(0, 128)) });
+    expect(later.held.get('own')).toEqual([...range(0, 64), ...range(128, 160)]);
+  });
+
+  it('adds the second replicas that they have room for', () => {
+    const plan = planPlacement(model, [peer('own', 160)], { replicas: 2, elsewhere: elsewhere(range(0, 160)) });
+    expect(plan.held.get('own')).toEqual(range(0, 160));
+  });
+});
