@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { planPlacement } from './placement.ts';
-import type { PlacementModel, PlacementOptions, PlacementPeer, PlacementResult } from './types.ts';
+import type { Elsewhere, PlacementModel, PlacementOptions, PlacementPeer, PlacementResult } from './types.ts';
 
 const model: PlacementModel = { layers: [1, 2, 3, 4, 5], expertsPerLayer: 32, groupsPerLayer: 8, shardBytes: 1000 };
 
@@ -220,7 +220,7 @@ describe('peers that differ', () => {
 });
 
 describe('planning while others have tabs too', () => {
-  const elsewhere = (experts: readonly number[]): PlacementOptions['elsewhere'] => ({
+  const elsewhere = (experts: readonly number[]): Elsewhere => ({
     replicas: new Map(experts.map((expert) => [expert, 1])),
     donors: 1,
   });
