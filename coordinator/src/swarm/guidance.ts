@@ -26,10 +26,11 @@ export class Guidance implements Guided {
   readonly #tabs = new Map<string, RemotePlannedTab>();
   /** Orders to write, the newest for each tab. */
   readonly #unwritten = new Map<string, TabOrder>();
-  /** Those of a write that is under way. */
   #writing = false;
   #numOrders = 0;
   #epoch = 0;
+  /** Of the newest plan that the others may know of. */
+  #writtenEpoch = 0;
 
   constructor(options: GuidanceOptions) {
     this.#options = options;
@@ -146,12 +147,15 @@ export class Guidance implements Guided {
 
   /** One write at a time, so that orders come in their order. */
   async #write(term: number): Promise<void> {
-    if (this.#writing || this.#unwritten.size === 0) return;
+    const isNews = this.#unwritten.size > 0 || this.#epoch !== this.#writtenEpoch;
+    if (this.#writing || !isNews || this.#options.members.alive().length < 2) return;
     this.#writing = true;
+    const epoch = this.#epoch;
     const batch = [...this.#unwritten.values()];
     try {
       // Refused, if another leads by now: this member hears of it in a moment.
-      if (!(await this.#options.orders.write(term, this.#epoch, batch))) return;
+      if (!(await this.#options.orders.write(term, epoch, batch))) return;
+      this.#writtenEpoch = epoch;
       for (const order of batch) if (this.#unwritten.get(order.peerId) === order) this.#unwritten.delete(order.peerId);
     } catch {
       // The database is away: `tick` writes again while this member still leads.

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { planPlacement } from './placement.ts';
-import type { PlacementModel, PlacementOptions, PlacementPeer, PlacementResult } from './types.ts';
+import type { Elsewhere, PlacementModel, PlacementOptions, PlacementPeer, PlacementResult } from './types.ts';
 
 const model: PlacementModel = { layers: [1, 2, 3, 4, 5], expertsPerLayer: 32, groupsPerLayer: 8, shardBytes: 1000 };
 
@@ -216,5 +216,27 @@ describe('peers that differ', () => {
       load,
     });
     expect(copies(spare)).toEqual(load.map((rows) => (rows === 1000 ? 3 : 2)));
+  });
+});
+
+describe('planning while others have tabs too', () => {
+  const elsewhere = (experts: readonly number[]): Elsewhere => ({
+    replicas: new Map(experts.map((expert) => [expert, 1])),
+    donors: 1,
+  });
+  const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+  it('fetches nothing that they hold, and gives up nothing for it', () => {
+    const [own] = [peer('own', 160)];
+    const plan = planPlacement(model, [own], { replicas: 1, elsewhere: elsewhere(range(0, 128)) });
+    expect(plan.held.get('own')).toEqual(range(128, 160));
+    const previous = { epoch: 1, held: new Map([['own', range(0, 64)]]) };
+    const later = planPlacement(model, [own], { replicas: 1, previous, elsewhere: elsewhere(range(0, 128)) });
+    expect(later.held.get('own')).toEqual([...range(0, 64), ...range(128, 160)]);
+  });
+
+  it('adds the second replicas that they have room for', () => {
+    const plan = planPlacement(model, [peer('own', 160)], { replicas: 2, elsewhere: elsewhere(range(0, 160)) });
+    expect(plan.held.get('own')).toEqual(range(0, 160));
   });
 });
