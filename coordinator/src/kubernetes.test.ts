@@ -48,7 +48,7 @@ function faultsOf(all: readonly Manifest[]): string {
 }
 
 /** A copy of a manifest, changed. */
-function with_(manifest: Manifest, change: (copy: Manifest) => void): Manifest {
+function changed(manifest: Manifest, change: (copy: Manifest) => void): Manifest {
   const copy = structuredClone(manifest);
   change(copy);
   return copy;
@@ -60,9 +60,9 @@ describe('deploy/kubernetes', () => {
     const container = (copy: Manifest): Record<string, unknown> =>
       (copy.spec as { template: { spec: { containers: [Record<string, unknown>] } } }).template.spec.containers[0];
     const wrong = [
-      with_(named('StatefulSet'), (copy) => (container(copy)['readynessProbe'] = container(copy)['readinessProbe'])),
-      with_(named('StatefulSet'), (copy) => (copy.spec['replicas'] = '3')),
-      with_(named('PodDisruptionBudget'), (copy) => (copy.spec['maxUnavailble'] = 1)),
+      changed(named('StatefulSet'), (copy) => (container(copy)['readynessProbe'] = container(copy)['readinessProbe'])),
+      changed(named('StatefulSet'), (copy) => (copy.spec['replicas'] = '3')),
+      changed(named('PodDisruptionBudget'), (copy) => (copy.spec['maxUnavailble'] = 1)),
     ];
     const faults = faultsOf(wrong);
     for (const [n, name] of ['readynessProbe', 'number', 'maxUnavailble'].entries())
