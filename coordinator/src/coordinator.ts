@@ -212,14 +212,25 @@ function damagedShard(): ApiError {
 }
 
 /** Names no file, since anyone may ask. */
-function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): { ready: boolean; detail: object } {
+function readinessOf(
+  { scheduler, swarm, health, records }: Core,
+  isDraining: boolean,
+): { ready: boolean; detail: object } {
   const damaged = `${health.damaged} ${health.damaged === 1 ? 'file' : 'files'} of the packed model`;
   const problem =
     health.damaged > 0 ? `${damaged} damaged beyond mending: see the log or the console's events` : undefined;
   const reason = isDraining ? 'shutting down' : problem;
   const { shards, checked: checkedShards } = health.progress;
   const tabs = [...swarm.serving()].length;
-  const detail = { model: scheduler.modelId, tabs, uncoveredExperts: swarm.uncovered(), shards, checkedShards };
+  const database = records && { database: records.database.isAway ? 'away' : 'there' };
+  const detail = {
+    model: scheduler.modelId,
+    tabs,
+    uncoveredExperts: swarm.uncovered(),
+    shards,
+    checkedShards,
+    ...database,
+  };
   return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }
 

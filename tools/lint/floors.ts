@@ -36,13 +36,25 @@ export const COORDINATOR_FLOORS: FloorTable = {
   laps: ['base', 'timeline', 'local-experts'],
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'adapters', 'local-experts', 'laps', 'trust'],
+  records: ['base', 'database', 'trust', 'swarm'],
   scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
   http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  console: [
+    'base',
+    'database',
+    'access',
+    'adapters',
+    'local-experts',
+    'laps',
+    'trust',
+    'swarm',
+    'records',
+    'scheduler',
+  ],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;
