@@ -15,8 +15,6 @@ import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.t
 import { checkOptionsFor } from './encoder-options.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
-import type { RedispatchEvent } from './laps/lap.ts';
-import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
@@ -24,13 +22,15 @@ import type { ExpertThread, ExpertThreadOptions, LoadProgress } from './local-ex
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
-import { openRecords } from './open-database.ts';
+import { openRecords, type RecordsHooks } from './open-database.ts';
 import { openLab } from './open-lab.ts';
 import type { Records } from './records/index.ts';
+import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
+import type { SwarmCluster } from './swarm/swarm-cluster.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
@@ -81,12 +81,14 @@ export interface Core {
   close(): Promise<void>;
 }
 
-export interface CoreHooks extends PackHooks {
+export interface CoreHooks extends PackHooks, RecordsHooks {
   /** Called while the draft model is packed. */
   onDraftPackProgress?: (progress: PackProgress) => void;
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
+  /** Other coordinators, with which it shares tabs. */
+  cluster?: SwarmCluster | undefined;
 }
 
 /** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
@@ -120,7 +122,7 @@ async function assemble(
   const events = new EventLog();
   const quarantine = new Quarantine();
   // First, since a database that cannot be used is found at no cost.
-  const records = await openRecords(config, events, quarantine, closeLater);
+  const records = await openRecords({ config, events, quarantine, ...hooks }, closeLater);
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
@@ -152,7 +154,19 @@ async function assemble(
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
-  const loaded = { config, packed, health, model, forward, drafter, localLayers, localExperts, events, timeline };
+  const loaded = {
+    config,
+    cluster: hooks.cluster,
+    packed,
+    health,
+    model,
+    forward,
+    drafter,
+    localLayers,
+    localExperts,
+    events,
+    timeline,
+  };
   const trust = newTrust(loaded, norms, quarantine);
   const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
   const swarm = closeLater(newSwarm(loaded, trust, adapters.shards, counters));
@@ -239,6 +253,7 @@ function mtpLayerOf(model: ModelConfig): number | undefined {
 /** What is loaded before any part of the swarm starts. */
 interface Loaded {
   config: Config;
+  cluster: SwarmCluster | undefined;
   packed: PackedModel;
   health: WeightsHealth;
   model: ModelConfig;
@@ -269,7 +284,7 @@ function newTrust(
 
 /** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
 function newSwarm(
-  { config, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
+  { config, cluster, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
   adapterShards: Adapters['shards'],
   counters: (layers: readonly number[]) => Float64Array,
@@ -285,6 +300,7 @@ function newSwarm(
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local: localExperts.work.audits,
     trust,
+    cluster,
     adapterShards,
     events,
     onBadShards: (hashes) => health.suspect(hashes),
@@ -311,7 +327,10 @@ function newDispatcher(
     localLayers,
     mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
-    onDispatch: (work, finite) => trust.note(work, finite),
+    onDispatch: (work, finite) => {
+      trust.note(work, finite);
+      swarm.guests?.links.work();
+    },
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap,
@@ -375,18 +394,4 @@ function speculationOptions({ config, model, drafter, localLayers, events }: Loa
 
 function logError(events: EventLog, text: string): void {
   events.add({ level: 'error', kind: 'server', text });
-}
-
-/** The event log's words for why a lap failed. Other reasons are used as they are. */
-const FAILURES: Partial<Record<LapErrorReason, string>> = {
-  closed: 'vanished',
-  busy: 'was busy',
-  deadline: 'was late',
-  wrong: 'gave a wrong result',
-};
-
-function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
-  const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = FAILURES[error.reason] ?? error.reason;
-  return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }

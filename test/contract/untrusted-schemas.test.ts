@@ -22,7 +22,10 @@ const SCHEMAS: Record<string, z.ZodType> = {
   progress: protocol.progressSchema,
   ready: protocol.readySchema,
   trouble: protocol.troubleSchema,
+  adapted: protocol.adaptedSchema,
+  guestRefused: protocol.guestRefusedSchema,
   intent: protocol.intentSchema,
+  noPath: protocol.noPathSchema,
   command: protocol.commandSchema,
 };
 

@@ -1,4 +1,4 @@
-import type { PeerHostStats, ShardCache } from '@shoal/peer';
+import { HOME, type PeerHostStats, type ShardCache } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
@@ -7,6 +7,7 @@ import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
+import { GuestLinks } from './guest-links.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import { rememberPledge } from './pledge.ts';
@@ -34,6 +35,7 @@ export class DonorSession {
   readonly #options: DonorSessionOptions;
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
+  readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
   #paused = false;
@@ -49,6 +51,10 @@ export class DonorSession {
       createWorker: options.createWorker,
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
+    });
+    this.#guests = new GuestLinks({
+      onLapChannel: (...given) => this.#handOver(...given),
+      onEnd: (coordinator) => this.#detach(coordinator),
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     void this.#measureCache();
@@ -87,6 +93,8 @@ export class DonorSession {
 
   pause(): void {
     this.#setPaused(true);
+    // Without a home, nobody tells guests.
+    if (!this.#connection) this.#guests.endAll();
     this.#set({ phase: 'paused' });
   }
 
@@ -135,6 +143,7 @@ export class DonorSession {
   /** The page is being closed or put into the back-forward cache. */
   leave(): void {
     this.#disconnect();
+    this.#guests.endAll();
   }
 
   /** The page came back from the back-forward cache, or the network is back. */
@@ -157,7 +166,6 @@ export class DonorSession {
     const inviteToken = rememberedInvite(this.#options.browserStorage);
     this.#set({ phase: 'connecting', download: undefined, standing: undefined, stats: undefined });
     this.#tallies.tokensHelped.restart();
-    this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
       {
         ...this.#identity!,
@@ -168,15 +176,15 @@ export class DonorSession {
       },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
-        onLapChannel: (channel, isFurther) => {
-          if (this.#worker.handOver(channel, isFurther)) this.#set({ relayed: true });
-        },
+        onLapChannel: (channel, isFurther) => this.#handOver(channel, isFurther, HOME),
         onAssign: (assignment) => {
           this.#worker.post({ type: 'assign', assignment });
           if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
         },
         onAdapters: (message) => this.#worker.post({ type: 'adapters', message }),
         onStanding: (standing) => this.#onStanding(standing),
+        onGuest: (guest) => this.#guests.take(guest),
+        onGuestSignal: (signal) => this.#guests.signal(signal),
         onEnd: (end) => this.#onEnd(end),
       },
     );
@@ -192,7 +200,16 @@ export class DonorSession {
       this.#recover(problem as Problem);
       throw problem;
     }
+    if (this.#connection) this.#guests.settle(this.#connection);
     if (this.#paused) this.#setPaused(true);
+  }
+
+  #handOver(channel: RTCDataChannel, isFurther: boolean, coordinator: string): void {
+    if (this.#worker.handOver(channel, isFurther, coordinator)) this.#set({ relayed: true });
+  }
+
+  #detach(coordinator: string): void {
+    if (this.#worker.isRunning) this.#worker.post({ type: 'detach', coordinator });
   }
 
   #onStanding(standing: Standing): void {
@@ -213,7 +230,8 @@ export class DonorSession {
 
   #onEnd(end: ConnectionEnd): void {
     this.#connection = undefined;
-    this.#worker.post({ type: 'detach' });
+    this.#guests.loseHome();
+    this.#detach(HOME);
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
     this.#recover(endProblem(end));
   }
@@ -223,6 +241,7 @@ export class DonorSession {
     const problem = onDevice(known, device);
     const interrupted = phase === 'away' || phase === 'failed' ? this.state.value.interrupted : phase;
     if (problem.recovery !== 'auto') {
+      this.#guests.endAll();
       if (FINAL_CODES.has(problem.code)) withdrawConsent(this.#options.tabStorage);
       return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
@@ -233,6 +252,7 @@ export class DonorSession {
   }
 
   #ended(): void {
+    this.#guests.endAll();
     clearTimeout(this.#finishTimer);
     clearTimeout(this.#retryTimer);
     withdrawConsent(this.#options.tabStorage);
@@ -253,7 +273,8 @@ export class DonorSession {
     clearTimeout(this.#retryTimer);
     this.#connection?.leave();
     this.#connection = undefined;
-    if (this.#worker.isRunning) this.#worker.post({ type: 'detach' });
+    this.#guests.loseHome();
+    this.#detach(HOME);
   }
 
   #setPaused(paused: boolean): void {
@@ -291,6 +312,7 @@ export class DonorSession {
       case 'cache-failed':
         return this.#set({ cacheFailure: message.reason });
       case 'link-closed':
+        if (message.coordinator !== HOME) return this.#guests.end(message.coordinator);
         this.#connection?.leave();
         return this.#connection && this.#onEnd({ kind: 'gone' });
       case 'stats':
@@ -319,7 +341,6 @@ export class DonorSession {
     this.#connection?.send('trouble', trouble);
     if (trouble.code === 'device-lost') {
       // The worker is creating a new device; `ready` or `backend-gone` follows.
-      this.#tallies.rows.restart();
       return this.#set({ phase: 'downloading', download: undefined });
     }
     this.#disconnect();
@@ -336,7 +357,10 @@ export class DonorSession {
 
   #failLocally(problem: Problem): void {
     this.#disconnect();
+    this.#guests.endAll();
     this.#worker.terminate();
+    this.#tallies.rows.restart();
+    this.#tallies.wireBytes.restart();
     this.#recover(problem);
   }
 

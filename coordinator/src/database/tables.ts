@@ -129,14 +129,24 @@ export interface Tables {
     member: string;
     peer_id: string;
     version: number;
-    view: Json<object>;
+    /** JSON's null: the tab has left. The row without a peer's id is about the member itself. */
+    view: Json<object | null>;
   };
   placements: {
     cluster: string;
     epoch: number;
     term: number;
-    plan: Json<object>;
     at: MadeAt;
+  };
+  tab_orders: {
+    cluster: string;
+    home: string;
+    peer_id: string;
+    number: number;
+    regime: number;
+    /** Experts as ranges. */
+    assigned: string;
+    target: string;
   };
   bus_messages: {
     id: Generated<number>;

@@ -100,12 +100,13 @@ export class Quarantine {
     return this.#toEpoch(donor.untilMs);
   }
 
-  /** What is to be kept over a restart. */
-  kept(): KeptEntry[] {
+  /** What is to be kept over a restart, of these keys or of all. */
+  kept(keys: Iterable<string> = this.#entries.keys()): KeptEntry[] {
     const nowMs = this.#clocks.now();
     const kept: KeptEntry[] = [];
-    for (const [key, entry] of this.#entries) {
-      if (entry.untilMs > nowMs || fadedAt(nowMs, entry.failures, entry.atMs) >= FORGOTTEN)
+    for (const key of keys) {
+      const entry = this.#entries.get(key);
+      if (entry && (entry.untilMs > nowMs || fadedAt(nowMs, entry.failures, entry.atMs) >= FORGOTTEN))
         kept.push(this.#kept(key, entry));
     }
     return kept;
@@ -124,6 +125,26 @@ export class Quarantine {
   #kept(key: string, { failures, atMs, untilMs }: Entry): KeptEntry {
     const until = untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : null;
     return { key, failures, at: this.#toEpoch(atMs), until };
+  }
+
+  /** What is remembered of a donor and its address. */
+  entriesOf({ donorId, address }: Suspect): KeptEntry[] {
+    return this.kept([`donor ${donorId}`, ...foreignNetworks(address).map(addressEntry)]);
+  }
+
+  /** Takes up what another coordinator has found: the longer quarantine and the greater weight of failures hold. */
+  merge(entries: readonly KeptEntry[]): void {
+    const nowMs = this.#clocks.now();
+    this.restore(
+      entries.map((entry) => {
+        const [known] = this.kept([entry.key]);
+        if (!known) return entry;
+        const untilMs = Math.max(known.until ?? 0, entry.until ?? 0);
+        const [older, newer] = known.at < entry.at ? [known, entry] : [entry, known];
+        const failures = Math.max(newer.failures, fadedAt(newer.at, older.failures, older.at));
+        return { key: entry.key, failures, at: newer.at, until: untilMs > this.#toEpoch(nowMs) ? untilMs : null };
+      }),
+    );
   }
 
   #toEpoch(atMs: number): number {

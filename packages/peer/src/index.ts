@@ -1,4 +1,4 @@
-export { ExpertRunner, type LapBackend } from './expert-runner.ts';
+export { ExpertRunner, HOME, type LapBackend } from './expert-runner.ts';
 export { EXPERT_KINDS, KEPT_PLEDGES, PeerHost, type PeerHostStats, type PeerModel } from './peer-host.ts';
 export { RelayedChannel, relayChannel } from './relayed-channel.ts';
 export { CacheStorageShardCache, MemoryShardCache, type ShardCache } from './shard-cache.ts';
@@ -8,6 +8,7 @@ export {
   BROWSER_SPREAD_ABOVE_BYTES,
   connectDonor,
   type DataChannelLike,
+  type DonorConnection,
   FramedChannel,
   MAX_MISSED_OF_COORDINATOR,
 } from '@shoal/transport';

@@ -5,6 +5,7 @@ import {
   MAX_ADAPTER_SHARD_BYTES,
   MAX_ADAPTER_SHARDS_PER_MESSAGE,
   MAX_ADAPTER_SHARDS_PER_TAB,
+  MAX_COORDINATORS,
   MAX_KEPT_SHARDS,
   MAX_LAP_CONNECTIONS,
   MAX_PLEDGE_BYTES,
@@ -12,6 +13,7 @@ import {
   MAX_SHARDS_PER_ASSIGNMENT,
   MAX_TABS_PER_DONOR,
 } from './limits.ts';
+import type { NoPath } from './no-path.ts';
 
 /**
  * Messages between a donor's page and the coordinator over socket.io (namespace `/donor`), before and beside the lap channel:
@@ -64,6 +66,8 @@ export const helloSchema = z.object({
   expertKinds: list(z.string().max(40)).max(64).optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
+  /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
+  maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -100,6 +104,13 @@ export const iceServerSchema = z.object({
 
 export type IceServer = z.infer<typeof iceServerSchema>;
 
+/** What a tab needs to know to connect to a coordinator. */
+const linkTerms = {
+  iceServers: z.array(iceServerSchema).max(8),
+  /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
+  lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
+};
+
 export const helloReplySchema = z.discriminatedUnion('ok', [
   z.object({
     ok: z.literal(true),
@@ -118,10 +129,8 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
       /** Size of every shard. */
       shardBytes: bytes,
     }),
-    iceServers: z.array(iceServerSchema).max(8),
     heartbeatMs: z.number().int().positive(),
-    /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
-    lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
+    ...linkTerms,
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);
@@ -129,6 +138,18 @@ export type HelloReply = z.infer<typeof helloReplySchema>;
 
 /** The tab's connection that a signal belongs to; 0, the main one, by default. */
 const connectionNumber = upTo(MAX_LAP_CONNECTIONS - 1).optional();
+
+/** A coordinator among those of its cluster, as `c-0123abcd`; new at each of its starts. */
+export const coordinatorIdSchema = z.string().regex(/^c-[0-9a-f]{8}$/);
+
+/**
+ * A guest of the tab: a coordinator that is not its home. `attempt` numbers the guest's links to the tab, since signals of an
+ * earlier one may still be on their way.
+ */
+const guestRef = { coordinator: coordinatorIdSchema, attempt: u16 };
+
+/** The guest that a signal is from or for; without it, it is the home's. */
+const guest = z.object(guestRef).optional();
 
 /**
  * Both ways, event `signal`: WebRTC's own signalling. simple-peer's other kinds (media tracks, renegotiation) are not needed for
@@ -139,6 +160,7 @@ export const signalSchema = z.discriminatedUnion('type', [
     type: z.enum(['offer', 'answer']),
     sdp: z.string().min(1).max(MAX_SDP_CHARS),
     connection: connectionNumber,
+    guest,
   }),
   z.object({
     type: z.literal('candidate'),
@@ -148,9 +170,27 @@ export const signalSchema = z.discriminatedUnion('type', [
       sdpMLineIndex: u16.nullable(),
     }),
     connection: connectionNumber,
+    guest,
   }),
 ]);
 export type Signal = z.infer<typeof signalSchema>;
+
+/**
+ * Coordinator → donor, event `guest`: another coordinator of the cluster wants a link to the tab (`open`), or no longer. The tab
+ * connects to it as to its home, with signals that name it and travel over the home. Only tabs that say `maxCoordinators` get it.
+ */
+export const guestSchema = z.discriminatedUnion('open', [
+  z.object({ open: z.literal(true), ...guestRef, ...linkTerms }),
+  z.object({ open: z.literal(false), ...guestRef }),
+]);
+export type Guest = z.infer<typeof guestSchema>;
+
+/**
+ * Donor → coordinator, event `guest-refused`: the tab has no link to a guest, and will have none before it is asked again. `limit`:
+ * it serves as many coordinators as it may. `failed`: it could not connect.
+ */
+export const guestRefusedSchema = z.object({ ...guestRef, code: z.enum(['limit', 'failed']) });
+export type GuestRefused = z.infer<typeof guestRefusedSchema>;
 
 export const shardRefSchema = z.object({
   layer: u16,
@@ -269,9 +309,12 @@ export interface DonorToCoordinator {
   trouble(message: Trouble): void;
   adapted(message: Adapted): void;
   intent(message: Intent): void;
+  'guest-refused'(message: GuestRefused): void;
+  'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
   signal(message: Signal): void;
+  guest(message: Guest): void;
   assign(message: Assign): void;
   adapters(message: AdapterShards): void;
   standing(message: Standing): void;
