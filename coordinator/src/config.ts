@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
+import { parseDatabaseUrl } from './base/database-url.ts';
 import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET } from './base/network-values.ts';
 import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
 import { OWN_DIRS, ROOT_DIR } from './base/places.ts';
@@ -55,6 +56,15 @@ const ADMIN_TOKEN: ValueKind<string> = {
   parse: (given) => {
     if (given.length >= 8) return given;
     throw new UsageError('takes 8 characters or more');
+  },
+};
+
+/** A URL, or `none`. */
+const DATABASE: ValueKind<string> = {
+  value: 'URL|none',
+  parse: (given) => {
+    if (given !== 'none') parseDatabaseUrl(given);
+    return given;
   },
 };
 
@@ -296,10 +306,15 @@ const SECTIONS = {
       default: '15',
       help: 'how long running answers may continue after Ctrl-C',
     }),
-    stateFile: option('state', path('FILE'), {
-      defaultText: 'quarantine-MODEL-PORT.json in the directory of --cache',
-      help: 'file that keeps quarantines over a restart',
-      more: 'Each coordinator needs one of its own.',
+    dataDir: option('data', path('DIR'), {
+      defaultText: '.cache/data/PORT, or the data folder of the user if it is installed; none with --port 0',
+      help: 'directory of the embedded database: keys, usage, events, quarantines, the work of donors',
+      more: 'Each coordinator needs one of its own. See [below](#the-database).',
+    }),
+    database: option('database', DATABASE, {
+      defaultText: 'an embedded one in the directory of --data',
+      help: 'Postgres server in place of the embedded database, as postgres://USER:PASSWORD@HOST:PORT/NAME; none keeps nothing',
+      more: 'As a variable, the password is in no list of processes.',
     }),
     traceFile: option('trace', path('FILE'), {
       defaultText: 'none',
@@ -333,9 +348,10 @@ export function parseConfig(argv: readonly string[], env: Readonly<Record<string
   return readOptions(CONFIG_OPTIONS, argv, env);
 }
 
-/** The configuration without any flag or variable, except for `overrides`. */
+/** The configuration without any flag or variable, except for `overrides`, and without a database unless they have one. */
 export function defaultConfig(overrides: Partial<Config> = {}): Config {
-  return { ...parseConfig([], {}), ...overrides };
+  const database = overrides.dataDir === undefined ? 'none' : undefined;
+  return { ...parseConfig([], {}), database, ...overrides };
 }
 
 /** The options of `shoal serve`, for its --help. */

@@ -42,7 +42,6 @@ import { keptQuarantines, shareTrust } from './share-trust.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
-import type { Database } from './database/index.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 
@@ -82,10 +81,7 @@ export interface Coordinator extends Core {
   close(): Promise<void>;
 }
 
-export interface StartHooks extends Omit<CoreHooks, 'onLap'> {
-  /** Used in the place of the configured one, also by other coordinators of this process. For tests. */
-  sharedDatabase?: Database;
-}
+export type StartHooks = Omit<CoreHooks, 'onLap' | 'port'>;
 
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
@@ -102,9 +98,10 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
     const laps = lapHistogram(registry);
     core = await createCore(config, {
       ...withProgress(hooks, (now) => (progress = now)),
+      port: held.port,
       onLap: (lapMs) => laps.observe(lapMs / 1000),
       joinCluster: async (made) => {
-        joined = await join(made, held.port, hooks.sharedDatabase);
+        joined = await join(made, held.port, hooks.sharedDatabase !== undefined);
         const { shared } = joined;
         return shared && { ...shared.cluster, board: shared.board, orders: shared.orders };
       },
@@ -120,14 +117,13 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
 }
 
 function join(
-  { packed, events, layers }: ClusterCore,
+  { packed, events, layers, records }: ClusterCore,
   port: number,
-  sharedDatabase: Database | undefined,
+  isShared: boolean,
 ): Promise<JoinedCluster> {
   const { modelDigest, shape } = packed.manifest;
-  const isShared = sharedDatabase !== undefined;
   const served = { modelDigest, quant: shape.quant, layers };
-  return openCluster({ database: sharedDatabase, isShared, ...served, version: VERSION, port, events });
+  return openCluster({ database: records?.database, isShared, ...served, version: VERSION, port, events });
 }
 
 /** The hooks, with `note` called for what is under way. */

@@ -20,7 +20,9 @@ import type { ExpertThread, ExpertThreadOptions, LoadProgress } from './local-ex
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
+import { openRecords, type RecordsHooks } from './open-database.ts';
 import { openLab } from './open-lab.ts';
+import type { Records } from './records/index.ts';
 import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
@@ -33,7 +35,6 @@ import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Quarantine } from './trust/quarantine.ts';
-import { keepQuarantines } from './trust/quarantine-file.ts';
 import { Trust } from './trust/trust.ts';
 
 /** Everything of a coordinator but the network. */
@@ -52,6 +53,8 @@ export interface Core {
   swarm: Swarm;
   trust: Trust;
   events: EventLog;
+  /** What outlives the process, and where it is; undefined if nothing is kept. */
+  records: Records | undefined;
   packed: PackedModel;
   /** The model's full name on a hub, ORG/NAME, if it was given so. */
   hubName: string | undefined;
@@ -77,12 +80,12 @@ export interface Core {
 }
 
 /** What is there of a core when it joins others. */
-export interface ClusterCore extends Pick<Core, 'packed' | 'events'> {
+export interface ClusterCore extends Pick<Core, 'packed' | 'events' | 'records'> {
   /** Those whose experts are on tabs. */
   layers: readonly number[];
 }
 
-export interface CoreHooks extends PackHooks {
+export interface CoreHooks extends PackHooks, RecordsHooks {
   /** Called while the draft model is packed. */
   onDraftPackProgress?: (progress: PackProgress) => void;
   /** Called while the layers of `--local-experts` are loaded. */
@@ -123,6 +126,9 @@ async function assemble(
 ): Promise<Omit<Core, 'close'>> {
   const config = withOneDrafter(given);
   const events = new EventLog();
+  const quarantine = new Quarantine();
+  // First, since a database that cannot be used is found at no cost.
+  const records = await openRecords({ config, events, quarantine, ...hooks }, closeLater);
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
@@ -166,13 +172,11 @@ async function assemble(
     events,
     timeline,
   };
-  const quarantine = new Quarantine();
-  const warn = warnings(events, hooks);
-  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
   const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
-  const cluster = await hooks.joinCluster?.({ packed, events, layers: swarmLayers(loaded) });
+  const cluster = await hooks.joinCluster?.({ packed, events, records, layers: swarmLayers(loaded) });
   const swarm = closeLater(newSwarm(loaded, trust, { adapterShards: adapters.shards, counters, cluster }));
+  records?.watch(swarm, trust);
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
@@ -198,6 +202,7 @@ async function assemble(
     swarm,
     trust,
     events,
+    records,
     packed,
     hubName,
     health,
@@ -220,14 +225,6 @@ function conventionOf({ convention }: Config, { chatTemplate }: Tokenizer): Conv
   throw new UsageError(
     `--convention ${convention}: there is none of this name; use auto or one of ${CONVENTION_NAMES.join(', ')}`,
   );
-}
-
-/** Writes warnings to the event log, and shows them to the person who started the coordinator. */
-function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: string) => void {
-  return (text) => {
-    events.add({ level: 'warning', kind: 'server', text });
-    onNotice(text);
-  };
 }
 
 /** The dense engine, and the layers to hold locally, which are decided before anything large is loaded. */

@@ -3,7 +3,7 @@ import type { JoinedCluster, SharedParts } from './open-cluster.ts';
 
 /** What /readyz says. It names no file, since anyone may ask. */
 export function readinessOf(
-  { scheduler, swarm, health }: Core,
+  { scheduler, swarm, health, records }: Core,
   { shared }: JoinedCluster,
   isDraining: boolean,
 ): { ready: boolean; detail: object } {
@@ -16,6 +16,7 @@ export function readinessOf(
   const cluster = shared && describeCluster(shared.cluster);
   const detail = {
     ...(cluster && { cluster }),
+    ...(records && { database: records.database.isAway ? 'away' : 'there' }),
     model: scheduler.modelId,
     tabs,
     uncoveredExperts: swarm.uncovered(),

@@ -1,5 +1,4 @@
-import { type Kysely, sql } from 'kysely';
-import { Migrator, type Migration } from 'kysely/migration';
+import { type Kysely, type Migration, Migrator, sql } from 'kysely';
 import type { Database } from './database.ts';
 import { DatabaseError } from './database-error.ts';
 import { MIGRATIONS } from './migrations/index.ts';

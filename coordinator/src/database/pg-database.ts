@@ -113,7 +113,6 @@ export class PgDatabase implements Database {
     return {
       connect: () => this.#connect(),
       end: () => this.pool.end(),
-      options: {},
     };
   }
 

@@ -1,4 +1,4 @@
-import type { Migration } from 'kysely/migration';
+import type { Migration } from 'kysely';
 import * as first from './001-first.ts';
 import * as tabOrders from './003-tab-orders.ts';
 
