@@ -39,10 +39,21 @@ export interface ClusterChaosReport extends ClientCounts {
   letIn: number;
 }
 
+/**
+ * What a happening may give of a limit: a new member begins with a slice, one that is cut off with its share, and a crash of the
+ * database fills the bucket.
+ */
+const GIFTS: Readonly<Record<ClusterHappening, number>> = {
+  'kill-leader': 0.1,
+  'kill-other': 0.1,
+  partition: 0.35,
+  'cut-database': 0.35,
+  'crash-database': 1,
+};
 const TAKEOVER_MS = 5_000;
 const SETTLE_MS = 60_000;
 /** Of the key with a limit, which ask for more than it allows. */
-const GREEDY_CLIENTS = 3;
+const GREEDY_CLIENTS = 4;
 const LIAR = 'l'.repeat(32);
 /** The coordinator's name for its donor (PeerSession.donorId). */
 const LIAR_ID = createHash('sha256').update(LIAR).digest('hex').slice(0, 16);
@@ -77,8 +88,6 @@ class ClusterChaos {
   #gainedMs = 0;
   #stage!: ClusterStage;
   #isOver = false;
-  /** Members and lines that were taken away: each may cost or give a slice of a limit. */
-  #disturbances = 0;
 
   constructor(options: ClusterChaosOptions) {
     this.#options = options;
@@ -144,7 +153,6 @@ class ClusterChaos {
       const kind = kinds[n % kinds.length]!;
       say(kind);
       this.#report.happenings[kind] = (this.#report.happenings[kind] ?? 0) + 1;
-      this.#disturbances++;
       await this.#happen(kind);
       await this.#settled();
       await delay(everyMs * (0.5 + this.#rng()));
@@ -219,10 +227,11 @@ class ClusterChaos {
     }
   }
 
-  /** A bucket gives its capacity and what it gains; the slack of several is half of it, and each disturbance may cost a slice. */
+  /** A bucket gives its capacity and what it gains; several may give half of it in addition. */
   #allowedAtMost(elapsedMs: number): number {
-    const slices = 0.5 + (this.#disturbances * 2) / 4;
-    return Math.ceil(REQUESTS_PER_MINUTE * (1 + elapsedMs / 60_000 + slices));
+    const { happenings } = this.#report;
+    const gifts = CLUSTER_HAPPENINGS.map((kind) => (happenings[kind] ?? 0) * GIFTS[kind]);
+    return Math.ceil(REQUESTS_PER_MINUTE * (1 + elapsedMs / 60_000 + 0.5 + gifts.reduce((sum, gift) => sum + gift, 0)));
   }
 
   async #checkWrites(): Promise<void> {
