@@ -8,10 +8,10 @@ FROM node:22-bookworm-slim
 WORKDIR /shoal
 ENV NODE_ENV=production
 COPY --from=build --chown=node:node /shoal /shoal
-# Both are mount points; they have to exist and belong to the user before a volume is laid over them.
-RUN mkdir -p /cache /models && chown node:node /cache /models
+# All are mount points; they have to exist and belong to the user before a volume is laid over them.
+RUN mkdir -p /cache /data /models && chown node:node /cache /data /models
 USER node
-ENV SHOAL_HOST=0.0.0.0 SHOAL_CACHE=/cache HF_HOME=/cache/hub
+ENV SHOAL_HOST=0.0.0.0 SHOAL_CACHE=/cache SHOAL_DATA=/data HF_HOME=/cache/hub
 EXPOSE 8787
 # It answers from its start on, also while it packs and loads its model.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "coordinator/bin/healthcheck.mjs"]

@@ -72,7 +72,7 @@ describe('docker-compose.yml', () => {
     });
     expect(service.privileged).toBeUndefined();
     expect(service.cap_add).toEqual(name === 'coturn' ? ['NET_BIND_SERVICE'] : undefined);
-    expect(service.volumes).toEqual(name === 'coturn' ? undefined : ['models:/models', 'cache:/cache']);
+    expect(service.volumes).toEqual(name === 'coturn' ? undefined : ['models:/models', 'cache:/cache', 'data:/data']);
   });
 
   it('listens on this machine only, unless the operator asks for more', () => {

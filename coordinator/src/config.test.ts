@@ -94,8 +94,9 @@ describe('parseConfig', () => {
 
 describe('defaultConfig', () => {
   it('is what no flag and no variable give, with the overrides', () => {
-    expect(defaultConfig()).toEqual(parse());
-    expect(defaultConfig({ port: 0, quant: 'q8' })).toEqual({ ...parse(), port: 0, quant: 'q8' });
+    expect(defaultConfig()).toEqual({ ...parse(), database: 'none' });
+    expect(defaultConfig({ port: 0, quant: 'q8' })).toEqual({ ...parse(), database: 'none', port: 0, quant: 'q8' });
+    expect(defaultConfig({ dataDir: '/data' })).toEqual({ ...parse(), dataDir: '/data' });
   });
 
   it('has every field', () => {

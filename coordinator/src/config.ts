@@ -5,6 +5,7 @@ import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
 import { z } from 'zod';
 import { choice, decimal, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { parseDatabaseUrl } from './base/database-url.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
@@ -83,6 +84,15 @@ const ICE_SERVERS: ValueKind<IceServer[]> = {
     const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
     if (bad === undefined) return servers;
     throw new UsageError(`takes URLs that begin with stun:, stuns:, turn: or turns:, not "${bad}"`);
+  },
+};
+
+/** A URL, or `none`. */
+const DATABASE: ValueKind<string> = {
+  value: 'URL|none',
+  parse: (given) => {
+    if (given !== 'none') parseDatabaseUrl(given);
+    return given;
   },
 };
 
@@ -306,10 +316,15 @@ const SECTIONS = {
       default: '15',
       help: 'how long running answers may continue after Ctrl-C',
     }),
-    stateFile: option('state', path('FILE'), {
-      defaultText: 'quarantine-MODEL-PORT.json in the directory of --cache',
-      help: 'file that keeps quarantines over a restart',
-      more: 'Each coordinator needs one of its own.',
+    dataDir: option('data', path('DIR'), {
+      defaultText: '.data/PORT; none with --port 0',
+      help: 'directory of the embedded database: keys, usage, events, quarantines, the work of donors',
+      more: 'Each coordinator needs one of its own. See [below](#the-database).',
+    }),
+    database: option('database', DATABASE, {
+      defaultText: 'an embedded one in the directory of --data',
+      help: 'Postgres server in place of the embedded database, as postgres://USER:PASSWORD@HOST:PORT/NAME; none keeps nothing',
+      more: 'As a variable, the password is in no list of processes.',
     }),
     traceFile: option('trace', path('FILE'), {
       defaultText: 'none',
@@ -343,9 +358,10 @@ export function parseConfig(argv: readonly string[], env: Readonly<Record<string
   return readOptions(CONFIG_OPTIONS, argv, env);
 }
 
-/** The configuration without any flag or variable, except for `overrides`. */
+/** The configuration without any flag or variable, except for `overrides`, and without a database unless they have one. */
 export function defaultConfig(overrides: Partial<Config> = {}): Config {
-  return { ...parseConfig([], {}), ...overrides };
+  const database = overrides.dataDir === undefined ? 'none' : undefined;
+  return { ...parseConfig([], {}), database, ...overrides };
 }
 
 /** The options of `shoal serve`, for its --help. */

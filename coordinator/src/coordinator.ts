@@ -37,11 +37,11 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { readQuarantine } from './records/index.ts';
 import { readinessOf } from './readiness.ts';
-import { keptQuarantines, shareTrust } from './share-trust.ts';
+import { shareTrust } from './share-trust.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
-import type { Database } from './database/index.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 
@@ -79,10 +79,7 @@ export interface Coordinator extends Core {
   close(): Promise<void>;
 }
 
-export interface StartHooks extends Omit<CoreHooks, 'onLap'> {
-  /** Used in the place of the configured one, also by other coordinators of this process. For tests. */
-  sharedDatabase?: Database;
-}
+export type StartHooks = Omit<CoreHooks, 'onLap'>;
 
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
@@ -101,7 +98,7 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
       ...withProgress(hooks, (now) => (progress = now)),
       onLap: (lapMs) => laps.observe(lapMs / 1000),
     });
-    joined = await join(core, held.port, hooks.sharedDatabase);
+    joined = await join(core, held.port, hooks.sharedDatabase !== undefined);
     return await serve({ core, config, rtc, registry, held, joined, ...entry });
   } catch (error) {
     await held.close();
@@ -113,11 +110,10 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
 }
 
 /** Once the model is loaded, so that no member leads or counts that cannot serve. */
-function join({ packed, events }: Core, port: number, sharedDatabase: Database | undefined): Promise<JoinedCluster> {
+function join({ packed, events, records }: Core, port: number, isShared: boolean): Promise<JoinedCluster> {
   const { modelDigest, shape } = packed.manifest;
   const { version } = packageJson;
-  const isShared = sharedDatabase !== undefined;
-  return openCluster({ database: sharedDatabase, isShared, modelDigest, quant: shape.quant, version, port, events });
+  return openCluster({ database: records?.database, isShared, modelDigest, quant: shape.quant, version, port, events });
 }
 
 /** The hooks, with `note` called for what is under way. */
@@ -185,7 +181,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
-  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => keptQuarantines(shared.database) });
+  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => readQuarantine(shared.database) });
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;

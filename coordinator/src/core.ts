@@ -24,7 +24,10 @@ import type { ExpertThread, ExpertThreadOptions, LoadProgress } from './local-ex
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
+import type { Database } from './database/index.ts';
+import { openRecords } from './open-database.ts';
 import { openLab } from './open-lab.ts';
+import type { Records } from './records/index.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
@@ -35,7 +38,6 @@ import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Quarantine } from './trust/quarantine.ts';
-import { keepQuarantines } from './trust/quarantine-file.ts';
 import { Trust } from './trust/trust.ts';
 
 /** Everything of a coordinator but the network. */
@@ -54,6 +56,8 @@ export interface Core {
   swarm: Swarm;
   trust: Trust;
   events: EventLog;
+  /** What outlives the process, and where it is; undefined if nothing is kept. */
+  records: Records | undefined;
   packed: PackedModel;
   /** The model's full name on a hub, ORG/NAME, if it was given so. */
   hubName: string | undefined;
@@ -84,6 +88,8 @@ export interface CoreHooks extends PackHooks {
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
+  /** Used in the place of the configured one, also by other coordinators of this process. For tests. */
+  sharedDatabase?: Database | undefined;
 }
 
 /** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
@@ -115,6 +121,9 @@ async function assemble(
 ): Promise<Omit<Core, 'close'>> {
   const config = withOneDrafter(given);
   const events = new EventLog();
+  const quarantine = new Quarantine();
+  // First, since a database that cannot be used is found at no cost.
+  const records = await openRecords(config, events, quarantine, closeLater, hooks.sharedDatabase);
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
@@ -147,12 +156,10 @@ async function assemble(
   await localExperts.load(hooks.onLoadProgress);
 
   const loaded = { config, packed, health, model, forward, drafter, localLayers, localExperts, events, timeline };
-  const quarantine = new Quarantine();
-  const warn = warnings(events, hooks);
-  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
   const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
   const swarm = closeLater(newSwarm(loaded, trust, adapters.shards, counters));
+  records?.watch(swarm, trust);
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
@@ -178,6 +185,7 @@ async function assemble(
     swarm,
     trust,
     events,
+    records,
     packed,
     hubName,
     health,
@@ -200,14 +208,6 @@ function conventionOf({ convention }: Config, { chatTemplate }: Tokenizer): Conv
   throw new UsageError(
     `--convention ${convention}: there is none of this name; use auto or one of ${CONVENTION_NAMES.join(', ')}`,
   );
-}
-
-/** Writes warnings to the event log, and shows them to the person who started the coordinator. */
-function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: string) => void {
-  return (text) => {
-    events.add({ level: 'warning', kind: 'server', text });
-    onNotice(text);
-  };
 }
 
 /** The dense engine, and the layers to hold locally, which are decided before anything large is loaded. */

@@ -3,7 +3,7 @@ import type { JoinedCluster, SharedParts } from './open-cluster.ts';
 
 /** What /readyz says. It names no file, since anyone may ask. */
 export function readinessOf(
-  { scheduler, swarm, health }: Core,
+  { scheduler, swarm, health, records }: Core,
   { shared }: JoinedCluster,
   isDraining: boolean,
 ): { ready: boolean; detail: object } {
@@ -13,6 +13,7 @@ export function readinessOf(
   const reason = isDraining ? 'shutting down' : problem;
   const { shards, checked: checkedShards } = health.progress;
   const tabs = [...swarm.serving()].length;
+  const database = records && { database: records.database.isAway ? 'away' : 'there' };
   const cluster = shared && describeCluster(shared.cluster);
   const detail = {
     ...(cluster && { cluster }),

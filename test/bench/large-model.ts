@@ -127,7 +127,7 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
   const plan = JSON.parse(planned) as ServingPlan;
   add('tabs', String(plan.tabs.count), 'plan');
   startedMs = performance.now();
-  const serving = new Shoal('serve', '--model', packed, '--port', '0', '--state', join(packed, 'bench-state.json'));
+  const serving = new Shoal('serve', '--model', packed, '--port', '0');
   await until('the coordinator to serve', () => serving.said.includes('Ctrl-C to stop'), LOAD_TIMEOUT_MS);
   add('coordinator loads, s', seconds(startedMs).toFixed(0));
   const url = /API +(\S+)\/v1/.exec(serving.said)![1]!;

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { ROOT_DIR } from '../../coordinator/src/config.ts';
@@ -36,8 +35,8 @@ async function serve(port: number): Promise<ChildProcess> {
     String(port),
     '--cache',
     CACHE_DIR,
-    '--state',
-    join(tmpdir(), `shoal-restart-${process.pid}.json`),
+    '--database',
+    'none',
     '--drain-timeout',
     '1',
     '--admin-token',

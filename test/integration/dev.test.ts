@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { utimes } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { SECURITY_HEADERS } from '../../coordinator/src/http/headers.ts';
@@ -10,7 +9,7 @@ import { until } from './virtual-donor.ts';
 const ROOT = join(import.meta.dirname, '../..');
 
 it('npm run dev serves pages and API at one address, restarts the coordinator, and leaves nothing behind', async () => {
-  const args = ['--port', '0', '--state', join(tmpdir(), `shoal-dev-${process.pid}.json`)];
+  const args = ['--port', '0'];
   const dev = spawn(process.execPath, ['tools/run.mjs', 'dev', ...args], { cwd: ROOT, detached: true });
   const exited = once(dev, 'exit');
   let output = '';

@@ -21,8 +21,7 @@ class Started {
   said = '';
 
   constructor(command: readonly string[], { port = '0', cache = CACHE_DIR } = {}) {
-    const state = join(tmpdir(), `shoal-signals-${process.pid}-${started.length}.json`);
-    const args = [...command.slice(1), '--port', port, '--cache', cache, '--state', state];
+    const args = [...command.slice(1), '--port', port, '--cache', cache, '--database', 'none'];
     this.child = spawn(command[0]!, args, { cwd: ROOT_DIR, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = once(this.child, 'exit');
     for (const stream of [this.child.stdout!, this.child.stderr!])

@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { type ExpertBackend, type ExpertOutput } from '@shoal/kernels';
 import type { WorkItem } from '@shoal/model';
 import { Registry } from 'prom-client';
@@ -242,21 +240,3 @@ async function expectRefused(donorToken: string): Promise<void> {
     message: expect.stringMatching(/after \d{4}-\d\d-\d\d \d\d:\d\d UTC/),
   });
 }
-
-it('quarantine outlasts a restart of the coordinator', async () => {
-  const folder = await mkdtemp(`${tmpdir()}/shoal-state-`);
-  const restart = async (): Promise<void> => {
-    await core.close();
-    core = await createCore(tinyConfig({ stateFile: `${folder}/quarantine.json` }));
-  };
-  try {
-    await restart();
-    const donorToken = 'l'.repeat(32);
-    core.trust.exclude((await join({ donorToken })).session);
-    await restart();
-    await expect(join({ donorToken })).rejects.toMatchObject({ name: 'JoinRefused', code: 'banned' });
-    await join({ donorToken: 'h'.repeat(32) });
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-});

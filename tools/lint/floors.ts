@@ -37,13 +37,26 @@ export const COORDINATOR_FLOORS: FloorTable = {
   laps: ['base', 'timeline', 'local-experts'],
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'cluster', 'config.ts', 'adapters', 'local-experts', 'laps', 'trust'],
+  records: ['base', 'database', 'trust', 'swarm'],
   scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   lab: ['base', 'local-experts'],
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
   http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
-  console: ['base', 'access', 'cluster', 'adapters', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+  console: [
+    'base',
+    'database',
+    'access',
+    'cluster',
+    'adapters',
+    'local-experts',
+    'laps',
+    'trust',
+    'swarm',
+    'records',
+    'scheduler',
+  ],
 };
 
 export type FloorTable = Readonly<Record<string, readonly string[]>>;

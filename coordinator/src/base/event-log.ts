@@ -73,6 +73,17 @@ export class EventLog {
     return this.#log;
   }
 
+  /** As many events are kept. */
+  get capacity(): number {
+    return MAX_EVENTS;
+  }
+
+  /** Puts events of earlier processes before those of this one. They are not `added`. */
+  restore(earlier: readonly ConsoleEvent[]): void {
+    const room = MAX_EVENTS - this.#log.length;
+    if (room > 0) this.#log.unshift(...earlier.slice(-room));
+  }
+
   #counter(key: string): Counter {
     const nowMs = this.#nowMs();
     const known = this.#counters.get(key);

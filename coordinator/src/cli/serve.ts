@@ -1,4 +1,3 @@
-import { basename, isAbsolute, join, resolve } from 'node:path';
 import type { ModelConfig } from '@shoal/model';
 import { wantsHelp } from '../base/options.ts';
 import { type Config, configHelp, parseConfig } from '../config.ts';
@@ -23,8 +22,7 @@ export async function runServe(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const given = parseConfig(argv, process.env);
-  const config = { ...given, stateFile: given.stateFile ?? defaultStateFile(given) };
+  const config = parseConfig(argv, process.env);
   keepOffline(config);
   const stop = new StopSignals({
     onRepeat: () => void process.stdout.write('Still draining.\n'),
@@ -72,13 +70,6 @@ async function start(config: Config, stop: StopSignals): Promise<Coordinator> {
 
 function drainingText({ drainTimeoutMs }: Config): string {
   return `\nDraining: running answers have ${drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`;
-}
-
-/** Of each coordinator its own, since those that share a cache would overwrite each other's quarantines. */
-export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheDir' | 'model' | 'port'>): string {
-  // A path is absolute; all of a hub's name counts.
-  const name = isAbsolute(model) ? basename(resolve(model)) : model;
-  return join(cacheDir, `quarantine-${name.replace(/[^\w.-]/g, '_')}-${port}.json`);
 }
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */

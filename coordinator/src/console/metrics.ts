@@ -8,6 +8,7 @@ import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
 import type { WeightsHealth } from '../local-experts/weights-health.ts';
+import type { Records } from '../records/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
@@ -23,6 +24,8 @@ export interface MetricSources {
   trust: Trust;
   access: Access;
   health: WeightsHealth;
+  /** Undefined if nothing is kept. */
+  records?: Records | undefined;
   adapters: Pick<Adapters, 'all' | 'bytes'>;
   /** Its KV cache in bytes; undefined without one. */
   draftModel: { kvBytes(): { inUse: number; kept: number } } | undefined;
@@ -140,6 +143,14 @@ const OTHER: Metrics<MetricSources> = {
     'Damaged files of the packed model that were packed again.',
     ({ health }) => health.mended,
   ],
+  shoal_database_away: [
+    'Whether the database does not answer: 1 or 0.',
+    ({ records }) => Number(records?.database.isAway ?? false),
+  ],
+  shoal_database_queue_rows: [
+    'Rows that are still to be written to the database.',
+    ({ records }) => records?.queue.rows ?? 0,
+  ],
   shoal_embedding_requests: [
     'Requests for embeddings, waiting or under way.',
     ({ encoder }) => encoder?.jobs.length ?? 0,
@@ -215,6 +226,11 @@ const BY_LABEL: Record<string, ByLabel<[source: MetricSources]>> = {
     ({ dispatcher: { figures } }) => ({ tab: figures.tabAdapted, coordinator: figures.fallbackAdapted }),
   ],
   shoal_peers: ['Tabs, by state.', 'state', ({ swarm }) => countBy(swarm.peers.map(({ state }) => state))],
+  shoal_database_lost_total: [
+    'Rows that were not written to the database: more than the queue holds, or refused by it.',
+    'what',
+    ({ records }) => Object.fromEntries(records?.queue.lost ?? []),
+  ],
   shoal_access_refusals_total: [
     'Connections, sign-ins, donors, requests and shards refused by an access rule.',
     'what',
@@ -260,6 +276,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   registerAll(registry, SWARM, swarm);
   registerAll(registry, TRUST, trust);
   registerAll(registry, OTHER, sources);
+  registerBatches(registry, sources);
   for (const [name, [help, label, read]] of Object.entries(BY_LABEL))
     registerByLabel(registry, name, [help, label, () => read(sources)]);
   const draftsHelp = 'Drafted tokens, by drafter, distance (from 1), and whether the model chose the same token.';
@@ -310,4 +327,15 @@ export function lapHistogram(registry: Registry): Histogram {
     buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
     registers: [registry],
   });
+}
+
+function registerBatches(registry: Registry, { records }: MetricSources): void {
+  if (!records) return;
+  const batches = new Histogram({
+    name: 'shoal_database_batch_seconds',
+    help: 'Time that a batch of rows took to be written to the database.',
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  });
+  records.onBatch = (seconds) => batches.observe(seconds);
 }

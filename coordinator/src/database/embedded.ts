@@ -77,6 +77,8 @@ export class EmbeddedThread {
     const data: ThreadData = { entry, dir: this.#dir, template: this.#template };
     const worker = startTypescriptThread(new URL('./embedded-thread.ts', import.meta.url), data);
     this.#worker = worker;
+    // What is in memory is of use to nobody once the process has nothing else to do.
+    if (this.#dir === undefined) worker.unref();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => fail('it does not start'), START_TIMEOUT_MS);
       const fail = (why: string): void => {

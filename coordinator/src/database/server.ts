@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type pg from 'pg';
-import { UsageError } from '../base/usage-error.ts';
+import { parseDatabaseUrl, type ServerName } from '../base/database-url.ts';
 import { DatabaseError } from './database-error.ts';
 import { PgDatabase } from './pg-database.ts';
 
@@ -8,33 +7,11 @@ import { PgDatabase } from './pg-database.ts';
 const START_TIMEOUT_MS = 15_000;
 const RETRY_MS = 500;
 
-/** What a URL says of a server; the password is in `client` alone. */
-interface Server {
-  client: pg.ClientConfig;
-  host: string;
-  user: string;
-  name: string;
-  place: string;
-}
-
-/** Throws a UsageError, which does not quote the URL: it may hold a password. */
-export function parseServerUrl(url: string): Server {
-  const shape =
-    'takes postgres://USER:PASSWORD@HOST:PORT/NAME (characters like @ and / in the password as %40 and %2F)';
-  if (!/^postgres(ql)?:\/\//.test(url)) throw new UsageError(`${shape}, or none`);
-  if (!URL.canParse(url)) throw new UsageError(shape);
-  const { hostname, port, username, pathname, searchParams } = new URL(url);
-  const user = decodeURIComponent(username) || 'postgres';
-  const name = decodeURIComponent(pathname.slice(1)) || user;
-  // A socket's directory is given as ?host=.
-  const host = `${searchParams.get('host') ?? (hostname || 'localhost')}:${port || 5432}`;
-  return { client: { connectionString: url }, host, user, name, place: `${host}/${name}` };
-}
-
 /** Connects to a server. Rejects with a DatabaseError when it refuses, or does not answer in time. */
 export async function openServer(url: string, startTimeoutMs = START_TIMEOUT_MS): Promise<PgDatabase> {
-  const server = parseServerUrl(url);
-  const database = new PgDatabase({ kind: 'server', place: server.place, connection: server.client });
+  const server = parseDatabaseUrl(url);
+  const place = `${server.host}/${server.name}`;
+  const database = new PgDatabase({ kind: 'server', place, connection: { connectionString: url } });
   const untilMs = performance.now() + startTimeoutMs;
   for (;;) {
     try {
@@ -53,7 +30,7 @@ export async function openServer(url: string, startTimeoutMs = START_TIMEOUT_MS)
   }
 }
 
-function explain({ host, user, name }: Server, error: Error & { code?: string }): DatabaseError {
+function explain({ host, user, name }: ServerName, error: Error & { code?: string }): DatabaseError {
   const { code = '', message } = error;
   if (code === '28P01' || code === '28000') {
     const text = `The Postgres server at ${host} refuses the user ${user} (${message}). Correct user and password in --database, or what pg_hba.conf allows.`;

@@ -94,8 +94,9 @@ export interface Tables {
   events: {
     id: Generated<number>;
     at: Date;
-    /** Cluster and member that wrote it. */
+    /** Who wrote it, and its number there. */
     member: string;
+    seq: number;
     level: string;
     kind: string;
     text: string;

@@ -43,7 +43,7 @@ function newQueue(options: WriteQueueOptions = {}) {
   const tell = queue.rowsOf<{ text: string }>({
     what: 'events',
     write: (db, rows) => {
-      const common = { at: new Date(), member: 'c-1', level: 'info', kind: 'server', peer_id: null };
+      const common = { at: new Date(), member: 'c-1', seq: 1, level: 'info', kind: 'server', peer_id: null };
       return db
         .insertInto('events')
         .values(rows.map((row) => ({ ...common, ...row })))
@@ -145,6 +145,19 @@ describe('WriteQueue', () => {
     await other.queue.close(50);
     expect(errors).toEqual(['1 rows could not be written to the database before the end']);
     expect([...other.queue.lost]).toEqual([['events', 1]]);
+  });
+
+  it('says once why nothing is written, and writes it when that is mended', async () => {
+    const errors: string[] = [];
+    const { queue, tell } = newQueue({ onError: (text) => errors.push(text) });
+    await sql`alter table events rename to elsewhere`.execute(database.db);
+    tell({ text: 'kept' });
+    await queue.flush();
+    await queue.flush();
+    expect(errors).toEqual([expect.stringContaining('relation "events" does not exist')]);
+    await sql`alter table elsewhere rename to events`.execute(database.db);
+    await queue.flush();
+    expect(await texts()).toEqual(['kept']);
   });
 
   it('writes by itself, soon after the first row', async () => {

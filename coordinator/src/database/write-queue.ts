@@ -11,8 +11,8 @@ const WRITE_AFTER_MS = 1_000;
 /** Rows and bytes in memory, those of the batch that is being written included: events of some minutes in the worst case. */
 const MAX_ROWS = 20_000;
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Rows of one transaction, which an embedded database computes in about 50 ms. */
-const MAX_BATCH_ROWS = 500;
+/** Rows of one transaction: making its statement holds the event loop for 1 to 3 ms. */
+const MAX_BATCH_ROWS = 250;
 /** About what a merged counter takes. */
 const COUNTER_BYTES = 200;
 /** How long the end may wait for the last rows to be written. */
@@ -76,7 +76,9 @@ export class WriteQueue {
   #parts: (readonly Entry[])[] = [];
   #bytes = 0;
   #seq = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: { atMs: number; timer: NodeJS.Timeout } | undefined;
+  /** What the database has answered to the last batch, if it was told to `onError` already. */
+  #complaint: string | undefined;
   #writing: Promise<boolean> | undefined;
   #closed = false;
   readonly #lost = new Map<string, number>();
@@ -129,8 +131,7 @@ export class WriteQueue {
 
   /** Writes what is there now and what comes meanwhile, until the queue is empty or a batch cannot be written. Never rejects. */
   async flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#clearTimer();
     while (this.rows > 0) if (!(await this.#writeOne())) break;
   }
 
@@ -138,7 +139,7 @@ export class WriteQueue {
   async close(timeoutMs = CLOSE_TIMEOUT_MS): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#clearTimer();
     const timeout = new AbortController();
     const untilMs = performance.now() + timeoutMs;
     const written = (async () => {
@@ -180,12 +181,21 @@ export class WriteQueue {
     this.#lost.set(what, (this.#lost.get(what) ?? 0) + 1);
   }
 
+  /** Within this time, or sooner if that was said before. */
   #writeLater(ms: number): void {
-    if (this.#closed) return;
-    this.#timer ??= setTimeout(() => {
+    const atMs = performance.now() + ms;
+    if (this.#closed || (this.#timer && this.#timer.atMs <= atMs)) return;
+    this.#clearTimer();
+    const write = (): void => {
       this.#timer = undefined;
       void this.#writeOne();
-    }, ms).unref();
+    };
+    this.#timer = { atMs, timer: setTimeout(write, ms).unref() };
+  }
+
+  #clearTimer(): void {
+    clearTimeout(this.#timer?.timer);
+    this.#timer = undefined;
   }
 
   /** Writes one batch, at most one at a time. Whether it was written, or got smaller. Never rejects. */
@@ -201,14 +211,23 @@ export class WriteQueue {
     } catch (error) {
       const isDivided = isOfItsRows(error) && this.#current === batch;
       if (isDivided) this.#divide(batch, error);
+      else this.#complain(error);
       if (this.rows > 0) this.#writeLater(isDivided ? 0 : this.#backoff.next());
       return isDivided;
     }
     this.#backoff.reset();
+    this.#complaint = undefined;
     if (this.#current === batch) this.#done(batch);
     this.#options.onBatch(performance.now() - startMs, batch.entries.length);
     if (this.rows > 0) this.#writeLater(this.rows >= MAX_BATCH_ROWS ? 0 : this.#options.writeAfterMs);
     return true;
+  }
+
+  /** Says once why nothing is written, if the database is there: that it is away, others say. */
+  #complain(error: unknown): void {
+    if (!(error instanceof pg.DatabaseError) || this.#database.isAway || this.#complaint === error.message) return;
+    this.#complaint = error.message;
+    this.#options.onError(`The database takes no rows (${error.message}). They are kept for as long as there is room.`);
   }
 
   #nextBatch(): Batch {

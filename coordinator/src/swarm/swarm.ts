@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
@@ -33,7 +34,6 @@ import { type WireBytes, WireMeter } from './wire-meter.ts';
 
 /** The signalling schema's limit. */
 const MAX_FAREWELL_CHARS = 1000;
-
 /** From a plan that deferred moves to stay within its byte budget until the next one. */
 const DEFERRED_PLAN_MS = 10_000;
 const DRAIN_CHECK_MS = 50;
@@ -46,8 +46,9 @@ export class Swarm {
   /** Peers that joined and left since startup. */
   joined = 0;
   departed = 0;
+  /** `joined`: a tab was let in; `left`: its visit is over, for whatever reason. */
+  readonly visits = new EventEmitter<{ joined: [peer: PeerSession]; left: [peer: PeerSession] }>();
   readonly #wire = new WireMeter();
-
   readonly #options: SwarmOptions;
   readonly #timings: SwarmTimings;
   readonly #peers = new Map<string, PeerSession>();
@@ -153,6 +154,7 @@ export class Swarm {
     const session = this.#entrance.enter(hello, address, control);
     this.#peers.set(session.peerId, session);
     this.joined++;
+    this.visits.emit('joined', session);
     return session;
   }
 
@@ -298,15 +300,15 @@ export class Swarm {
     this.#wire.end(peer);
     const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
     this.#event(lost > 0 || !isPlanned ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
+    this.visits.emit('left', peer);
     this.#planSoon(this.#timings.leaveDelayMs);
   }
 
   /** Dismisses every peer and stops. */
   close(): void {
     this.#draining = true;
-    for (const peer of this.peers) {
+    for (const peer of this.peers)
       this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
-    }
     this.#options.trust?.close();
     this.#clock.clear(this.#ticker);
     this.#clock.clear(this.#planTimer?.timer);
@@ -328,8 +330,7 @@ export class Swarm {
   /** A result of a peer is confirmed wrong. The peer may have left by now; its donor is quarantined all the same. */
   #foundOut(peerId: string, wrong: Wrong): void {
     const peer = this.#peers.get(peerId);
-    const text = foundOutText(peerId, wrong);
-    this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
+    this.#options.events.add({ level: 'error', kind: 'peer', text: foundOutText(peerId, wrong), peerId });
     const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
     this.expelDonor(wrong.donorId, farewell);

@@ -62,8 +62,8 @@ export class Quarantine {
   readonly #clocks: QuarantineClocks;
   /** Donors quarantined since startup. */
   total = 0;
-  /** Called after each failure. */
-  onChange: () => void = () => {};
+  /** Called after each failure, with the entries that it has changed. */
+  onChange: (changed: readonly KeptEntry[]) => void = () => {};
 
   constructor(clocks: QuarantineClocks = { now: systemClock.now, epochNow: Date.now }) {
     this.#clocks = clocks;
@@ -88,11 +88,15 @@ export class Quarantine {
    * failure was found before any work was used: the owner of an overfull GPU may try twice more with less memory.
    */
   add({ donorId, address }: Suspect, harmless = false): number {
-    const donor = this.#fail(`donor ${donorId}`, DONOR_BASE_MS, harmless ? TOLERATED - FADED : 1);
-    for (const network of foreignNetworks(address))
-      this.#fail(addressEntry(network), ADDRESS_BASE_MS, TOLERATED * network.share - FADED);
+    const key = `donor ${donorId}`;
+    const donor = this.#fail(key, DONOR_BASE_MS, harmless ? TOLERATED - FADED : 1);
+    const changed = new Map([[key, donor]]);
+    for (const network of foreignNetworks(address)) {
+      const entry = this.#fail(addressEntry(network), ADDRESS_BASE_MS, TOLERATED * network.share - FADED);
+      changed.set(addressEntry(network), entry);
+    }
     if (donor.untilMs > this.#clocks.now()) this.total++;
-    this.onChange();
+    this.onChange([...changed].map(([name, entry]) => this.#kept(name, entry)));
     return this.#toEpoch(donor.untilMs);
   }
 
@@ -102,11 +106,8 @@ export class Quarantine {
     const kept: KeptEntry[] = [];
     for (const key of keys) {
       const entry = this.#entries.get(key);
-      if (!entry) continue;
-      const { failures, atMs, untilMs } = entry;
-      const isQuarantined = untilMs > nowMs;
-      if (!isQuarantined && fadedAt(nowMs, failures, atMs) < FORGOTTEN) continue;
-      kept.push({ key, failures, at: this.#toEpoch(atMs), until: isQuarantined ? this.#toEpoch(untilMs) : null });
+      if (entry && (entry.untilMs > nowMs || fadedAt(nowMs, entry.failures, entry.atMs) >= FORGOTTEN))
+        kept.push(this.#kept(key, entry));
     }
     return kept;
   }
@@ -139,6 +140,11 @@ export class Quarantine {
         return { key: entry.key, failures, at: newer.at, until: untilMs > this.#toEpoch(nowMs) ? untilMs : null };
       }),
     );
+  }
+
+  #kept(key: string, { failures, atMs, untilMs }: Entry): KeptEntry {
+    const until = untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : null;
+    return { key, failures, at: this.#toEpoch(atMs), until };
   }
 
   #toEpoch(atMs: number): number {

@@ -1,0 +1,66 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { crashThread } from '../../coordinator/src/database/open.ts';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { answer } from './answers.ts';
+import { GOLDEN, promisedLength } from './golden.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+const LIAR = 'l'.repeat(32);
+const HONEST = 'h'.repeat(32);
+
+let dataDir: string;
+let core: Core;
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(`${tmpdir()}/shoal-data-`);
+  core = await createCore(tinyConfig({ dataDir, replicas: 1 }));
+});
+afterAll(async () => {
+  await core.close();
+  await rm(dataDir, { recursive: true });
+});
+
+it('answers while the database is gone, writes what it missed, and has it after a restart', async () => {
+  const donor = await VirtualDonor.join(core, { donorToken: HONEST });
+  await until('its tab to serve', () => covered(core), 60_000);
+  const liar = await VirtualDonor.join(core, { donorToken: LIAR });
+  const prompt = GOLDEN[0]!;
+  const { database, queue, usage } = core.records!;
+  const today = new Date().toISOString().slice(0, 10);
+
+  await queue.flush();
+  const thread = new Promise((resolve) => database.events.once('away', resolve));
+  await crashThread(database);
+  await thread;
+  core.trust.exclude(liar.session);
+  core.events.add({ level: 'info', kind: 'server', text: 'Said while the database was away' });
+  usage.add({ key: 'team', model: 'tiny', requests: 1, promptTokens: 3, completionTokens: 5 });
+  // Answers go on at once. The thread starts again meanwhile.
+  const { ids } = await answer(core, prompt.prompt_ids);
+  expect(ids.slice(0, promisedLength(prompt))).toEqual(prompt.greedy_ids.slice(0, promisedLength(prompt)));
+  await until('the database to be back', () => !database.isAway, 60_000);
+  usage.add({ key: 'team', model: 'tiny', requests: 1, completionTokens: 1 });
+  const expected = { key: 'team', day: today, model: 'tiny', requests: 2, refusals: 0, promptTokens: 3 };
+  expect(await usage.read({ from: today, to: today })).toEqual([{ ...expected, completionTokens: 6 }]);
+
+  const { tokensHelped } = donor.session;
+  await Promise.all([donor.close(), liar.close()]);
+  const { verifiedRows } = donor.session.trust.record;
+  expect(tokensHelped).toBeGreaterThan(0);
+  await core.close();
+  expect([...queue.lost]).toEqual([]);
+
+  core = await createCore(tinyConfig({ dataDir, replicas: 1 }));
+  const texts = core.events.all().map(({ text }) => text);
+  expect(texts.filter((text) => text === 'Said while the database was away')).toHaveLength(1);
+  expect(texts).toContainEqual(expect.stringMatching(/^The database does not answer/));
+  expect(await core.records!.usage.read({ from: today, to: today })).toEqual([{ ...expected, completionTokens: 6 }]);
+  await expect(VirtualDonor.join(core, { donorToken: LIAR })).rejects.toMatchObject({ code: 'banned' });
+  const back = await VirtualDonor.join(core, { donorToken: HONEST });
+  await until('its totals', () => back.session.standing().tokensHelpedTotal === tokensHelped, 30_000);
+  expect(back.session.trust.record.verifiedRows).toBeGreaterThanOrEqual(verifiedRows);
+  await back.close();
+});
