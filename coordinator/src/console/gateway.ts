@@ -9,7 +9,7 @@ import {
 import { messageOf } from '@shoal/model';
 import type { Namespace, Socket } from 'socket.io';
 import type { Access } from '../access/access.ts';
-import type { Admin } from '../access/access-file.ts';
+import type { Admin } from '../access/policy.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -51,8 +51,10 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
     socket.once('disconnect', () => signedIn.delete(socket));
   });
   const onChange = (): void => recheck(signedIn, access);
+  // The console reads it under /admin. Each coordinator tells its own consoles.
+  const onView = (): unknown => namespace.local.emit('access');
   const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [event]);
-  access.events.on('change', onChange);
+  access.events.on('change', onChange).on('view', onView);
   log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
@@ -62,7 +64,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   return {
     close() {
       clearInterval(timer);
-      access.events.off('change', onChange);
+      access.events.off('change', onChange).off('view', onView);
       log.events.off('added', onEvent);
     },
   };

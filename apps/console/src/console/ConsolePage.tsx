@@ -3,6 +3,7 @@ import type { ConsoleSnapshot } from '@shoal/protocol';
 import { useEffect } from 'preact/hooks';
 import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
+import { AccessSection } from './access/AccessSection.tsx';
 import { Adapters } from './Adapters.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { EventLog } from './EventLog.tsx';
@@ -66,6 +67,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
       <Flow flow={now.flow} />
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
+      <AccessSection />
       <EventLog events={events.value} />
     </>
   );
