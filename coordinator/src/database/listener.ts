@@ -92,7 +92,7 @@ export class Listener {
     this.#client = client;
     this.#backoff.reset();
     this.#hooks.onReached();
-    this.#beat(client);
+    this.#beat(client, lost);
     const resumed = this.#wasConnected ? [...this.#channels.values()].flatMap((all) => [...all]) : [];
     this.#wasConnected = true;
     for (const { onResumed } of resumed) onResumed();
@@ -104,12 +104,15 @@ export class Listener {
     this.#timer = setTimeout(() => void this.#connect(), this.#backoff.next()).unref();
   }
 
-  #beat(client: pg.Client): void {
+  #beat(client: pg.Client, lost: (error: Error) => void): void {
     this.#timer = setTimeout(() => {
       client.query('select 1').then(
-        () => this.#client === client && this.#beat(client),
-        // Ends it, which `lost` takes up.
-        () => void client.end().catch(() => {}),
+        () => this.#client === client && this.#beat(client, lost),
+        (error: Error) => {
+          lost(error);
+          // It may take long to end, if the other end says nothing.
+          client.end().catch(() => {});
+        },
       );
     }, HEARTBEAT_MS).unref();
   }
