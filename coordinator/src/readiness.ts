@@ -22,6 +22,7 @@ export function readinessOf(
     uncoveredExperts: swarm.uncovered(),
     shards,
     checkedShards,
+    ...database,
   };
   return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }

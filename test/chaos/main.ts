@@ -4,6 +4,7 @@ import { ROOT_DIR } from '../../coordinator/src/config.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { coordinatorsMain } from './coordinators/main.ts';
+import { databaseChaos } from './database.ts';
 import { describe, holds } from './report.ts';
 import { runChaos } from './run.ts';
 import { type Happening, HAPPENINGS } from './schedule.ts';
@@ -30,6 +31,8 @@ restart without a download.
   --only KINDS    comma-separated, of ${HAPPENINGS.join(', ')} (all)
   --audits        instead of all this: 1,500,000 audits of honest tabs of every backend and format, about a minute and a half
                   on two cores; exits with 1 if a row of any of them is blamed
+  --database      instead of all this: a Postgres server of this machine (Debian's, which is started for it) is killed, and its
+                  line cut at COMMITs and unplugged, while two coordinators write to it for --seconds
   --json          the report as JSON on stdout
 `;
 
@@ -49,6 +52,7 @@ const { values } = parseArgs({
     every: { type: 'string', default: '2' },
     only: { type: 'string' },
     audits: { type: 'boolean' },
+    database: { type: 'boolean' },
     json: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -61,6 +65,7 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.audits) return runAudits();
+  if (values.database) return runDatabase();
   const only = values.only?.split(',');
   const unknown = only?.find((kind) => !HAPPENINGS.some((known) => known === kind));
   const numbers = [values.seed, values.streams, values.seconds, values.every].map(Number);
@@ -74,6 +79,13 @@ async function main(): Promise<number> {
     return 2;
   }
   return run(numbers, counts, only ? HAPPENINGS.filter((kind) => only.includes(kind)) : HAPPENINGS);
+}
+
+async function runDatabase(): Promise<number> {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const faults = await databaseChaos(Number(values.seconds), Number(values.seed), say);
+  say(faults.length === 0 ? 'Everything holds.' : `${faults.length} of these do not hold.`);
+  return faults.length === 0 ? 0 : 1;
 }
 
 /** The long form of a test, whose WebGPU kernels only vitest can load in Node. */

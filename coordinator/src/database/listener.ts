@@ -44,11 +44,10 @@ export class Listener {
     this.#channels.set(channel, all.add(listening));
     if (!this.#client) await this.#connect();
     else if (isNew) await this.#client.query(`listen ${channel}`).catch(() => {});
+    // Without UNLISTEN: the users of a shared embedded database have one session, and others of them may still listen.
     return async () => {
       all.delete(listening);
-      if (all.size > 0 || this.#channels.get(channel) !== all) return;
-      this.#channels.delete(channel);
-      await this.#client?.query(`unlisten ${channel}`).catch(() => {});
+      if (all.size === 0 && this.#channels.get(channel) === all) this.#channels.delete(channel);
     };
   }
 
@@ -93,7 +92,7 @@ export class Listener {
     this.#client = client;
     this.#backoff.reset();
     this.#hooks.onReached();
-    this.#beat(client);
+    this.#beat(client, lost);
     const resumed = this.#wasConnected ? [...this.#channels.values()].flatMap((all) => [...all]) : [];
     this.#wasConnected = true;
     for (const { onResumed } of resumed) onResumed();
@@ -105,12 +104,15 @@ export class Listener {
     this.#timer = setTimeout(() => void this.#connect(), this.#backoff.next()).unref();
   }
 
-  #beat(client: pg.Client): void {
+  #beat(client: pg.Client, lost: (error: Error) => void): void {
     this.#timer = setTimeout(() => {
       client.query('select 1').then(
-        () => this.#client === client && this.#beat(client),
-        // Ends it, which `lost` takes up.
-        () => void client.end().catch(() => {}),
+        () => this.#client === client && this.#beat(client, lost),
+        (error: Error) => {
+          lost(error);
+          // It may take long to end, if the other end says nothing.
+          client.end().catch(() => {});
+        },
       );
     }, HEARTBEAT_MS).unref();
   }

@@ -33,7 +33,7 @@ export class Records {
     this.database = database;
     const warn = (text: string): void => events.add({ level: 'warning', kind: 'server', text });
     this.queue = new WriteQueue(database, { onError: warn, onBatch: (tookMs) => this.onBatch(tookMs / 1000) });
-    this.usage = new UsageRecords(database, this.queue);
+    this.usage = new UsageRecords(this.queue);
     const away = (why: string): void =>
       warn(
         `The database does not answer (${why}). Nothing waits for it; what is to be kept is written when it is back.`,
