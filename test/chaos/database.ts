@@ -7,6 +7,9 @@ import { EVENTS, USAGE } from '../../coordinator/src/records/books.ts';
 import { PASSWORD, Postgres } from '../postgres.ts';
 import { CutLine } from './cut-line.ts';
 
+/** Of all rows. */
+const AT_MS = 1_764_500_000_000;
+
 type Say = (line: string) => void;
 
 /** What a database on a real server has to stand; the embedded form of it is in `npm test`. Returns what did not hold. */
@@ -134,7 +137,15 @@ async function newWriter(name: string, url: string, say: Say) {
   let added = 0;
   const add = (): void => {
     added++;
-    tell({ at: new Date(), member: name, seq: added, level: 'info', kind: 'server', text: `${added}`, peer_id: null });
+    tell({
+      at: new Date(AT_MS),
+      member: name,
+      seq: added,
+      level: 'info',
+      kind: 'server',
+      text: `${added}`,
+      peer_id: null,
+    });
     count({ key: name, day: '2026-11-30', model: 'm' }, { requests: 1 });
   };
   const close = async (): Promise<void> => {
