@@ -1,5 +1,6 @@
 /* One coordinator of the chaos of several, in a process of its own that is ended by SIGKILL. */
 import { sql } from 'kysely';
+import { steadyUnixMs } from '../../../coordinator/src/base/clock.ts';
 import { writeAsLeader } from '../../../coordinator/src/cluster/database-lease.ts';
 import { startCoordinator } from '../../../coordinator/src/index.ts';
 import { tinyConfig } from '../../integration/tiny-coordinator.ts';
@@ -16,7 +17,8 @@ const coordinator = await startCoordinator(config);
 const { database } = coordinator.records!;
 const { members, lease, bus } = coordinator.joined.shared!.cluster;
 
-lease.events.on('gained', (term) => tell({ type: 'gained', term }));
+lease.events.on('gained', (term) => tell({ type: 'gained', term, atMs: steadyUnixMs() }));
+lease.events.on('lost', () => tell({ type: 'lost', atMs: steadyUnixMs() }));
 members.events.on('cut', () => tell({ type: 'cut' }));
 members.events.on('mended', () => tell({ type: 'mended' }));
 
