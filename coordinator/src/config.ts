@@ -291,13 +291,13 @@ const SECTIONS = {
       help: 'refuse requests with unknown parameters, which are ignored otherwise',
     }),
     accessFile: option('access', path('FILE'), {
-      defaultText: 'none: anyone may lend and ask',
-      help: 'JSON file with invitations, API keys, admins and limits',
+      defaultText: 'none: the rules are in the database, and without one anyone may lend and ask',
+      help: 'JSON file with invitations, API keys, admins and limits, in place of those in the database',
       more: 'See [below](#who-may-do-what).',
     }),
     adminToken: option('admin-token', ADMIN_TOKEN, {
-      defaultText: 'a new one, printed, unless the access file has admins',
-      help: "the console's password",
+      defaultText: 'the first start prints one that stays valid',
+      help: "one more operator's password for the console, of this process alone",
     }),
     trustProxy: option('trust-proxy', SWITCH, {
       help: 'take client addresses from the proxy in front (the last of X-Forwarded-For)',

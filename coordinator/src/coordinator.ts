@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { Server as HttpServer } from 'node:http';
 import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
@@ -7,13 +7,8 @@ import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
-import { Access, type ReportLevel } from './access/access.ts';
-import { addressKey } from './base/address.ts';
-import { ApiKeys } from './access/api-keys.ts';
-import { SignInGuard } from './access/sign-in.ts';
+import type { Access } from './access/access.ts';
 import { SocketGuard } from './access/sockets.ts';
-import { newToken } from './access/token.ts';
-import { NetworkBuckets } from './base/token-bucket.ts';
 import { VERSION } from './base/version.ts';
 import { type ClusterCore, type Core, type CoreHooks, createCore } from './core.ts';
 import { registerClusterMetrics } from './console/cluster-metrics.ts';
@@ -23,36 +18,26 @@ import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { ApiError } from './http/errors.ts';
 import {
-  bearerToken,
   buildHttpServer,
   type HeldAddress,
   holdAddress,
   type HttpAccess,
   isScopeIn,
-  type OperatorRefusal,
   type SamplingDefaults,
   sourceModel,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
 import { type Network, openNetwork } from './open-network.ts';
-import { readinessOf } from './readiness.ts';
-import { keptQuarantines, shareTrust } from './share-trust.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
-import { serveDonors } from './swarm/donor-gateway.ts';
-import type { EventLog } from './base/event-log.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
+import { readQuarantine } from './records/index.ts';
+import { readinessOf } from './readiness.ts';
+import { shareTrust } from './share-trust.ts';
+import { serveDonors } from './swarm/donor-gateway.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
-
-const HOUR_MS = 3_600_000;
-
-/** A viewer's token is enough, since metrics show less than the console. */
-const METRICS_NEED_ADMIN =
-  'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
-
-const NEEDS_OPERATOR =
-  'Adapters are loaded and unloaded by operators. Send an operator’s token as Authorization: Bearer TOKEN.';
 
 /**
  * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
@@ -70,7 +55,7 @@ export interface Coordinator extends Core {
   url: string;
   /** The one of all WebRTC connections; undefined where each has its own. */
   udpPort: number | undefined;
-  /** Undefined where only the access file's admins can sign in. */
+  /** Undefined where it is not known: admins sign in with their own, or with the one of an earlier start. */
   adminToken: string | undefined;
   /** The access rules, which can be reloaded. */
   access: Access;
@@ -86,12 +71,13 @@ export type StartHooks = Omit<CoreHooks, 'onLap' | 'port'>;
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
   // First, since a bad access file is found at no cost.
-  const entry = openAccess(config);
+  const access = openAccess(config);
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
   let network: Network | undefined;
   let core: Core | undefined;
   let joined: JoinedCluster | undefined;
+  let books: Books | undefined;
   try {
     network = await openNetwork(config);
     const registry = new Registry();
@@ -106,10 +92,12 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
         return shared && { ...shared.cluster, board: shared.board, orders: shared.orders };
       },
     });
-    return await serve({ core, config, network, registry, held, joined: joined!, ...entry });
+    books = await openBooks(access, config, core.records);
+    return await serve({ core, config, access, books, network, registry, held, joined: joined! });
   } catch (error) {
     await held.close();
     await joined?.close();
+    await books?.close();
     await core?.close();
     network?.rtc.close();
     throw error;
@@ -154,7 +142,7 @@ interface Serving {
   core: Core;
   config: Config;
   access: Access;
-  adminToken: string | undefined;
+  books: Books;
   network: Network;
   registry: Registry;
   held: HeldAddress;
@@ -162,13 +150,15 @@ interface Serving {
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, network, registry, held, joined } = serving;
+  const { core, config, access, books, network, registry, held, joined } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
-  const http = await openHttp(serving, log, isDraining);
+  const { modelId } = scheduler;
+  const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
+  const http = await openHttp(serving, keys, log, isDraining);
   const sockets = openSockets(serving, log, http.server);
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
@@ -197,7 +187,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
-  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => keptQuarantines(shared.database) });
+  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => readQuarantine(shared.database) });
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
@@ -211,19 +201,20 @@ async function serve(serving: Serving): Promise<Coordinator> {
     console.close();
     await joined.close();
     await closeNetwork(http, sockets);
+    keys.close();
+    await books.close();
     await core.close();
     network.rtc.close();
   };
   const url = urlOf(config.host, port);
   const { udpPort } = network.rtc;
+  await books.leaveControl(url);
+  const { adminToken } = books;
   return { ...core, url, udpPort, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
 }
 
-async function openHttp(
-  { core, config, access, registry, held, joined }: Serving,
-  log: Logger,
-  isDraining: () => boolean,
-) {
+async function openHttp(serving: Serving, access: HttpAccess, log: Logger, isDraining: () => boolean) {
+  const { core, config, registry, held, joined } = serving;
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
@@ -249,7 +240,7 @@ async function openHttp(
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     listener: held.listener,
-    access: httpAccess(access, joined),
+    access,
   });
 }
 
@@ -305,66 +296,6 @@ export function urlOf(host: string, port: number): string {
   const isEverywhere = host === '0.0.0.0' || host === '::';
   const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
   return `http://${name}:${port}`;
-}
-
-function openAccess({ accessFile: file, adminToken, trustProxy }: Config) {
-  const given = new Access({ file, adminToken, trustProxy });
-  if (adminToken !== undefined || given.policy.admins.length > 0) return { access: given, adminToken };
-  const generated = newToken();
-  return { access: new Access({ file, adminToken: generated, trustProxy }), adminToken: generated };
-}
-
-/** The access rules as the HTTP server uses them. */
-function httpAccess(access: Access, { shared }: JoinedCluster): HttpAccess {
-  const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
-  const allowances = new NetworkBuckets(limit(), HOUR_MS, {
-    newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
-  });
-  const guard = new SignInGuard(access);
-  const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
-  return {
-    keys: new ApiKeys(access),
-    addressOf,
-    takeShardBytes(request, bytes) {
-      allowances.setCapacity(limit());
-      const waitMs = allowances.take(access.addressOf(request), bytes);
-      if (waitMs > 0) access.refusals.shard++;
-      return waitMs;
-    },
-    refuseMetrics(request, token) {
-      if (!access.policy.metricsNeedAdmin) return undefined;
-      if (token === undefined) return METRICS_NEED_ADMIN;
-      const signIn = guard.signIn(access.addressOf(request), token);
-      return signIn.ok ? undefined : signIn.message;
-    },
-    refuseOperator: (request, authorization) => refuseOperator(access, guard, request, authorization),
-  };
-}
-
-/** Why a request with this header may not command the coordinator, as the console's operators may. */
-function refuseOperator(
-  access: Access,
-  guard: SignInGuard,
-  request: IncomingMessage,
-  authorization: string | undefined,
-): OperatorRefusal | undefined {
-  const token = bearerToken(authorization);
-  if (token === undefined) return { status: 401, code: 'operator_token_missing', message: NEEDS_OPERATOR };
-  const signIn = guard.signIn(access.addressOf(request), token);
-  if (!signIn.ok) return { status: 401, code: 'operator_token_wrong', message: signIn.message };
-  if (signIn.admin.role === 'operator') return undefined;
-  return { status: 403, code: 'operator_needed', message: `${signIn.admin.name} is a viewer; ${NEEDS_OPERATOR}` };
-}
-
-/** Reloads the access file whenever it changes, and reports that in the log and the console. Returns the call that stops. */
-function watchAccess(access: Access, events: EventLog, log: Logger): () => void {
-  const report = (level: ReportLevel, text: string): void => {
-    events.add({ level, kind: 'server', text });
-    log[level === 'warning' ? 'warn' : level](text);
-  };
-  access.events.on('report', report);
-  for (const warning of access.warnings) report('warning', warning);
-  return access.watch();
 }
 
 /** A penalty holds for greedy answers too; the rest is for those that are drawn. */

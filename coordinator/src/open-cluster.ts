@@ -86,19 +86,12 @@ export async function openCluster(options: ClusterOptions): Promise<JoinedCluste
   };
 }
 
-/** Tells the event log who comes and goes, who leads, and when the database is gone. */
+/** Tells the event log who comes and goes, and who leads. */
 function report({ members, lease, bus }: DatabaseCluster, events: EventLog): void {
   const nameOf = (id: string): string => members.alive().find((member) => member.id === id)?.name ?? id;
   const tell = (level: 'info' | 'warning', text: string): void => events.add({ level, kind: 'server', text });
   members.events.on('joined', ({ name }) => tell('info', `The coordinator ${name} is there`));
   members.events.on('left', ({ name }) => tell('warning', `The coordinator ${name} is gone`));
-  members.events.on('cut', () =>
-    tell(
-      'warning',
-      'The database cannot be reached: answers go on, with what was last known of the other coordinators',
-    ),
-  );
-  members.events.on('mended', () => tell('info', 'The database is reached again'));
   lease.events.on('leader', (leader) => {
     if (leader === undefined) return;
     if (leader === bus.self) tell('info', 'This coordinator now leads the placement of all tabs');

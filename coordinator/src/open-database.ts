@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { EventLog } from './base/event-log.ts';
 import { OWN_DIRS } from './base/places.ts';
@@ -34,7 +35,9 @@ export interface OpenRecords extends RecordsHooks {
   quarantine: Quarantine;
 }
 
-/** Opens the coordinator's database, with all its tables, and takes up what it has. Rejects with a DatabaseError. */
+/**
+ * Opens the coordinator's database, with all its tables, and takes up what it has. Rejects with a DatabaseError.
+ */
 export async function openRecords(
   { config, events, quarantine, port, sharedDatabase }: OpenRecords,
   closeLater: <Part extends Database | Records>(part: Part) => Part,
@@ -43,5 +46,5 @@ export async function openRecords(
   if (!sharedDatabase && !place) return undefined;
   const database = sharedDatabase ?? closeLater(await openDatabase(place!));
   await migrate(database);
-  return closeLater(await Records.open(database, events, quarantine));
+  return closeLater(await Records.open(database, events, quarantine, `${hostname()}:${port ?? 0}`));
 }

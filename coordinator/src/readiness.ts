@@ -13,15 +13,16 @@ export function readinessOf(
   const reason = isDraining ? 'shutting down' : problem;
   const { shards, checked: checkedShards } = health.progress;
   const tabs = [...swarm.servingAnywhere()].length;
+  const database = records && { database: records.database.isAway ? 'away' : 'there' };
   const cluster = shared && describeCluster(shared.cluster);
   const detail = {
     ...(cluster && { cluster }),
-    ...(records && { database: records.database.isAway ? 'away' : 'there' }),
     model: scheduler.modelId,
     tabs,
     uncoveredExperts: swarm.uncovered(),
     shards,
     checkedShards,
+    ...database,
   };
   return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }

@@ -1,6 +1,5 @@
 import { MAX_RIGHT_DONORS } from './cluster/bus-messages.ts';
 import { ALL, type Cluster } from './cluster/cluster.ts';
-import type { Database } from './database/index.ts';
 import { quarantinedText } from './swarm/messages.ts';
 import type { Swarm } from './swarm/swarm.ts';
 import type { KeptEntry } from './trust/quarantine.ts';
@@ -10,8 +9,6 @@ import type { Trust } from './trust/trust.ts';
 const TELL_MS = 1_000;
 /** Donors of which a new member is told; the newest. */
 const MAX_TOLD_DONORS = 5_000;
-/** Quarantines that are read again after messages were missed; the newest. */
-const MAX_READ = 20_000;
 
 export interface SharedTrustOptions {
   cluster: Pick<Cluster, 'bus' | 'members' | 'lease'>;
@@ -77,10 +74,4 @@ export function shareTrust({ cluster, trust, swarm, quarantines }: SharedTrustOp
     members.events.off('joined', onJoined).off('mended', onMissed);
     for (const stop of stops) stop();
   };
-}
-
-/** The newest quarantines in the database. */
-export async function keptQuarantines({ db }: Pick<Database, 'db'>): Promise<KeptEntry[]> {
-  const rows = await db.selectFrom('quarantine').selectAll().orderBy('at', 'desc').limit(MAX_READ).execute();
-  return rows.map(({ key, failures, at, until }) => ({ key, failures, at: +at, until: until && +until }));
 }

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import {
+  type AccessView,
   commandSchema,
   type Command,
   type CommandReply,
@@ -13,6 +14,7 @@ import {
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
+import { answerAdmin, fakeAccess } from './console-fake-access.ts';
 import { storyTokens } from './console-fake-data.ts';
 import { fakeLabFacts, fakeStudy } from './console-fake-lab.ts';
 
@@ -54,6 +56,11 @@ export class FakeCoordinator {
   /** Required by the API, if set. */
   apiKey: string | undefined;
   events: ConsoleEvent[] = [];
+  access = fakeAccess();
+  /** What was asked under /admin, but for what only reads. */
+  readonly admin: { method: string; path: string; body: unknown }[] = [];
+  /** Why nothing can be changed under /admin, if set. */
+  adminRefusal: string | undefined;
   snapshot: ConsoleSnapshot;
   url = '';
 
@@ -88,6 +95,12 @@ export class FakeCoordinator {
   show(snapshot: ConsoleSnapshot): void {
     this.snapshot = snapshot;
     this.#sockets.of('/console').emit('snapshot', snapshot);
+  }
+
+  /** Other rules of access, as another console has made them. */
+  tellAccess(access: AccessView): void {
+    this.access = access;
+    this.#sockets.of('/console').emit('access');
   }
 
   tell(...events: ConsoleEvent[]): void {
@@ -136,6 +149,7 @@ export class FakeCoordinator {
       json(response, 200, { object: 'list', data: [modelEntry(facts), ...auto, ...others] });
     } else if (path === '/v1/completions') await this.#complete(request, response);
     else if (path === '/v1/chat/completions') await this.#chat(request, response);
+    else if (path.startsWith('/admin/')) await this.#admin(request, response);
     else if (path === '/v1/gates') await this.#lab(request, response);
     else json(response, 404, { error: { message: `Nothing is served at ${path}.` } });
   }
@@ -153,6 +167,19 @@ export class FakeCoordinator {
     const body = JSON.parse(text) as Record<string, unknown>;
     this.asked.push(body);
     return body;
+  }
+
+  async #admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    const { method = 'GET' } = request;
+    if (request.headers.authorization !== `Bearer ${this.token}`)
+      return json(response, 401, { error: { message: 'It is not an admin’s token.' } });
+    const body = method === 'POST' || method === 'PATCH' ? await this.#body(request) : undefined;
+    if (method !== 'GET') this.admin.push({ method, path: url.pathname, body });
+    if (method !== 'GET' && this.adminRefusal !== undefined)
+      return json(response, 503, { error: { message: this.adminRefusal } });
+    const { status, answer } = answerAdmin(this.access, method, url, body);
+    json(response, status, answer);
   }
 
   async #chat(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -93,7 +93,8 @@ describe('tabs', () => {
     await signIn();
     await page.locator('.peers .disclose').first().click();
     await page.getByText('signed in as vera with view-only access').waitFor();
-    expect(await page.getByRole('button', { name: /Drain|Remove|[Ll]oad/ }).count()).toBe(0);
+    await page.getByText('An operator can make, limit and revoke these.').waitFor();
+    expect(await page.getByRole('button', { name: /Drain|Remove|[Ll]oad|New / }).count()).toBe(0);
     expect(await page.locator('header').textContent()).toContain('vera (view only)');
     expect(await accessFaults(page)).toEqual([]);
   });
@@ -153,6 +154,94 @@ describe('adapters', () => {
       { command: 'unload-adapter', name: 'plain' },
       { command: 'load-adapter', name: 'letters', path: 'styles/letters', description: 'Letters' },
     ]);
+  });
+});
+
+describe('access', () => {
+  it('makes a key, shows its token once, limits it and revokes it after asking, by keyboard too', async () => {
+    await signIn();
+    const section = page.locator('#access');
+    const status = section.locator('.status-line');
+    const ann = section.getByRole('row', { name: /^ann/ });
+    await ann.waitFor();
+    expect(await ann.textContent()).toContain('60 requests/min, 200,000 tokens/day');
+    await eventually(() => ann.textContent()).toContain('157,500 tokens in 340 requests');
+    await section.getByRole('button', { name: 'New API key' }).press('Enter');
+    const form = section.locator('.adding');
+    await form.getByLabel('Name').fill('carla');
+    await form.getByLabel('Tokens a day').fill('5000');
+    await form.getByLabel('Tokens a day').press('Enter');
+    const token = section.getByRole('group', { name: 'The key of carla' });
+    await eventually(() => token.textContent()).toContain('a-new-token-of-32-characters-000');
+    expect(await token.evaluate((box) => box === document.activeElement)).toBe(true);
+    await token.getByRole('button', { name: 'Done' }).click();
+    expect(await section.textContent()).not.toContain('a-new-token');
+    await section.getByRole('button', { name: 'carla' }).click();
+    await section.getByLabel('Tokens a day').fill('');
+    await section.getByLabel('Requests a minute').fill('9');
+    await section.getByRole('button', { name: 'Save' }).click();
+    await eventually(() => status.textContent()).toContain('carla was changed.');
+    await eventually(() => section.getByRole('row', { name: /^carla/ }).textContent()).toContain('9 requests/min');
+    await section.getByRole('button', { name: 'Revoke…' }).click();
+    await page.getByRole('dialog').getByText('Answers that are under way are finished').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click();
+    await section.getByRole('button', { name: 'Revoke…' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+    await eventually(() => section.locator('summary').first().textContent()).toBe('2 revoked API keys');
+    expect(fake.admin).toEqual([
+      { method: 'POST', path: '/admin/keys', body: { name: 'carla', tokensPerDay: 5000 } },
+      { method: 'PATCH', path: '/admin/keys/carla', body: { requestsPerMinute: 9, tokensPerDay: null } },
+      { method: 'DELETE', path: '/admin/keys/carla', body: undefined },
+    ]);
+  });
+
+  it('shows what a key has used, exports it, and gives an invitation as a link', async () => {
+    await signIn();
+    const section = page.locator('#access');
+    await section.getByRole('button', { name: 'ann' }).click();
+    await eventually(() => section.locator('.day-bars figcaption').textContent()).toMatch(/^25,400 tokens from/);
+    expect(await section.getByRole('row', { name: /^pirates/ }).textContent()).toContain('2,800');
+    const [csv] = await Promise.all([
+      page.waitForEvent('download'),
+      section.getByRole('button', { name: 'Export usage' }).click(),
+    ]);
+    expect(csv.suggestedFilename()).toBe('shoal-usage.csv');
+    await section.getByRole('button', { name: 'New invitation' }).click();
+    await section.locator('.adding').getByLabel('Name').fill('open-day');
+    await section.locator('.adding').getByLabel('Admits tabs until').fill('2031-02-01T10:30');
+    await section.getByRole('button', { name: 'Make the invitation' }).click();
+    await section.getByText(`${fake.url}/#invite=a-new-token-of-32-characters-000`).waitFor();
+    const expires = await page.evaluate(() => new Date('2031-02-01T10:30').toISOString());
+    expect(fake.admin[0]?.body).toEqual({ name: 'open-day', expires });
+    for (const width of WIDTHS) {
+      await expectFits(page, width);
+      expect(await accessFaults(page), `at ${width} px`).toEqual([]);
+    }
+  });
+
+  it('says why nothing can be changed: an access file, a database that is away, or a viewer', async () => {
+    await signIn();
+    const section = page.locator('#access');
+    const news = section.getByRole('button', { name: /^New / });
+    await eventually(() => news.count()).toBe(3);
+    // The console is told so; until then it may still ask.
+    fake.adminRefusal = 'The database did not answer, so nothing was changed.';
+    await section.getByRole('button', { name: 'New admin' }).click();
+    await section.locator('.adding').getByLabel('Name').fill('zoe');
+    await section.getByRole('button', { name: 'Make the admin' }).click();
+    await eventually(() => section.locator('.status-line').textContent()).toContain('The database did not answer');
+    fake.tellAccess({ ...fake.access, away: '2026-11-30T12:00:00Z' });
+    await eventually(() => section.getByRole('alert').textContent()).toContain('The database has been away since');
+    expect(await news.count()).toBe(0);
+    fake.tellAccess({ ...fake.access, away: null, source: 'file', file: '/etc/shoal/access.json' });
+    await section.getByText('npx shoal access import /etc/shoal/access.json').waitFor();
+    expect(await news.count()).toBe(0);
+    const rules = { ...fake.access.rules, api: 'open', swarm: 'open' } as const;
+    fake.tellAccess({ ...fake.access, source: 'database', file: null, rules, keys: [], invites: [] });
+    await section.getByText('There is no API key, and none is needed.').waitFor();
+    await section.getByRole('button', { name: 'New API key' }).click();
+    await section.getByText('With the first one, the API requires a key from everybody.').waitFor();
+    expect(await accessFaults(page)).toEqual([]);
   });
 });
 

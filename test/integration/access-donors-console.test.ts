@@ -161,11 +161,14 @@ describe('the console', () => {
     const vera = await signIn('token-of-vera');
     const otto = await signIn('token-of-otto');
     const role = new Promise((resolve) => vera.socket.once('role', resolve));
+    // What the console then reads again.
+    const told = new Promise<void>((resolve) => vera.socket.once('access', resolve));
     const out = new Promise((resolve) => otto.socket.once('disconnect', resolve));
     try {
       guarded.write({ ...RULES, admins: [entry('vera', 'token-of-vera', { role: 'operator' })] });
       coordinator.access.reload();
       expect(await role).toEqual({ name: 'vera', role: 'operator' });
+      await told;
       await out;
       expect((await signIn('token-of-otto')).outcome).toContain('not an admin token');
     } finally {

@@ -3,7 +3,7 @@ import { Tokenizer } from '@shoal/model';
 import { tokenizerFrom } from '@shoal/model/node';
 import { afterEach, expect, it, vi } from 'vitest';
 import type { Access } from '../../coordinator/src/access/access.ts';
-import { OPEN_POLICY } from '../../coordinator/src/access/access-file.ts';
+import { OPEN_POLICY } from '../../coordinator/src/access/policy.ts';
 import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
 import type { HttpAccess } from '../../coordinator/src/http/deps.ts';
 import { tokenizerCodec } from '../../coordinator/src/http/index.ts';

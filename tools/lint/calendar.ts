@@ -2,10 +2,15 @@ import { withoutText } from './identifiers.ts';
 import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 
 /**
- * Files that read the calendar, because a date is meant: what clients and people are shown, and dates in the access file. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
+ * Files that read the calendar, because a date is meant: what clients and people are shown, days that usage is counted by, and dates of access. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
  */
 const MEAN_A_DATE: readonly string[] = [
+  'apps/console/src/console/access/access-state.ts',
+  'apps/console/src/console/access/words.tsx',
+  'coordinator/src/access/budgets.ts',
   'coordinator/src/access/donor-door.ts',
+  'coordinator/src/access/stored-access.ts',
+  'coordinator/src/access/usage-query.ts',
   'coordinator/src/adapters/served-adapter.ts',
   'coordinator/src/base/event-log.ts',
   'coordinator/src/cli/doctor/clock.ts',

@@ -29,7 +29,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
   database: ['base'],
-  access: ['base'],
+  access: ['base', 'database'],
   cluster: ['base', 'database'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],

@@ -71,6 +71,17 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/** A day (`2030-01-31`) or the local day of an ISO time: `31 Jan 2030`. */
+export function formatDay(iso: string): string {
+  const isDay = !iso.includes('T');
+  return new Date(iso).toLocaleDateString('en-GB', { dateStyle: 'medium', ...(isDay && { timeZone: 'UTC' }) });
+}
+
+/** The local time of an ISO time: `31 Jan 2030, 12:00`. */
+export function formatTime(iso: string): string {
+  return new Date(iso).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
+}
+
 /** Local time of day, `HH:MM:SS`. */
 export function formatClock(timeMs: number): string {
   const time = new Date(timeMs);

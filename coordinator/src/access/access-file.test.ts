@@ -2,7 +2,8 @@ import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type AccessFileError, OPEN_POLICY, readAccessFile } from './access-file.ts';
+import { type AccessFileError, readAccessFile } from './access-file.ts';
+import { OPEN_POLICY } from './policy.ts';
 import { digestOf } from './token.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-access-'));

@@ -4,7 +4,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
 import { clientAddress, type AddressedRequest } from '../base/address.ts';
 import { addressKind } from '../base/networks.ts';
-import { type AccessPolicy, type Admin, fingerprint, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
+import { readAccessFile } from './access-file.ts';
+import { type AccessPolicy, type Admin, describeChange, type Invite, OPEN_POLICY } from './policy.ts';
 import { digestOf, findByToken } from './token.ts';
 
 /** How soon a changed file is noticed. Polling its date costs next to nothing. */
@@ -29,19 +30,20 @@ export type Refusal = (typeof REFUSALS)[number];
 
 export type ReportLevel = 'info' | 'warning' | 'error';
 
-/** The access rules in force, as read at startup or by the last reload. */
+/** The access rules in force, as they were last read from the access file or the database. Nothing in a request waits for either. */
 export class Access {
   /** Problems found in the file at startup. */
   readonly warnings: readonly string[];
   /**
    * `report`: the outcome of a reload: what changed, a warning, or why it failed; and a proxy that `trustProxy` does not fit.
-   * `change`: a reload has replaced the rules.
+   * `change`: the rules were replaced. `view`: what admins see of them has changed.
    */
-  readonly events = new EventEmitter<{ report: [level: ReportLevel, text: string]; change: [] }>();
+  readonly events = new EventEmitter<{ report: [level: ReportLevel, text: string]; change: []; view: [] }>();
   /** Refusals since startup. */
   readonly refusals = Object.fromEntries(REFUSALS.map((what) => [what, 0])) as Record<Refusal, number>;
   readonly #options: AccessOptions;
-  readonly #commandLineAdmin: readonly Admin[];
+  /** Of this process alone. */
+  readonly #ownAdmins: Admin[] = [];
   #policy: AccessPolicy;
   #hasDoubtedProxy = false;
 
@@ -49,8 +51,7 @@ export class Access {
   constructor(options: AccessOptions) {
     this.#options = options;
     const { adminToken, file } = options;
-    this.#commandLineAdmin =
-      adminToken === undefined ? [] : [{ name: 'admin', digest: digestOf(adminToken), role: 'operator' }];
+    if (adminToken !== undefined) this.addOperator('admin', adminToken);
     const { policy, warnings } = file === undefined ? { policy: OPEN_POLICY, warnings: [] } : readAccessFile(file);
     this.#policy = policy;
     this.warnings = warnings;
@@ -60,8 +61,27 @@ export class Access {
     return this.#policy;
   }
 
+  /** The access file that the rules are from. */
+  get file(): string | undefined {
+    return this.#options.file;
+  }
+
   get #admins(): readonly Admin[] {
-    return [...this.#policy.admins, ...this.#commandLineAdmin];
+    return [...this.#policy.admins, ...this.#ownAdmins];
+  }
+
+  /** Lets one more operator in, as long as this process runs. */
+  addOperator(name: string, token: string): void {
+    this.#ownAdmins.push({ name, digest: digestOf(token), role: 'operator' });
+  }
+
+  /** Replaces the rules, and reports what that changed. */
+  replace(policy: AccessPolicy, source: string): void {
+    const change = describeChange(this.#policy, policy);
+    this.#policy = policy;
+    if (change === undefined) return;
+    this.events.emit('report', 'info', `${source}: ${change}`);
+    this.events.emit('change');
   }
 
   addressOf(request: AddressedRequest): string {
@@ -107,13 +127,15 @@ export class Access {
       const before = this.#policy;
       const { policy, warnings } = readAccessFile(file);
       this.#policy = policy;
-      this.events.emit('report', 'info', `${file} was reloaded: ${describeChange(before, policy)}`);
+      const change = describeChange(before, policy) ?? 'nothing changed';
+      this.events.emit('report', 'info', `${file} was reloaded: ${change}`);
       for (const warning of warnings) this.events.emit('report', 'warning', warning);
     } catch (error) {
       this.events.emit('report', 'error', `The access rules are unchanged: ${(error as Error).message}`);
       return;
     }
     this.events.emit('change');
+    this.events.emit('view');
   }
 
   /** Reloads whenever the file changes. Returns a function that stops watching. */
@@ -143,34 +165,4 @@ function proxyDoubt(direct: string, { headers }: AddressedRequest, trustProxy: b
     `A request from ${direct} came without X-Forwarded-For, so past the proxy. With --trust-proxy such a client may name any ` +
     'address as its own: let nothing but the proxy reach this port, or start without --trust-proxy.'
   );
-}
-
-/** What a reload changed, by names and numbers; digests stay out of logs. */
-function describeChange(before: AccessPolicy, after: AccessPolicy): string {
-  const parts: string[] = [];
-  for (const list of ['invites', 'apiKeys', 'admins'] as const) {
-    const old = byName(before[list] ?? []);
-    const now = byName(after[list] ?? []);
-    const added = [...now.keys()].filter((name) => !old.has(name));
-    const gone = [...old.keys()].filter((name) => !now.has(name));
-    const changed = [...now.keys()].filter((name) => old.has(name) && old.get(name) !== now.get(name));
-    if (added.length > 0) parts.push(`${list} + ${added.join(', ')}`);
-    if (gone.length > 0) parts.push(`${list} − ${gone.join(', ')}`);
-    if (changed.length > 0) parts.push(`${list} changed: ${changed.join(', ')}`);
-  }
-  const tell = (was: boolean, is: boolean, yes: string, no: string): void => {
-    if (was !== is) parts.push(is ? yes : no);
-  };
-  tell(before.inviteOnly, after.inviteOnly, 'an invitation is required', 'anyone may join');
-  const needsKey = ({ apiKeys }: AccessPolicy): boolean => apiKeys !== undefined;
-  tell(needsKey(before), needsKey(after), 'the API requires a key', 'the API requires no key');
-  tell(before.metricsNeedAdmin, after.metricsNeedAdmin, '/metrics requires an admin token', '/metrics is open');
-  for (const [limit, value] of Object.entries(after.limits)) {
-    if (before.limits[limit as keyof typeof before.limits] !== value) parts.push(`${limit} ${value}`);
-  }
-  return parts.length === 0 ? 'nothing changed' : parts.join('; ');
-}
-
-function byName(entries: readonly { name: string; digest: Buffer }[]): Map<string, string> {
-  return new Map(entries.map((entry) => [entry.name, fingerprint(entry)]));
 }

@@ -1,6 +1,6 @@
 import { networksOf } from '../base/address.ts';
 import type { Access } from './access.ts';
-import type { Invite } from './access-file.ts';
+import type { Invite } from './policy.ts';
 import { JoinRefused } from './join-refused.ts';
 import { digestOf } from './token.ts';
 import type { NewBucket } from '../base/bucket.ts';

@@ -1,6 +1,6 @@
 import { addressKey } from '../base/address.ts';
 import type { Access } from './access.ts';
-import type { Admin } from './access-file.ts';
+import type { Admin } from './policy.ts';
 import { type Clock, KeyedBuckets } from '../base/token-bucket.ts';
 
 /** More often than anyone mistypes a token, and too slow to guess even one of eight letters. */

@@ -21,7 +21,9 @@ export interface CommandSpec<Table extends OptionTable> {
   usage: readonly string[];
   about: string;
   options: Table;
-  run: (options: OptionValues<Table>, io: CommandIo) => Promise<void>;
+  /** What comes before the options, as NAME; '' where there is nothing. */
+  operand?: string;
+  run: (options: OptionValues<Table>, io: CommandIo, operand: string) => Promise<void>;
 }
 
 const EXIT_FAILED = 1;
@@ -36,11 +38,14 @@ const EXIT_INTERRUPTED = 130;
 export function command<Table extends OptionTable>(
   spec: CommandSpec<Table>,
 ): (argv: readonly string[], io: CommandIo) => Promise<number> {
-  const { name, options, run } = spec;
+  const { name, options, operand, run } = spec;
   return async (argv, io) => {
     try {
       if (wantsHelp(argv)) io.stdout.write(commandHelp(spec));
-      else await run(readOptions(options, argv), io);
+      else {
+        const [given, rest] = takeOperand(operand, argv);
+        await run(readOptions(options, rest), io, given);
+      }
       return 0;
     } catch (error) {
       io.stderr.write(`shoal ${name}: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -49,6 +54,35 @@ export function command<Table extends OptionTable>(
       io.stderr.write(`See: shoal ${name} --help\n`);
       return EXIT_USAGE;
     }
+  };
+}
+
+function takeOperand(operand: string | undefined, argv: readonly string[]): [given: string, rest: readonly string[]] {
+  if (operand === undefined) return ['', argv];
+  const [given, ...rest] = argv;
+  if (given === undefined || given.startsWith('-')) throw new UsageError(`${operand} is missing`);
+  return [given, rest];
+}
+
+type Run = (argv: readonly string[], io: CommandIo) => Promise<number>;
+
+/** A command that consists of others, by their verbs. */
+export function commandGroup(
+  name: string,
+  about: string,
+  verbs: Readonly<Record<string, { about: string; run: Run }>>,
+): Run {
+  const lines = Object.entries(verbs).map(([verb, { about: what }]) => `  ${verb.padEnd(8)} ${what}\n`);
+  const help = `usage: shoal ${name} ${Object.keys(verbs).join('|')} …\n\n${about.trim()}\n\n${lines.join('')}
+shoal ${name} ${Object.keys(verbs)[0]} --help lists the options.\n`;
+  return async ([verb = '', ...argv], io) => {
+    if (Object.hasOwn(verbs, verb)) return verbs[verb]!.run(argv, io);
+    if (wantsHelp([verb])) {
+      io.stdout.write(help);
+      return 0;
+    }
+    io.stderr.write(verb === '' ? help : `shoal ${name}: there is no "${verb}"\n\n${help}`);
+    return EXIT_USAGE;
   };
 }
 

@@ -26,8 +26,28 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'write a checkpoint as a GGUF file for llama.cpp',
     run: async (argv) => (await import('./export-gguf.ts')).runExportGguf(argv, process),
   },
+  key: {
+    about: 'make, list, show, limit and revoke API keys',
+    run: async (argv) => (await import('./entry-commands.ts')).entryCommands('keys')(argv, process),
+  },
+  invite: {
+    about: 'the same for invitations to lend',
+    run: async (argv) => (await import('./entry-commands.ts')).entryCommands('invites')(argv, process),
+  },
+  admin: {
+    about: 'the same for those who may open the console',
+    run: async (argv) => (await import('./entry-commands.ts')).entryCommands('admins')(argv, process),
+  },
+  access: {
+    about: 'show and set the rules of access, or copy an access file',
+    run: async (argv) => (await import('./access-commands.ts')).runAccess(argv, process),
+  },
+  usage: {
+    about: 'what API keys have used, by day and model',
+    run: async (argv) => (await import('./access-commands.ts')).runUsage(argv, process),
+  },
   token: {
-    about: 'make a token for an invitation, an API key or an admin',
+    about: 'make a token for an entry of an access file',
     run: async (argv) => (await import('./token.ts')).runToken(argv, process),
   },
   generate: {

@@ -2,6 +2,7 @@ import type { ModelConfig } from '@shoal/model';
 import { wantsHelp } from '../base/options.ts';
 import { type Config, configHelp, parseConfig } from '../config.ts';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
+import type { Database } from '../database/index.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { keepOffline } from './model-option.ts';
 import { formatBytes, withProgress } from './progress.ts';
@@ -72,9 +73,9 @@ function drainingText({ drainTimeoutMs }: Config): string {
   return `\nDraining: running answers have ${drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`;
 }
 
-/** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */
+/** What the start prints: the address of each page. `generated`: the admin token was not given, so it has to be shown. */
 export function addresses(
-  { url, udpPort, adminToken, scheduler, localLayers, draftModel, head, config }: Coordinator,
+  { url, udpPort, adminToken, access, records, scheduler, localLayers, draftModel, head, config }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
@@ -87,10 +88,19 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draft
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
-${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${showToken ? `\n  admin token   ${adminToken}\n` : ''}
+${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${generated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}
 Donors on other machines need https (WebGPU is not available on plain http): see docs/OPERATIONS.md.
 Ctrl-C to stop.
 `;
+}
+
+/** A token that is kept is shown once, at the start that made it. `database`: where it is kept. */
+function adminText(adminToken: string | undefined, database: Pick<Database, 'kind' | 'place'> | undefined): string {
+  if (adminToken !== undefined)
+    return `\n  admin token   ${adminToken}${database ? '   (shown this once; it stays valid)' : ''}\n`;
+  if (!database) return '';
+  const where = database.kind === 'embedded' ? `--data ${database.place}` : '--database …';
+  return `\n  admin token   as before; for a new one: npx shoal admin add NAME ${where}\n`;
 }
 
 function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): string {

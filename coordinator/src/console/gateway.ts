@@ -10,7 +10,7 @@ import {
 import { messageOf } from '@shoal/model';
 import type { Namespace, Socket } from 'socket.io';
 import type { Access } from '../access/access.ts';
-import type { Admin } from '../access/access-file.ts';
+import type { Admin } from '../access/policy.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -61,8 +61,10 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
     });
   });
   const onChange = (): void => recheck(signedIn, access);
+  // The console reads it under /admin. Each coordinator tells its own consoles.
+  const onView = (): unknown => namespace.emit('access');
   const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [named(event)]);
-  access.events.on('change', onChange);
+  access.events.on('change', onChange).on('view', onView);
   log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
@@ -78,7 +80,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
     close() {
       others?.close();
       clearInterval(timer);
-      access.events.off('change', onChange);
+      access.events.off('change', onChange).off('view', onView);
       log.events.off('added', onEvent);
     },
   };

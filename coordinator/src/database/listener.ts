@@ -44,11 +44,10 @@ export class Listener {
     this.#channels.set(channel, all.add(listening));
     if (!this.#client) await this.#connect();
     else if (isNew) await this.#client.query(`listen ${channel}`).catch(() => {});
+    // Without UNLISTEN: the users of a shared embedded database have one session, and others of them may still listen.
     return async () => {
       all.delete(listening);
-      if (all.size > 0 || this.#channels.get(channel) !== all) return;
-      this.#channels.delete(channel);
-      await this.#client?.query(`unlisten ${channel}`).catch(() => {});
+      if (all.size === 0 && this.#channels.get(channel) === all) this.#channels.delete(channel);
     };
   }
 

@@ -61,8 +61,8 @@ describe('migrate', () => {
     expect(await database.db.selectFrom('donor_days').selectAll().execute()).toEqual([
       { donor: 'd1', day: '2026-11-30', tokens_helped: 1.5, verified_rows: 64, rows: 500 },
     ]);
-    const { limits } = await database.db.selectFrom('api_keys').selectAll().executeTakeFirstOrThrow();
-    expect(limits).toEqual({ requestsPerMinute: 60 });
+    const key = database.db.selectFrom('access_entries').selectAll().where('kind', '=', 'keys');
+    expect((await key.executeTakeFirstOrThrow()).settings).toEqual({ requestsPerMinute: 60 });
   });
 
   it('refuses a database that a newer program has changed, by name, and leaves it alone', async () => {

@@ -13,35 +13,17 @@ type Day = string;
 type Json<T extends object | null> = JSONColumnType<T>;
 
 export interface Tables {
-  api_keys: {
-    id: Generated<number>;
+  /** API keys, invitations and admins. */
+  access_entries: {
+    kind: 'keys' | 'invites' | 'admins';
     name: string;
     token_hash: string;
-    /** Limits by the names that the access file has for them. */
-    limits: Json<Record<string, number>>;
+    /** Its limits by the names that the access file has for them, or an admin's role. */
+    settings: Json<object>;
+    note: string;
     created_at: MadeAt;
-    created_by: string | null;
-    expires_at: Date | null;
-    revoked_at: Date | null;
-  };
-  invites: {
-    id: Generated<number>;
-    name: string;
-    token_hash: string;
-    /** Tabs at a time. */
-    max_peers: number | null;
-    created_at: MadeAt;
-    created_by: string | null;
-    expires_at: Date | null;
-    revoked_at: Date | null;
-  };
-  admins: {
-    id: Generated<number>;
-    name: string;
-    token_hash: string;
-    role: 'viewer' | 'operator';
-    created_at: MadeAt;
-    created_by: string | null;
+    created_by: string;
+    /** It stays for its name. */
     revoked_at: Date | null;
   };
   settings: { name: string; value: Json<object | null>; changed_at: MadeAt };

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
-import type { AccessPolicy, ApiKey } from '../access/access-file.ts';
+import type { AccessPolicy, ApiKey } from '../access/policy.ts';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
@@ -79,11 +79,12 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
 /** Takes a place for a request's answers, to be released when they end. Throws an ApiError where the key has none left. */
 export function holdAnswers(
   request: FastifyRequest,
-  { answers, promptTokens }: { answers: number; promptTokens: number },
+  access: HttpAccess | undefined,
+  { answers, promptTokens, model }: { answers: number; promptTokens: number; model?: string | undefined },
 ): { hold: AnswerHold; headers: Record<string, string> } {
-  const use = uses.get(request);
+  const use = uses.get(request) ?? access?.keys.anyone;
   if (!use) return { hold: FREE, headers: {} };
-  const hold = limited(() => use.startAnswers(answers, promptTokens));
+  const hold = limited(() => use.startAnswers(answers, promptTokens, model));
   return { hold, headers: use.headers() };
 }
 

@@ -3,6 +3,7 @@ import type { TemplateTraits } from '@shoal/model';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
+import type { AccessBook } from '../access/access-book.ts';
 import type { ApiKeys } from '../access/api-keys.ts';
 import type { Adapters } from '../adapters/adapters.ts';
 import type { Convention } from '../conventions/index.ts';
@@ -86,6 +87,22 @@ export interface HttpAccess {
   refuseOperator(request: IncomingMessage, authorization: string | undefined): OperatorRefusal | undefined;
   /** The address that a request is counted by: an IPv4 address or an IPv6 network. */
   addressOf(request: IncomingMessage): string;
+  /** Without it, there is nothing at /admin. */
+  admin?: AdminAccess;
+}
+
+/** What admins do over HTTP. */
+export interface AdminAccess {
+  /** The name of the admin with this Authorization header, or why it may not be. */
+  check(
+    request: IncomingMessage,
+    authorization: string | undefined,
+    needs: 'viewer' | 'operator',
+  ): { name: string } | OperatorRefusal;
+  /** The books, in which `by` makes the changes. */
+  book(by: string): AccessBook;
+  /** Tells everyone at the console what an admin did. */
+  note(request: IncomingMessage, admin: string, what: string): void;
 }
 
 export interface OperatorRefusal {

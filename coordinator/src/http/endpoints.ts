@@ -83,7 +83,7 @@ function registerPlainEndpoint<Body>(app: FastifyInstance, endpoint: PlainEndpoi
       const client = { ...textClientOf(request, deps), signal };
       const held: AnswerHold[] = [];
       const hold = (promptTokens: number): void => {
-        const taken = holdAnswers(request, { answers: 1, promptTokens });
+        const taken = holdAnswers(request, deps.access, { answers: 1, promptTokens });
         held.push(taken.hold);
         reply.headers(taken.headers);
       };
@@ -131,7 +131,8 @@ async function answerWithinLimits(
 ): Promise<void> {
   const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
   const answers = parsed.prompts.length * parsed.bestOf;
-  const { hold, headers } = holdAnswers(request, { answers, promptTokens });
+  const model = parsed.generation.adapter?.name;
+  const { hold, headers } = holdAnswers(request, deps.access, { answers, promptTokens, model });
   reply.headers(headers);
   if (parsed.route) noteRoute(parsed.route, deps, reply);
   try {

@@ -1,6 +1,7 @@
 export { bearerToken, isScopeIn } from './api-access.ts';
 export { buildHttpServer } from './server.ts';
 export {
+  type AdminAccess,
   DEFAULT_HTTP_LIMITS,
   type HttpAccess,
   type HttpDeps,

@@ -1,3 +1,4 @@
+import { adminPaths, adminSchemas } from './openapi-admin.ts';
 import { LOAD_ADAPTER_URL, loadAdapterSchema, UNLOAD_ADAPTER_URL, unloadAdapterSchema } from './lora.ts';
 import { doorPaths, doorSchemas } from './openapi-doors.ts';
 import { failure, generation, get, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
@@ -142,11 +143,14 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     },
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
-    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...otherPaths() },
+    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...adminPaths(), ...otherPaths() },
     // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
-      securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer' },
+        admin: { type: 'http', scheme: 'bearer', description: 'A token of the console.' },
+      },
       schemas: {
         CompletionRequest: jsonSchema(completionRequestSchema, 'input'),
         Completion: jsonSchema(completionSchema, 'output'),
@@ -158,6 +162,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
         Model: jsonSchema(modelSchema, 'output'),
         ModelList: jsonSchema(modelListSchema, 'output'),
         ...doorSchemas(),
+        ...adminSchemas(),
         Error: jsonSchema(errorSchema, 'output'),
       },
     },

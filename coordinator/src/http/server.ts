@@ -4,6 +4,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import { VERSION } from '../base/version.ts';
+import { registerAdmin } from './admin.ts';
 import { registerApiAccess } from './api-access.ts';
 import { servedUrl } from './api-paths.ts';
 import { registerJsonBody } from './body.ts';
@@ -33,6 +34,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerJsonBody(app, limits.bodyBytes);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
+  if (deps.access?.admin) registerAdmin(app, deps.access.admin);
   registerModels(app, deps);
   registerLora(app, deps);
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);

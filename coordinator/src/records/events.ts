@@ -11,24 +11,28 @@ export async function keepEvents(
   member: string,
 ): Promise<() => void> {
   const write = queue.rowsOf(EVENTS);
-  const added = ({ seq, timeMs, level, kind, text, peerId }: ConsoleEvent): void =>
+  const added = ({ seq, timeMs, level, kind, text, peerId, coordinator }: ConsoleEvent): void => {
+    // What another coordinator has told, it has written.
+    if (coordinator !== undefined) return;
     write({ at: new Date(timeMs), member, seq, level, kind, text: withoutZeros(text), peer_id: peerId ?? null });
+  };
   for (const event of log.all()) added(event);
-  log.restore(await readEvents(database, log.capacity));
+  log.restore(await readEvents(database, log.capacity, member));
   log.events.on('added', added);
   return () => log.events.off('added', added);
 }
 
 /** The newest events, oldest first. */
-async function readEvents({ db }: Database, limit: number): Promise<ConsoleEvent[]> {
+async function readEvents({ db }: Database, limit: number, own: string): Promise<ConsoleEvent[]> {
   const rows = await db.selectFrom('events').selectAll().orderBy('id', 'desc').limit(limit).execute();
-  return rows.toReversed().map(({ seq, at, level, kind, text, peer_id: peerId }) => ({
+  return rows.toReversed().map(({ seq, at, level, kind, text, peer_id: peerId, member }) => ({
     seq,
     timeMs: at.getTime(),
     level: level as ConsoleEvent['level'],
     kind: kind as ConsoleEvent['kind'],
     text,
     ...(peerId !== null && { peerId }),
+    ...(member !== own && { coordinator: member }),
   }));
 }
 

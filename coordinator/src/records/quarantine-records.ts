@@ -14,7 +14,8 @@ export async function keepQuarantine(quarantine: Quarantine, database: Database,
   };
 }
 
-async function readQuarantine({ db }: Database): Promise<KeptEntry[]> {
+/** The newest, oldest first. */
+export async function readQuarantine({ db }: Database): Promise<KeptEntry[]> {
   const rows = await db.selectFrom('quarantine').selectAll().orderBy('at', 'desc').limit(MAX_ENTRIES).execute();
   return rows
     .toReversed()

@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 const open = (events = new EventLog(), quarantine = new Quarantine()) =>
-  Records.open(database, events, quarantine).then((opened) => (records = opened));
+  Records.open(database, events, quarantine, 'host:8787').then((opened) => (records = opened));
 
 /** As much of a swarm as donors' work needs. */
 function fakeSwarm() {

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { EventLog } from '../base/event-log.ts';
 import { type Database, WriteQueue } from '../database/index.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -19,21 +18,22 @@ export class Records {
   onBatch: (seconds: number) => void = () => {};
   readonly #stops: (() => void)[] = [];
 
-  /** @param events the log, which is filled with earlier events, and told of what goes wrong */
-  static async open(database: Database, events: EventLog, quarantine: Quarantine): Promise<Records> {
+  /**
+   * @param events the log, which is filled with earlier events, and told of what goes wrong
+   * @param member names this coordinator among those that write to the database
+   */
+  static async open(database: Database, events: EventLog, quarantine: Quarantine, member: string): Promise<Records> {
     const records = new Records(database, events);
     await keepQuarantine(quarantine, database, records.queue);
-    records.#stops.push(await keepEvents(events, database, records.queue, records.#member));
+    records.#stops.push(await keepEvents(events, database, records.queue, member));
     return records;
   }
-
-  readonly #member = `c-${randomBytes(4).toString('hex')}`;
 
   private constructor(database: Database, events: EventLog) {
     this.database = database;
     const warn = (text: string): void => events.add({ level: 'warning', kind: 'server', text });
     this.queue = new WriteQueue(database, { onError: warn, onBatch: (tookMs) => this.onBatch(tookMs / 1000) });
-    this.usage = new UsageRecords(database, this.queue);
+    this.usage = new UsageRecords(this.queue);
     const away = (why: string): void =>
       warn(
         `The database does not answer (${why}). Nothing waits for it; what is to be kept is written when it is back.`,

@@ -1,3 +1,21 @@
+export {
+  ACCESS_KINDS,
+  accessNameSchema,
+  ADDRESS_LIMITS,
+  entryChangeSchemas,
+  expirySchema,
+  limitSchema,
+  MAX_ACCESS_ENTRIES,
+  MAX_USAGE_DAYS,
+  newEntrySchemas,
+  roleSchema,
+  rulesChangeSchema,
+  USAGE_PARTS,
+  usageQuerySchema,
+} from './access.ts';
+export type { AccessKind, AccessView, AddressLimit, AdminView, EntryChange, EntryViews, InviteView } from './access.ts';
+export type { KeyView, MadeEntry, NewEntry, RulesChange, RulesView } from './access.ts';
+export type { UsagePart, UsageQuery, UsageReport, UsageRow } from './access.ts';
 export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot, FlowView } from './console.ts';
 export type { CoordinatorFigures, CoordinatorView } from './console.ts';
 export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './console.ts';

@@ -7,7 +7,7 @@ const MAX_TOKENS = 24;
 const GIVE_UP_MS = 60_000;
 const RETRY_MS = 200;
 /** Between two requests of the client that goes beyond its limit. */
-const GREEDY_MS = 60;
+const GREEDY_MS = 20;
 
 export interface ClientCounts {
   answers: number;

@@ -20,7 +20,8 @@ export interface MemberState {
 
 export type FromMember =
   | { type: 'open'; url: string; id: string }
-  | { type: 'gained'; term: number }
+  | { type: 'gained'; term: number; atMs: number }
+  | { type: 'lost'; atMs: number }
   | { type: 'cut' | 'mended' }
   | { type: 'wrote'; isStale: boolean }
   | { type: 'state'; state: MemberState };

@@ -1,7 +1,7 @@
 /* One coordinator of the chaos of several, in a process of its own that is ended by SIGKILL. */
 import { sql } from 'kysely';
+import { steadyUnixMs } from '../../../coordinator/src/base/clock.ts';
 import { writeAsLeader } from '../../../coordinator/src/cluster/database-lease.ts';
-import { migrate, openDatabase } from '../../../coordinator/src/database/index.ts';
 import { startCoordinator } from '../../../coordinator/src/index.ts';
 import { tinyConfig } from '../../integration/tiny-coordinator.ts';
 import type { FromMember, MemberState, ToMember } from './member-process.ts';
@@ -11,13 +11,14 @@ const WRITE_MS = 150;
 const [databaseUrl, accessFile, port] = process.argv.slice(2) as [string, string, string];
 const tell = (message: FromMember): void => void process.send?.(message);
 
-const database = await openDatabase({ kind: 'server', url: databaseUrl });
-await migrate(database);
-const config = tinyConfig({ port: Number(port), accessFile, logLevel: 'silent', drainTimeoutMs: 1_000, maxBatch: 16 });
-const coordinator = await startCoordinator(config, { sharedDatabase: database });
+const common = { logLevel: 'silent', drainTimeoutMs: 1_000, maxBatch: 16 } as const;
+const config = tinyConfig({ ...common, port: Number(port), accessFile, database: databaseUrl });
+const coordinator = await startCoordinator(config);
+const { database } = coordinator.records!;
 const { members, lease, bus } = coordinator.joined.shared!.cluster;
 
-lease.events.on('gained', (term) => tell({ type: 'gained', term }));
+lease.events.on('gained', (term) => tell({ type: 'gained', term, atMs: steadyUnixMs() }));
+lease.events.on('lost', () => tell({ type: 'lost', atMs: steadyUnixMs() }));
 members.events.on('cut', () => tell({ type: 'cut' }));
 members.events.on('mended', () => tell({ type: 'mended' }));
 

@@ -6,6 +6,7 @@ import { io } from 'socket.io-client';
 import { hello } from '../../integration/virtual-donor.ts';
 import { type ClientCounts, healthyTexts, runClient, runGreedy } from './clients.ts';
 import { ClusterStage, REQUESTS_PER_MINUTE } from './cluster-stage.ts';
+import { steadyUnixMs } from '../../../coordinator/src/base/clock.ts';
 import type { FromMember, MemberProcess, MemberState } from './member-process.ts';
 
 export const CLUSTER_HAPPENINGS = ['kill-leader', 'kill-other', 'partition', 'cut-database', 'crash-database'] as const;
@@ -32,6 +33,8 @@ export interface ClusterChaosReport extends ClientCounts {
   staleWritten: number;
   /** Terms that two members believed to have. */
   sharedTerms: number;
+  /** Times that one began to lead while another still believed to. */
+  ledTogether: number;
   /** Requests that a key's limit allowed, and what it may have been at most. */
   allowed: number;
   allowedAtMost: number;
@@ -39,10 +42,23 @@ export interface ClusterChaosReport extends ClientCounts {
   letIn: number;
 }
 
+/**
+ * What a happening may give of a limit: a new member begins with a slice, one that is cut off with its share, and a crash of the
+ * database fills the bucket.
+ */
+const GIFTS: Readonly<Record<ClusterHappening, number>> = {
+  'kill-leader': 0.1,
+  'kill-other': 0.1,
+  partition: 0.35,
+  'cut-database': 0.35,
+  'crash-database': 1,
+};
+/** By which the clocks of two processes may differ. */
+const CLOCK_MS = 5;
 const TAKEOVER_MS = 5_000;
 const SETTLE_MS = 60_000;
 /** Of the key with a limit, which ask for more than it allows. */
-const GREEDY_CLIENTS = 3;
+const GREEDY_CLIENTS = 4;
 const LIAR = 'l'.repeat(32);
 /** The coordinator's name for its donor (PeerSession.donorId). */
 const LIAR_ID = createHash('sha256').update(LIAR).digest('hex').slice(0, 16);
@@ -61,6 +77,7 @@ export function breaches(report: ClusterChaosReport): string[] {
     [slow.length > 0, `another led only after ${slow.join(', ')} ms`],
     [report.staleWritten > 0, `${report.staleWritten} writes of an old term came after those of a newer one`],
     [report.sharedTerms > 0, `${report.sharedTerms} terms were held by two coordinators`],
+    [report.ledTogether > 0, `${report.ledTogether} times two led at once`],
     [report.allowed > report.allowedAtMost, `${report.allowed} requests were allowed, ${report.allowedAtMost} at most`],
     [report.letIn > 0, `${report.letIn} coordinators let a quarantined donor in after a restart`],
     [report.answers === 0, 'there were no answers'],
@@ -75,10 +92,10 @@ class ClusterChaos {
   /** Who had which term. */
   readonly #terms = new Map<number, Set<string>>();
   #gainedMs = 0;
+  /** Times in which members believed to lead. */
+  readonly #reigns: { id: string; fromMs: number; toMs: number }[] = [];
   #stage!: ClusterStage;
   #isOver = false;
-  /** Members and lines that were taken away: each may cost or give a slice of a limit. */
-  #disturbances = 0;
 
   constructor(options: ClusterChaosOptions) {
     this.#options = options;
@@ -93,6 +110,7 @@ class ClusterChaos {
       staleRefused: 0,
       staleWritten: 0,
       sharedTerms: 0,
+      ledTogether: 0,
       allowed: 0,
       allowedAtMost: 0,
       letIn: 0,
@@ -120,6 +138,11 @@ class ClusterChaos {
       this.#report.allowedAtMost = this.#allowedAtMost(performance.now() - startMs);
       await this.#checkWrites();
       await this.#checkQuarantine();
+      this.#report.ledTogether = this.#reigns.filter(({ id, fromMs }, i) =>
+        this.#reigns
+          .slice(0, i)
+          .some((other) => other.id !== id && other.fromMs <= fromMs && other.toMs > fromMs + CLOCK_MS),
+      ).length;
       this.#report.sharedTerms = [...this.#terms.values()].filter((holders) => holders.size > 1).length;
     } finally {
       await this.#stage.close();
@@ -134,6 +157,10 @@ class ClusterChaos {
       this.#terms.set(message.term, holders.add(member.id));
       this.#options.say(`${member.id} leads in term ${message.term}`);
     }
+    // By the clock of the machine, which all have: messages of several processes come in any order.
+    if (message.type === 'gained')
+      this.#reigns.push({ id: member.id, fromMs: message.atMs, toMs: Number.POSITIVE_INFINITY });
+    if (message.type === 'lost') this.#endReign(member.id, message.atMs);
     if (message.type === 'wrote' && message.isStale) this.#report.staleRefused++;
   }
 
@@ -144,7 +171,6 @@ class ClusterChaos {
       const kind = kinds[n % kinds.length]!;
       say(kind);
       this.#report.happenings[kind] = (this.#report.happenings[kind] ?? 0) + 1;
-      this.#disturbances++;
       await this.#happen(kind);
       await this.#settled();
       await delay(everyMs * (0.5 + this.#rng()));
@@ -188,12 +214,19 @@ class ClusterChaos {
 
   async #killLeader(leader: number): Promise<void> {
     const killedMs = performance.now();
+    const { id } = this.#stage.members[leader]!;
+    this.#endReign(id, steadyUnixMs());
     await this.#stage.kill(leader);
     const deadlineMs = killedMs + 2 * TAKEOVER_MS;
     while (this.#gainedMs < killedMs && performance.now() < deadlineMs) await delay(20);
     this.#report.takeoverMs.push(
       this.#gainedMs < killedMs ? Number.POSITIVE_INFINITY : Math.round(this.#gainedMs - killedMs),
     );
+  }
+
+  #endReign(id: string, atMs: number): void {
+    const reign = this.#reigns.findLast((other) => other.id === id);
+    if (reign) reign.toMs = Math.min(reign.toMs, atMs);
   }
 
   async #leader(): Promise<number> {
@@ -219,10 +252,11 @@ class ClusterChaos {
     }
   }
 
-  /** A bucket gives its capacity and what it gains; the slack of several is half of it, and each disturbance may cost a slice. */
+  /** A bucket gives its capacity and what it gains; several may give half of it in addition. */
   #allowedAtMost(elapsedMs: number): number {
-    const slices = 0.5 + (this.#disturbances * 2) / 4;
-    return Math.ceil(REQUESTS_PER_MINUTE * (1 + elapsedMs / 60_000 + slices));
+    const { happenings } = this.#report;
+    const gifts = CLUSTER_HAPPENINGS.map((kind) => (happenings[kind] ?? 0) * GIFTS[kind]);
+    return Math.ceil(REQUESTS_PER_MINUTE * (1 + elapsedMs / 60_000 + 0.5 + gifts.reduce((sum, gift) => sum + gift, 0)));
   }
 
   async #checkWrites(): Promise<void> {

@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import type { AdaptersView, AdapterView } from '@shoal/protocol';
 import type { ComponentChildren } from 'preact';
-import { useId, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
+import { ConfirmDialog } from '../ConfirmDialog.tsx';
 import { formatDuration, formatMemory, formatNumber, plural } from '../format.ts';
 import { adapterPlaces, type Result } from './adapter-words.ts';
 import { command, LOAD_DEADLINE_MS, role } from './connection.ts';
@@ -36,7 +37,7 @@ export function Adapters({ adapters, nowMs }: { adapters: AdaptersView; nowMs: n
       </div>
       {loaded.length > 0 && (
         <div class="table-scroll" role="group" aria-labelledby="adapters-title" tabIndex={0}>
-          <table class="adapters" role="table">
+          <table class="adapters cards" role="table">
             <thead role="rowgroup">
               <tr role="row">
                 {COLUMNS.map((name) => (
@@ -88,9 +89,7 @@ function Row({ adapter, nowMs, canUnload, onResult }: RowProps) {
   const { name, source, description, examples, rank, bytes, requests, loadedMs } = adapter;
   const dialog = useRef<HTMLDialogElement>(null);
   const busy = useSignal(false);
-  const titleId = useId();
   const unload = async (): Promise<void> => {
-    dialog.current?.close();
     busy.value = true;
     const reply = await command({ command: 'unload-adapter', name }, LOAD_DEADLINE_MS);
     busy.value = false;
@@ -122,21 +121,10 @@ function Row({ adapter, nowMs, canUnload, onResult }: RowProps) {
             {requests > 0 ? 'Unload…' : 'Unload'}
           </button>
         )}
-        <dialog ref={dialog} aria-labelledby={titleId}>
-          <h3 id={titleId}>Unload {name}?</h3>
-          <p>
-            {plural(requests, 'answer')} {requests === 1 ? 'uses' : 'use'} it and will be finished with it; its memory
-            is free after that. New requests that name it are refused.
-          </p>
-          <p class="actions">
-            <button type="button" class="danger" onClick={() => void unload()}>
-              Unload
-            </button>
-            <button type="button" onClick={() => dialog.current?.close()}>
-              Keep
-            </button>
-          </p>
-        </dialog>
+        <ConfirmDialog dialog={dialog} title={`Unload ${name}?`} action="Unload" onConfirm={() => void unload()}>
+          {plural(requests, 'answer')} {requests === 1 ? 'uses' : 'use'} it and will be finished with it; its memory is
+          free after that. New requests that name it are refused.
+        </ConfirmDialog>
       </td>
     </tr>
   );

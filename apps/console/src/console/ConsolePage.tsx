@@ -3,6 +3,7 @@ import type { ConsoleSnapshot } from '@shoal/protocol';
 import { useEffect } from 'preact/hooks';
 import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
+import { AccessSection } from './access/AccessSection.tsx';
 import { Adapters } from './Adapters.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { Coordinators } from './Coordinators.tsx';
@@ -68,6 +69,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
       {now.coordinators && <Coordinators coordinators={now.coordinators} />}
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
+      <AccessSection />
       <EventLog events={events.value} />
     </>
   );

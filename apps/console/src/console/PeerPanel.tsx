@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import type { ConsoleEvent, PeerCommand, PeerView } from '@shoal/protocol';
-import { useId, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { Chart } from '../Chart.tsx';
+import { ConfirmDialog } from '../ConfirmDialog.tsx';
 import { formatBytes, formatNumber } from '../format.ts';
 import { command, role } from './connection.ts';
 import { EventRows } from './EventLog.tsx';
@@ -18,7 +19,6 @@ interface PanelProps {
 export function PeerPanel({ peer, events, onResult }: PanelProps) {
   const busy = useSignal(false);
   const dialog = useRef<HTMLDialogElement>(null);
-  const titleId = useId();
   const own = events.filter((event) => event.peerId === peer.peerId).slice(-EVENTS_SHOWN);
 
   const send = async (name: PeerCommand['command']): Promise<void> => {
@@ -70,28 +70,15 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
           </p>
         )}
       </div>
-      <dialog ref={dialog} aria-labelledby={titleId}>
-        <h3 id={titleId}>Remove {peer.peerId}?</h3>
-        <p>
-          Its connection is closed at once, and its {formatNumber(peer.experts)} experts move to other tabs or to the
-          coordinator. Answers in progress continue. <i>Drain</i> is the gentler option.
-        </p>
-        <p class="actions">
-          <button
-            type="button"
-            class="danger"
-            onClick={() => {
-              dialog.current?.close();
-              void send('remove');
-            }}
-          >
-            Remove
-          </button>
-          <button type="button" onClick={() => dialog.current?.close()}>
-            Keep
-          </button>
-        </p>
-      </dialog>
+      <ConfirmDialog
+        dialog={dialog}
+        title={`Remove ${peer.peerId}?`}
+        action="Remove"
+        onConfirm={() => void send('remove')}
+      >
+        Its connection is closed at once, and its {formatNumber(peer.experts)} experts move to other tabs or to the
+        coordinator. Answers in progress continue. <i>Drain</i> is the gentler option.
+      </ConfirmDialog>
     </div>
   );
 }

@@ -7,6 +7,7 @@ interface FromCoordinator {
   role(role: ConsoleRole): void;
   snapshot(snapshot: ConsoleSnapshot): void;
   events(events: ConsoleEvent[]): void;
+  access(): void;
 }
 interface ToCoordinator {
   command(command: Command, reply: (answer: CommandReply) => void): void;
@@ -35,6 +36,9 @@ export const events = signal<ConsoleEvent[]>([]);
 /** This browser's clock, updated once a second. */
 export const nowMs = signal(performance.now());
 
+/** Counts the times that the rules of access may have changed. */
+export const accessChanges = signal(0);
+
 let socket: Socket<FromCoordinator, ToCoordinator> | null = null;
 let snapshotAtMs = 0;
 
@@ -52,6 +56,11 @@ export function findToken(): string | null {
     history.replaceState(null, '', location.pathname + location.search);
     return decodeToken(match[1]);
   }
+  return sessionStorage.getItem(TOKEN_KEY);
+}
+
+/** For what is asked over HTTP; null while nobody is signed in. */
+export function signedInToken(): string | null {
   return sessionStorage.getItem(TOKEN_KEY);
 }
 
@@ -76,6 +85,7 @@ export function signIn(token: string): void {
   socket = made;
   made.on('connect', () => {
     sessionStorage.setItem(TOKEN_KEY, token);
+    accessChanges.value += 1;
     if (!snapshot.value) link.value = { state: 'live' };
   });
   made.on('connect_error', (error) => {
@@ -96,6 +106,9 @@ export function signIn(token: string): void {
     snapshotAtMs = performance.now();
     snapshot.value = next;
     link.value = { state: 'live' };
+  });
+  made.on('access', () => {
+    accessChanges.value += 1;
   });
   made.on('events', (news) => {
     events.value = mergeEvents(events.value, news);

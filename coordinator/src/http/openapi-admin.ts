@@ -1,0 +1,129 @@
+import {
+  ACCESS_KINDS,
+  entryChangeSchemas,
+  newEntrySchemas,
+  rulesChangeSchema,
+  usageQuerySchema,
+} from '@shoal/protocol';
+import { z } from 'zod';
+import { USAGE_URL } from './admin.ts';
+import { failure, get, json, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
+
+const NAMES = { keys: 'API key', invites: 'invitation', admins: 'admin' } as const;
+const SCHEMAS = { keys: 'Key', invites: 'Invite', admins: 'Admin' } as const;
+
+const OPERATOR = {
+  description: 'Needs an operator’s token of the console as `Authorization: Bearer …`.',
+  security: [{ admin: [] }],
+};
+const VIEWER = {
+  description: 'Needs an admin’s token of the console as `Authorization: Bearer …`.',
+  security: [{ admin: [] }],
+};
+
+const refusals = {
+  '401': failure('No valid token of an admin was sent.'),
+  '403': failure('The token is a viewer’s.'),
+};
+const changes = {
+  ...refusals,
+  '400': failure('The body is not valid; `param` names what.'),
+  '409': failure('`read_only`: the rules are in an access file; `name_taken`; `too_many`.'),
+  '503': failure('`database_away`: nothing was changed.'),
+};
+
+const withBody = (summary: string, schema: object, responses: object) => ({
+  summary,
+  tags: ['Operation'],
+  ...OPERATOR,
+  requestBody: { required: true, content: json(schema) },
+  responses: { ...responses, ...changes },
+});
+
+function entryPaths(kind: (typeof ACCESS_KINDS)[number]) {
+  const [name, schema] = [NAMES[kind], SCHEMAS[kind]];
+  const unknown = { '404': failure(`There is no ${name} of this name in force.`) };
+  return {
+    [`/admin/${kind}`]: {
+      post: withBody(`Make an ${name}`, ref(`New${schema}`), {
+        '201': ok('The entry and its token, which is shown this once.'),
+      }),
+    },
+    [`/admin/${kind}/{name}`]: {
+      ...pathParameter('name', { schema: { type: 'string' } }),
+      patch: withBody(`Change an ${name}; null takes a limit away`, ref(`${schema}Change`), {
+        '200': ok('The entry.'),
+        ...unknown,
+      }),
+      delete: {
+        summary: `Revoke an ${name}`,
+        tags: ['Operation'],
+        ...OPERATOR,
+        responses: { '200': ok('The entry.'), ...unknown, ...changes },
+      },
+    },
+  };
+}
+
+const { properties: usageFields } = z.toJSONSchema(usageQuerySchema, { io: 'input' }) as {
+  properties: Record<string, object>;
+};
+const usageParameters = (names: readonly string[]) => ({
+  parameters: names.map((name) => ({ name, in: 'query', schema: usageFields[name] })),
+});
+const usageAnswers = {
+  '200': {
+    description: 'Rows by key, day and model, or by some of these; as CSV with `Accept: text/csv` or `format=csv`.',
+    content: { ...json({ type: 'object' }), 'text/csv': { schema: { type: 'string' } } },
+  },
+  '400': failure('A part of the query is not valid, or there would be too many rows.'),
+  '503': failure('`database_away`.'),
+};
+
+export function adminPaths() {
+  return {
+    '/admin/access': {
+      get: {
+        summary: 'Who may do what: rules, keys, invitations and admins',
+        tags: ['Operation'],
+        ...VIEWER,
+        responses: { '200': ok('All of it, without tokens.'), ...refusals },
+      },
+      patch: withBody(
+        'Change the rules; null is what follows from the lists, or a limit’s default',
+        ref('RulesChange'),
+        { '200': ok('All of it.') },
+      ),
+    },
+    '/admin/access/import': {
+      post: withBody(
+        'Copy an access file into the database',
+        { type: 'object' },
+        { '200': ok('The names of what was copied, and of what stays revoked.') },
+      ),
+    },
+    ...Object.assign({}, ...ACCESS_KINDS.map(entryPaths)),
+    '/admin/usage': get(
+      'Operation',
+      'What keys have used',
+      { ...usageAnswers, ...refusals },
+      { ...VIEWER, ...usageParameters(Object.keys(usageFields)) },
+    ),
+    [USAGE_URL]: get(
+      'Operation',
+      'What the key has used that the request is made with',
+      { ...usageAnswers, '401': unauthorized, '404': failure('`no_api_keys`: the coordinator requires none.') },
+      usageParameters(Object.keys(usageFields).filter((name) => name !== 'key')),
+    ),
+  };
+}
+
+export function adminSchemas() {
+  return Object.fromEntries([
+    ...ACCESS_KINDS.flatMap((kind) => [
+      [`New${SCHEMAS[kind]}`, jsonSchema(newEntrySchemas[kind], 'input')],
+      [`${SCHEMAS[kind]}Change`, jsonSchema(entryChangeSchemas[kind], 'input')],
+    ]),
+    ['RulesChange', jsonSchema(rulesChangeSchema, 'input')],
+  ]) as Record<string, object>;
+}
