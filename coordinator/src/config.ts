@@ -5,11 +5,11 @@ import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
 import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET } from './base/network-values.ts';
 import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { OWN_DIRS, ROOT_DIR } from './base/places.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
-/** The repository's folder. Default paths are relative to it, not to the working directory. */
-export const ROOT_DIR = resolve(import.meta.dirname, '../..');
+export { ROOT_DIR };
 
 /** The engine accepts more threads, but they would only take turns. */
 export const MAX_THREADS = 256;
@@ -102,8 +102,8 @@ const SECTIONS = {
       more: 'Measured with the default model ([below](#adapters)).',
     }),
     cacheDir: option('cache', path('DIR'), {
-      default: join(ROOT_DIR, '.cache/packed'),
-      defaultText: '.cache/packed',
+      default: join(OWN_DIRS.cache, 'packed'),
+      defaultText: '.cache/packed; installed, $XDG_CACHE_HOME/shoal/packed, as ~/.cache/shoal/packed',
       help: 'directory for packed models, each in a folder named by its content',
       more: 'Nothing in it is deleted by Shoal: see [below](#the-cache).',
     }),

@@ -7,7 +7,6 @@ import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
-import packageJson from '../package.json' with { type: 'json' };
 import { Access, type ReportLevel } from './access/access.ts';
 import { addressKey } from './base/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
@@ -15,6 +14,7 @@ import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
+import { VERSION } from './base/version.ts';
 import { type ClusterCore, type Core, type CoreHooks, createCore } from './core.ts';
 import { registerClusterMetrics } from './console/cluster-metrics.ts';
 import { ClusterConsole } from './console/cluster-console.ts';
@@ -125,10 +125,9 @@ function join(
   sharedDatabase: Database | undefined,
 ): Promise<JoinedCluster> {
   const { modelDigest, shape } = packed.manifest;
-  const { version } = packageJson;
   const isShared = sharedDatabase !== undefined;
   const served = { modelDigest, quant: shape.quant, layers };
-  return openCluster({ database: sharedDatabase, isShared, ...served, version, port, events });
+  return openCluster({ database: sharedDatabase, isShared, ...served, version: VERSION, port, events });
 }
 
 /** The hooks, with `note` called for what is under way. */
@@ -175,16 +174,20 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const isDraining = (): boolean => draining;
   const http = await openHttp(serving, log, isDraining);
   const sockets = openSockets(serving, log, http.server);
-  const { version } = packageJson;
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
-  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
   if (shared) registerClusterMetrics(registry, shared.cluster);
   const others =
     shared &&
-    new ClusterConsole({ cluster: shared.cluster, events, version, guestLinks: () => swarm.guests?.links.size ?? 0 });
+    new ClusterConsole({
+      cluster: shared.cluster,
+      events,
+      version: VERSION,
+      guestLinks: () => swarm.guests?.links.size ?? 0,
+    });
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });

@@ -25,6 +25,7 @@ const SCHEMAS: Record<string, z.ZodType> = {
   adapted: protocol.adaptedSchema,
   guestRefused: protocol.guestRefusedSchema,
   intent: protocol.intentSchema,
+  noPath: protocol.noPathSchema,
   command: protocol.commandSchema,
 };
 

@@ -23,6 +23,8 @@ import {
   type Guest,
   type HelloReply,
   type Intent,
+  type NoPath,
+  PATH_TIMEOUT_MS,
   type RefusalCode,
   type Signal,
   type Standing,
@@ -35,7 +37,8 @@ export type Welcome = Extract<HelloReply, { ok: true }>;
 export type ConnectionEnd =
   /** The socket didn't open, was closed, or sent an invalid message. */
   | { kind: 'gone' }
-  | { kind: 'no-channel' }
+  /** WebRTC found no way to the coordinator, whose addresses are these. */
+  | { kind: 'no-channel'; facts: NoPath; addresses: readonly string[] }
   | { kind: 'refused'; code: RefusalCode; message: string }
   | { kind: 'dismissed'; dismissed: Dismissed };
 
@@ -78,6 +81,7 @@ export class CoordinatorConnection {
   readonly #socket: DonorSocket;
   #lap: LapConnection | undefined;
   #channelTimer: ReturnType<typeof setTimeout> | undefined;
+  #pathTimer: ReturnType<typeof setTimeout> | undefined;
   #channelOpened = false;
   #over = false;
 
@@ -147,14 +151,15 @@ export class CoordinatorConnection {
   }
 
   #openLapChannel({ iceServers, lapConnections = 1 }: Welcome): void {
-    this.#channelTimer = setTimeout(() => this.#end({ kind: 'no-channel' }), CONNECT_TIMEOUT_MS);
+    this.#channelTimer = setTimeout(() => this.#noChannel(), CONNECT_TIMEOUT_MS);
+    this.#pathTimer = setTimeout(() => !this.#lap?.path.isFound && this.#noChannel(), PATH_TIMEOUT_MS);
     this.#lap = connectDonor({
       iceServers: rtcIceServers(iceServers),
       lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),
       // If the connection has worked, the coordinator is gone; if it never did, it was blocked.
-      onEnd: () => this.#end({ kind: this.#channelOpened ? 'gone' : 'no-channel' }),
+      onEnd: () => (this.#channelOpened ? this.#end({ kind: 'gone' }) : this.#noChannel()),
     });
   }
 
@@ -162,6 +167,16 @@ export class CoordinatorConnection {
   channelOpened(): void {
     this.#channelOpened = true;
     clearTimeout(this.#channelTimer);
+    clearTimeout(this.#pathTimer);
+  }
+
+  /** Tells the coordinator's operator, too. */
+  #noChannel(): void {
+    if (this.#over || !this.#lap) return;
+    const { path } = this.#lap;
+    const facts = path.facts();
+    this.#socket.emit('no-path', facts);
+    this.#end({ kind: 'no-channel', facts, addresses: path.addresses });
   }
 
   #listen<T>(
@@ -186,6 +201,7 @@ export class CoordinatorConnection {
   #close(): void {
     this.#over = true;
     clearTimeout(this.#channelTimer);
+    clearTimeout(this.#pathTimer);
     this.#lap?.close();
     // Delayed for the last message. If the page is closing, the browser closes the socket.
     setTimeout(() => this.#socket.disconnect(), LAST_WORDS_MS);

@@ -27,6 +27,13 @@ beforeEach(() => {
       return {
         signal: (signal) => void connection.signals.push(signal),
         sendControl: () => true,
+        path: {
+          isFound: true,
+          addresses: [],
+          facts: () => {
+            throw new Error('not asked for');
+          },
+        } as never,
         close: () => {
           connection.isClosed = true;
           options.onEnd?.({ reason: 'closed' });

@@ -16,12 +16,12 @@ export interface GuestLinksOptions {
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean, coordinator: string) => void;
   /** A link is over, whoever ended it. */
   onEnd: (coordinator: string) => void;
-  connect?: typeof connectDonor;
+  connect?: (...options: Parameters<typeof connectDonor>) => Omit<DonorConnection, 'path'>;
 }
 
 interface GuestLink {
   attempt: number;
-  connection: DonorConnection;
+  connection: Omit<DonorConnection, 'path'>;
   /** Until the link is open. */
   deadline: ReturnType<typeof setTimeout> | undefined;
 }

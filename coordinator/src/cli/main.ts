@@ -1,3 +1,4 @@
+import { VERSION } from '../base/version.ts';
 import { UsageError } from '../base/usage-error.ts';
 import { endAtSignalsAsFirstProcess } from './stop-signals.ts';
 
@@ -16,6 +17,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   plan: {
     about: 'what it takes to serve a model: memory, tabs, traffic, speed',
     run: async (argv) => (await import('./plan.ts')).runPlan(argv, process),
+  },
+  doctor: {
+    about: 'check whether this machine can serve: ports, UDP, TURN, GPU, disk, memory, clock, model',
+    run: async (argv) => (await import('./doctor/doctor.ts')).runDoctor(argv, process),
   },
   'export-gguf': {
     about: 'write a checkpoint as a GGUF file for llama.cpp',
@@ -44,13 +49,17 @@ const HELP = `usage: shoal COMMAND [options]
 ${Object.entries(COMMANDS)
   .map(([name, { about }]) => `  ${name.padEnd(13)} ${about}\n`)
   .join('')}
-shoal COMMAND --help lists the options of a command.
+shoal COMMAND --help lists the options of a command, and shoal --version prints the version.
 `;
 
 async function run([name, ...argv]: readonly string[]): Promise<number> {
   if (name === undefined || ['help', '--help', '-h'].includes(name)) {
     process.stdout.write(HELP);
     return name === undefined ? 2 : 0;
+  }
+  if (['version', '--version', '-v'].includes(name)) {
+    process.stdout.write(`${VERSION}\n`);
+    return 0;
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command) return command.run(argv);

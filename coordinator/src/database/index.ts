@@ -1,6 +1,6 @@
 export type { Database, DatabaseEvents, DatabasePlace } from './database.ts';
 export { DatabaseError, type DatabaseErrorReason } from './database-error.ts';
-export { migrate } from './migrate.ts';
+export { migrate, pendingMigrations } from './migrate.ts';
 export { openDatabase, shareDatabase, type SharedDatabase } from './open.ts';
 export { parseServerUrl } from './server.ts';
 export type { Tables } from './tables.ts';

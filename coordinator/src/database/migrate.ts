@@ -14,21 +14,27 @@ export interface MigrateOptions {
  * (an advisory lock). Throws a DatabaseError `newer` for a database that a newer program has changed.
  */
 export async function migrate(database: Database, { migrations = MIGRATIONS }: MigrateOptions = {}): Promise<void> {
+  await pendingMigrations(database, { migrations });
   const db = database.db as unknown as Kysely<unknown>;
-  const known = Object.keys(migrations);
-  const refuseNewer = async (): Promise<void> => {
-    const newer = (await applied(db)).find((name) => !known.includes(name));
-    if (newer === undefined) return;
-    const message = `The database ${database.place} was changed by a newer Shoal (${newer}; this one knows ${known.at(-1)}). Start that version or a newer one, or choose another database.`;
-    throw new DatabaseError('newer', message);
-  };
-  await refuseNewer();
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } });
   const { error } = await migrator.migrateToLatest();
   if (error === undefined) return;
   // Another may have been faster.
-  await refuseNewer();
+  await pendingMigrations(database, { migrations });
   throw migrationError(database, error);
+}
+
+/** The migrations that the database has not had yet. Throws DatabaseError `newer` where it has had one that is not known here. */
+export async function pendingMigrations(
+  database: Database,
+  { migrations = MIGRATIONS }: MigrateOptions = {},
+): Promise<string[]> {
+  const known = Object.keys(migrations);
+  const had = await applied(database.db as unknown as Kysely<unknown>);
+  const newer = had.find((name) => !known.includes(name));
+  if (newer === undefined) return known.filter((name) => !had.includes(name));
+  const message = `The database ${database.place} was changed by a newer Shoal (${newer}; this one knows ${known.at(-1)}). Start that version or a newer one, or choose another database.`;
+  throw new DatabaseError('newer', message);
 }
 
 /** The names of the migrations that the database has had. */

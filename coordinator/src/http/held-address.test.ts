@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
+import { VERSION } from '../base/version.ts';
 import { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';
 import { OrderlyServer } from './orderly-server.ts';
 
@@ -21,7 +22,7 @@ it('answers from the start on that the coordinator is alive, not ready, and what
   const get = async (path: string, init: RequestInit = {}): Promise<Response> =>
     fetch(`http://127.0.0.1:${held.port}${path}`, init);
   const healthy = await get('/healthz');
-  expect([healthy.status, await healthy.json()]).toEqual([200, { status: 'starting' }]);
+  expect([healthy.status, await healthy.json()]).toEqual([200, { status: 'starting', version: VERSION }]);
   const ready = await get('/readyz?x=1');
   expect([ready.status, await ready.json()]).toEqual([503, { ready: false, reason: 'starting', ...progress }]);
   progress = { doing: 'loading the model' };

@@ -3,6 +3,7 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import type { PortRange } from '../base/option-values.ts';
+import { VERSION } from '../base/version.ts';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
 import { isMessagesPath, messagesError } from './messages/error.ts';
@@ -95,7 +96,7 @@ function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse
 }
 
 function answerTo(path: string, progress: () => StartProgress): [status: number, body: object] {
-  if (path === '/healthz') return [200, { status: 'starting' }];
+  if (path === '/healthz') return [200, { status: 'starting', version: VERSION }];
   if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
   const error = ApiError.starting();
   return [503, isMessagesPath(path) ? messagesError(error, randomUUID()) : error.body];

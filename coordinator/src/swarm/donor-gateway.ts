@@ -7,7 +7,10 @@ import {
   helloSchema,
   intentSchema,
   MAX_SIGNALLING_MESSAGES_PER_SECOND,
+  explainNoPath,
   negotiateVersion,
+  type NoPath,
+  noPathSchema,
   progressSchema,
   readySchema,
   SIGNALLING_BURST_MESSAGES,
@@ -95,6 +98,7 @@ class DonorSocket {
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('adapted', adaptedSchema, (peer, message) => options.swarm.adapters?.adapted(peer, message));
+    this.#on('no-path', noPathSchema, (peer, facts) => this.#noPath(peer, facts));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
@@ -222,6 +226,20 @@ class DonorSocket {
       },
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
+  }
+
+  /** The tab goes, and says why there is no link: for the operator, as the page says it to the donor. */
+  #noPath(peer: PeerSession, facts: NoPath): void {
+    if (peer.connected) return;
+    const { code, operator } = explainNoPath(facts, this.#connection?.told);
+    this.#options.log.warn({ peerId: peer.peerId, address: this.#address, code, facts }, 'a tab found no way by UDP');
+    this.#options.swarm.leave(
+      peer,
+      `found no way by UDP in ${Math.round(facts.waitedMs / 1000)} s. ${operator}`,
+      false,
+    );
+    this.#place?.leave();
+    this.#closeSoon();
   }
 
   #drop(what: string): void {

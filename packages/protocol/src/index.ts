@@ -24,10 +24,12 @@ export {
   MAX_FRAME_BYTES,
   MAX_KEPT_SHARDS,
   MAX_PLEDGE_BYTES,
+  PATH_TIMEOUT_MS,
 } from './limits.ts';
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
 export { isList, list } from './list.ts';
+export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
   MAX_ADAPTER_SHARD_BYTES,
   MAX_ADAPTER_SHARDS_PER_MESSAGE,

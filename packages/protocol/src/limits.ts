@@ -89,6 +89,12 @@ export const HELLO_TIMEOUT_MS = 10_000;
 /** From the first signal to an open lap channel. ICE gives up after about 30 s; a TURN allocation behind a slow link takes several. */
 export const CONNECT_TIMEOUT_MS = 30_000;
 
+/**
+ * From the first signal until ICE has found a way. It takes a second or two, and some more through a relay over a slow line; a page
+ * that has found none by then says why, and begins again.
+ */
+export const PATH_TIMEOUT_MS = 15_000;
+
 /** Interval of the coordinator's pings on a lap channel; it notices a dead peer well before SCTP's own minute. */
 export const HEARTBEAT_MS = 2_000;
 

@@ -13,6 +13,7 @@ import {
   MAX_SHARDS_PER_ASSIGNMENT,
   MAX_TABS_PER_DONOR,
 } from './limits.ts';
+import type { NoPath } from './no-path.ts';
 
 /**
  * Messages between a donor's page and the coordinator over socket.io (namespace `/donor`), before and beside the lap channel:
@@ -309,6 +310,7 @@ export interface DonorToCoordinator {
   adapted(message: Adapted): void;
   intent(message: Intent): void;
   'guest-refused'(message: GuestRefused): void;
+  'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
   signal(message: Signal): void;

@@ -2,6 +2,7 @@ import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import { FurtherConnections } from './further-connections.ts';
+import type { PathWatch } from './path-watch.ts';
 
 export interface DonorConnectionOptions extends Omit<ConnectionOptions, 'initiator'> {
   /** True by default, as `acceptPeer` expects. */
@@ -25,6 +26,8 @@ export interface DonorConnection {
   signal(signal: Signal): void;
   /** Returns false if the message could not be sent. On `pagehide` there is only time for `{ control: 'goodbye' }`. */
   sendControl(message: ControlMessage): boolean;
+  /** What is known of the way to the coordinator. */
+  readonly path: Pick<PathWatch, 'isFound' | 'addresses' | 'facts'>;
   close(): void;
 }
 
@@ -55,6 +58,7 @@ export function connectDonor(options: DonorConnectionOptions): DonorConnection {
   return {
     signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
     sendControl: (message) => connection.sendControl(message),
+    path: connection.path,
     close: () => connection.close(),
   };
 }

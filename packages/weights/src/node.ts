@@ -3,7 +3,7 @@ export type { GgufType } from './node/gguf/format.ts';
 export { makeFolder, writeWhole } from './node/files.ts';
 export { lockFolder, type PackLock } from './node/lock.ts';
 export { isPackedDir, type OpenModel, openModel, openPackedModel } from './node/open-model.ts';
-export { ensurePacked, packModel } from './node/pack-model.ts';
+export { ensurePacked, packedFolder, packModel } from './node/pack-model.ts';
 export type { PackProgress } from './node/pack-run.ts';
 export { type Damage, openPacked, type PackedModel } from './node/packed-model.ts';
 export { fetchHubFiles } from './node/hub/fetch-files.ts';
