@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { type IceServer, iceServerSchema, ROW_FORMATS } from '@shoal/protocol';
+import { type IceServer, iceServerSchema, MAX_SHARD_URLS, ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
 import { z } from 'zod';
 import { choice, decimal, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { parseShardUrl, type ShardUrl } from './base/shard-url.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
@@ -83,6 +84,15 @@ const ICE_SERVERS: ValueKind<IceServer[]> = {
     const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
     if (bad === undefined) return servers;
     throw new UsageError(`takes URLs that begin with stun:, stuns:, turn: or turns:, not "${bad}"`);
+  },
+};
+
+const SHARD_URLS: ValueKind<readonly ShardUrl[]> = {
+  value: 'URL',
+  parse: (given) => {
+    const urls = given.split(',').filter((one) => one.trim() !== '');
+    if (urls.length > MAX_SHARD_URLS) throw new UsageError(`takes up to ${MAX_SHARD_URLS} URLs, not ${urls.length}`);
+    return urls.map((url) => parseShardUrl(url.trim()));
   },
 };
 
@@ -205,6 +215,15 @@ const SECTIONS = {
         more: 'Such tabs hold experts like others and are much slower. With this switch the donor page asks for a GPU.',
       },
     ),
+    shardUrls: option('shard-url', SHARD_URLS, {
+      default: '',
+      defaultText: "none: all weights come from the coordinator's line",
+      many: true,
+      help: 'static host, bucket or cache that tabs fetch weights from first; may be given several times, tried in this order',
+      more:
+        'As `URL` (followed by `/SHA-256`, or with `{sha256}` where the hash belongs), or `s3:REGION:URL` for a private bucket ' +
+        'whose URLs the coordinator signs. See [below](#weights-from-elsewhere).',
+    }),
     iceServers: option('ice-servers', ICE_SERVERS, {
       default: '[]',
       defaultText: 'none, which is enough on one network',

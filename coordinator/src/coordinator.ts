@@ -28,8 +28,11 @@ import {
   holdAddress,
   type HttpAccess,
   isScopeIn,
+  mirrorTemplates,
   type OperatorRefusal,
+  s3Credentials,
   type SamplingDefaults,
+  type ShardMirrors,
   sourceModel,
   type StartProgress,
   tokenizerCodec,
@@ -38,6 +41,7 @@ import { type Config, ROOT_DIR } from './config.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
+import { ShardReports } from './swarm/shard-reports.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -73,8 +77,8 @@ export interface Coordinator extends Core {
 
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'onLap'> = {}): Promise<Coordinator> {
-  // First, since a bad access file is found at no cost.
-  const entry = openAccess(config);
+  // First, since a bad access file and missing credentials are found at no cost.
+  const entry = { ...openAccess(config), s3: s3Credentials(config.shardUrls) };
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
   let rtc: RtcImplementation | undefined;
@@ -128,17 +132,22 @@ interface Serving {
   rtc: RtcImplementation;
   registry: Registry;
   held: HeldAddress;
+  /** For mirrors whose URLs are signed. */
+  s3: ShardMirrors['s3'];
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
   const { core, config, access, adminToken, rtc, registry, held } = serving;
   const { scheduler, swarm, events, packed } = core;
+  const mirrorNames = config.shardUrls.map(({ origin }) => origin);
+  const shardReports = new ShardReports({ events, mirrorNames });
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
-  const http = await openHttp(serving, log, isDraining);
-  const sockets = openSockets(serving, log, http.server);
+  const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
+  const http = await openHttp(serving, log, mirrors, isDraining);
+  const sockets = openSockets(serving, log, http.server, shardReports);
   const { version } = packageJson;
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
@@ -175,7 +184,12 @@ async function serve(serving: Serving): Promise<Coordinator> {
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
-async function openHttp({ core, config, access, registry, held }: Serving, log: Logger, isDraining: () => boolean) {
+async function openHttp(
+  { core, config, access, registry, held }: Serving,
+  log: Logger,
+  mirrors: ShardMirrors,
+  isDraining: () => boolean,
+) {
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
@@ -198,6 +212,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
       if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
+    mirrors,
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),
     listener: held.listener,
@@ -224,7 +239,12 @@ function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): {
 }
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */
-function openSockets({ core, config, access, rtc }: Serving, log: Logger, server: HttpServer): Server {
+function openSockets(
+  { core, config, access, rtc }: Serving,
+  log: Logger,
+  server: HttpServer,
+  shardReports: ShardReports,
+): Server {
   const { scheduler, swarm, packed, config: model } = core;
   const guard = new SocketGuard(access);
   const sockets = new Server(server, {
@@ -241,8 +261,10 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
     access,
     rtc,
     log,
+    shardReports,
     terms: {
       iceServers: config.iceServers,
+      shardUrls: mirrorTemplates({ urls: config.shardUrls }),
       heartbeatMs: HEARTBEAT_MS,
       lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
       model: {

@@ -22,6 +22,7 @@ const SCHEMAS: Record<string, z.ZodType> = {
   progress: protocol.progressSchema,
   ready: protocol.readySchema,
   trouble: protocol.troubleSchema,
+  fetched: protocol.fetchedSchema,
   intent: protocol.intentSchema,
   command: protocol.commandSchema,
 };

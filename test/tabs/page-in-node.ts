@@ -279,7 +279,7 @@ class WorkerInNode {
       case 'probe':
         return this.#post({ type: 'probed', adapter: this.#adapter });
       case 'configure':
-        await this.#host.configure(message.model, message.pledgeBytes);
+        await this.#host.configure(message.model, message.pledgeBytes, message.shardUrls);
         return this.#post({ type: 'configured' });
       case 'channel':
         return this.#attach(message.channel as DataChannelLike, message.isFurther);

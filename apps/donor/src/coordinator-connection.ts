@@ -93,7 +93,7 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched'>(
     event: E,
     ...message: Parameters<DonorToCoordinator[E]>
   ): void {

@@ -1,4 +1,4 @@
-import type { PeerHostStats, ShardCache } from '@shoal/peer';
+import type { ShardCache } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
@@ -8,6 +8,7 @@ import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
+import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import { rememberPledge } from './pledge.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
@@ -42,6 +43,7 @@ export class DonorSession {
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   #downloadEpoch = -1;
   #tallies = new VisitTallies();
+  readonly #fetched = new FetchedReport();
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
@@ -182,11 +184,11 @@ export class DonorSession {
     );
   }
 
-  async #onWelcome({ model, heartbeatMs }: Welcome): Promise<void> {
+  async #onWelcome({ model, heartbeatMs, shardUrls = [] }: Welcome): Promise<void> {
     this.#set({ model });
     const { device, pledgeBytes } = this.state.value;
     try {
-      await this.#worker.configure(device, model, pledgeBytes, heartbeatMs);
+      await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);
@@ -238,7 +240,7 @@ export class DonorSession {
     withdrawConsent(this.#options.tabStorage);
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
-    this.#worker.terminate();
+    this.#endWorker();
     this.#finishing = false;
     this.#set({
       phase: hasHelped ? 'finished' : 'consent',
@@ -294,7 +296,7 @@ export class DonorSession {
         this.#connection?.leave();
         return this.#connection && this.#onEnd({ kind: 'gone' });
       case 'stats':
-        return this.#onStats(message.stats);
+        return this.#onStats(message);
     }
     message satisfies never;
   }
@@ -326,9 +328,14 @@ export class DonorSession {
     this.#recover(troubleProblem(trouble));
   }
 
-  #onStats(stats: PeerHostStats): void {
+  #onStats({ stats, mirrorFaults }: Extract<WorkerNews, { type: 'stats' }>): void {
+    const fetched = this.#connection && this.#fetched.next(stats.fetched, mirrorFaults, performance.now());
+    if (fetched) this.#connection!.send('fetched', fetched);
     const rows = this.#tallies.rows.read(stats.rows);
     this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
+    this.#tallies.mirrorBytes.read(stats.fetched.mirror);
+    this.#tallies.tabBytes.read(stats.fetched.tab);
+    this.#tallies.givenBytes.read(stats.fetched.given);
     const rowsHistory = [...this.state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
     this.#set({ stats, rowsHistory });
     this.#updateVisit();
@@ -336,8 +343,13 @@ export class DonorSession {
 
   #failLocally(problem: Problem): void {
     this.#disconnect();
-    this.#worker.terminate();
+    this.#endWorker();
     this.#recover(problem);
+  }
+
+  #endWorker(): void {
+    this.#worker.terminate();
+    this.#fetched.restart();
   }
 
   #updateVisit(): void {

@@ -58,7 +58,23 @@ export interface Visit {
   wireBytes: number;
   /** Weights downloaded, without those from the cache. */
   downloadedBytes: number;
+  /** The parts of these that came from a mirror and from other tabs, and what other tabs were given. */
+  mirrorBytes: number;
+  tabBytes: number;
+  givenBytes: number;
 }
+
+const NO_VISIT: Visit = {
+  startedMs: undefined,
+  endedMs: undefined,
+  tokensHelped: 0,
+  rows: 0,
+  wireBytes: 0,
+  downloadedBytes: 0,
+  mirrorBytes: 0,
+  tabBytes: 0,
+  givenBytes: 0,
+};
 
 /** Long enough to show a trend, short enough to be current. */
 export const HISTORY_SECONDS = 120;
@@ -80,7 +96,7 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     retryAtMs: undefined,
     cacheFailure: undefined,
     relayed: false,
-    visit: { startedMs: undefined, endedMs: undefined, tokensHelped: 0, rows: 0, wireBytes: 0, downloadedBytes: 0 },
+    visit: NO_VISIT,
   };
 }
 

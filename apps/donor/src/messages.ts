@@ -1,12 +1,12 @@
 import type { PeerHostStats, PeerModel } from '@shoal/peer';
-import type { Adapted, AdapterInfo, AdapterShards, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
+import type { Adapted, AdapterInfo, AdapterShards, Assign, Fetched, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Device } from './device.ts';
 
 /** Messages to the worker, which does everything except WebRTC connections: only the page can open those. */
 export type ToWorker =
   /** Selects the device to lend and looks for it. */
   | { type: 'probe'; device: Device }
-  | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number }
+  | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number; shardUrls: readonly string[] }
   /** A lap channel, or a port to which the page relays one that can't be transferred. Further channels join the first one's link. */
   | { type: 'channel'; channel: RTCDataChannel; isFurther: boolean }
   | { type: 'relay'; port: MessagePort; isFurther: boolean }
@@ -35,4 +35,4 @@ export type FromWorker =
   | { type: 'backend-gone'; message: string }
   | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
   | { type: 'link-closed'; reason: string }
-  | { type: 'stats'; stats: PeerHostStats };
+  | { type: 'stats'; stats: PeerHostStats; mirrorFaults: Fetched['mirrorFaults'] };

@@ -29,14 +29,20 @@ export class VisitTallies {
   readonly rows = new Tally();
   readonly wireBytes = new Tally();
   readonly downloadedBytes = new Tally();
+  readonly mirrorBytes = new Tally();
+  readonly tabBytes = new Tally();
+  readonly givenBytes = new Tally();
 
-  get totals(): Pick<Visit, 'tokensHelped' | 'rows' | 'wireBytes' | 'downloadedBytes'> {
-    const { tokensHelped, rows, wireBytes, downloadedBytes } = this;
+  get totals(): Omit<Visit, 'startedMs' | 'endedMs'> {
+    const { tokensHelped, rows, wireBytes, downloadedBytes, mirrorBytes, tabBytes, givenBytes } = this;
     return {
       tokensHelped: tokensHelped.total,
       rows: rows.total,
       wireBytes: wireBytes.total,
       downloadedBytes: downloadedBytes.total,
+      mirrorBytes: mirrorBytes.total,
+      tabBytes: tabBytes.total,
+      givenBytes: givenBytes.total,
     };
   }
 }

@@ -92,6 +92,10 @@ async function probe(): Promise<AdapterInfo | ProbeFailure> {
 /** Limit of the signalling schema. */
 const MAX_TEXT_CHARS = 200;
 
+function postStats(): void {
+  post({ type: 'stats', stats: host.stats(), mirrorFaults: host.takeMirrorFaults() });
+}
+
 async function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'probe': {
@@ -103,8 +107,8 @@ async function handle(message: ToWorker): Promise<void> {
     }
     case 'configure':
       heartbeatMs = message.heartbeatMs;
-      await host.configure(message.model, message.pledgeBytes);
-      statsTimer ??= setInterval(() => post({ type: 'stats', stats: host.stats() }), STATS_INTERVAL_MS);
+      await host.configure(message.model, message.pledgeBytes, message.shardUrls);
+      statsTimer ??= setInterval(postStats, STATS_INTERVAL_MS);
       return post({ type: 'configured' });
     case 'channel':
       return attach(message.channel, message.isFurther);

@@ -18,6 +18,7 @@ import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
 import { registerShards } from './shards.ts';
+import { registerSignedMirrors } from './signed-mirrors.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
 const MAX_CONNECTION_CHECK_MS = 5_000;
@@ -27,17 +28,24 @@ const FINGERPRINT_DIGITS = 10;
 /** The HTTP server, ready to `listen`. Drain the scheduler before closing it: `close` waits for answers under way. */
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
-  const metrics = registerHttpMetrics(deps.registry);
+  const metrics = registerHttpMetrics(deps.registry, deps.mirrors?.tabBytes);
   const app = createApp(deps, limits, metrics);
 
   registerJsonBody(app, limits.bodyBytes);
-  registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
+  registerEdge(app, {
+    log: deps.log,
+    limits,
+    metrics,
+    corsOrigins: deps.corsOrigins ?? '*',
+    connectOrigins: (deps.mirrors?.urls ?? []).map(({ origin }) => origin),
+  });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   registerModels(app, deps);
   registerLora(app, deps);
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
+  if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
   registerHealth(app, { ...deps, version: manifest.version });
   await registerDocs(app, deps, limits);
   await registerPages(app, deps.staticRoots);

@@ -1,5 +1,6 @@
 import {
   adaptedSchema,
+  fetchedSchema,
   combineLayouts,
   HELLO_TIMEOUT_MS,
   type Hello,
@@ -29,6 +30,7 @@ import { TokenBucket } from '../base/token-bucket.ts';
 import { reachableFor } from '../base/networks.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
+import type { ShardReports } from './shard-reports.ts';
 import type { Swarm } from './swarm.ts';
 
 type Welcome = Extract<HelloReply, { ok: true }>;
@@ -38,8 +40,10 @@ export interface DonorGatewayOptions {
   access: Access;
   rtc: RtcImplementation;
   log: Logger;
+  /** Takes what tabs say about where they got their shards. */
+  shardReports: ShardReports;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs' | 'shardUrls'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -91,6 +95,7 @@ class DonorSocket {
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('adapted', adaptedSchema, (peer, message) => options.swarm.adapters?.adapted(peer, message));
+    this.#on('fetched', fetchedSchema, (peer, message) => options.shardReports.take(peer, message));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.

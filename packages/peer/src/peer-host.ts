@@ -4,6 +4,7 @@ import {
   type AdapterShards,
   allExpertKinds,
   type Assign,
+  type Fetched,
   type Progress,
   type Ready,
   type ShardRef,
@@ -13,7 +14,10 @@ import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
 import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
+import { type FetchedBytes, FetchTally } from './fetch-tally.ts';
 import { HeldAdapters } from './held-adapters.ts';
+import { Mirrors } from './mirrors.ts';
+import { type PeerModel, sameModel, shapeOf } from './peer-model.ts';
 import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
@@ -24,12 +28,6 @@ const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
 const DRAIN_TIMEOUT_MS = 10_000;
 /** Limit on kept weights in the browser's storage, in pledges: leaves room for another assignment's or another tab's shards. */
 export const KEPT_PLEDGES = 2;
-
-export interface PeerModel extends ExpertShape {
-  id: string;
-  /** Size of every shard. */
-  shardBytes: number;
-}
 
 export interface PeerHostOptions {
   /** Rejects with a KernelError. */
@@ -59,6 +57,8 @@ export interface PeerHostStats extends RunnerCounters {
   expertsLoaded: number;
   /** Of low-rank shards that it holds, or is fetching. */
   adapterBytes: number;
+  /** Since the page was opened. */
+  fetched: FetchedBytes;
   rttMs: number | undefined;
   bytesSent: number;
   bytesReceived: number;
@@ -75,6 +75,8 @@ export class PeerHost {
   #pledgeBytes = 0;
   #backend: ExpertBackend | undefined;
   #store: ShardStore | undefined;
+  readonly #mirrors: Mirrors;
+  readonly #fetched = new FetchTally();
   /** SHA-256 of each expert on the backend. */
   readonly #loaded = new Map<string, string>();
   readonly #adapters: HeldAdapters;
@@ -85,6 +87,7 @@ export class PeerHost {
 
   constructor(options: PeerHostOptions) {
     this.#options = options;
+    this.#mirrors = new Mirrors({ fetch: options.fetch });
     const holds = (layer: number, expert: number): boolean => this.#loaded.has(keyOf(layer, expert));
     this.#adapters = new HeldAdapters({
       holdsExpert: holds,
@@ -98,9 +101,13 @@ export class PeerHost {
     });
   }
 
-  /** Creates a backend for the coordinator's model, or keeps the present one if the model is the same. Rejects with a KernelError. */
-  async configure(model: PeerModel, pledgeBytes: number): Promise<void> {
+  /**
+   * Creates a backend for the coordinator's model, or keeps the present one if the model is the same. `shardUrls`: the mirrors that
+   * the coordinator names. Rejects with a KernelError.
+   */
+  async configure(model: PeerModel, pledgeBytes: number, shardUrls: readonly string[] = []): Promise<void> {
     this.#pledgeBytes = pledgeBytes;
+    this.#mirrors.use(shardUrls);
     // The numbers of low-rank shards are those of a visit.
     this.#adapters.clear();
     if (this.#backend && this.#model && sameModel(this.#model, model)) return;
@@ -112,6 +119,8 @@ export class PeerHost {
       urlOf: this.#options.urlOf,
       fetch: this.#options.fetch,
       shardBytes: model.shardBytes,
+      sources: [this.#mirrors],
+      onFetched: (origin, bytes) => this.#fetched.add(origin, bytes),
       onCacheFailure: (error) => this.#options.events.onCacheFailure(error),
     });
     this.#useBackend(await this.#options.createBackend(shapeOf(model)));
@@ -154,10 +163,16 @@ export class PeerHost {
       allocatedBytes: this.#backend?.allocatedBytes ?? 0,
       expertsLoaded: this.#loaded.size,
       adapterBytes: this.#adapters.bytes,
+      fetched: this.#fetched.bytes,
       rttMs: wire?.rttMs,
       bytesSent: wire?.bytesSent ?? 0,
       bytesReceived: wire?.bytesReceived ?? 0,
     };
+  }
+
+  /** The mirrors' faults since the last call. */
+  takeMirrorFaults(): Fetched['mirrorFaults'] {
+    return this.#mirrors.takeFaults();
   }
 
   /** Resolves when the current assignment has been loaded or has failed. */
@@ -351,26 +366,8 @@ function expertsByLayer(shards: readonly ShardRef[]): Map<number, number[]> {
   return layers;
 }
 
-function shapeOf({ hiddenSize, moeIntermediateSize, quant, activation, bias }: PeerModel): ExpertShape {
-  return { hiddenSize, moeIntermediateSize, quant, activation, bias };
-}
-
 /** `hello.expertKinds` of tabs that compute with this package. */
 export const EXPERT_KINDS: string[] = allExpertKinds(QUANTS);
-
-const MODEL_FIELDS = [
-  'id',
-  'hiddenSize',
-  'moeIntermediateSize',
-  'quant',
-  'activation',
-  'bias',
-  'shardBytes',
-] as const satisfies (keyof PeerModel)[];
-
-function sameModel(a: PeerModel, b: PeerModel): boolean {
-  return MODEL_FIELDS.every((field) => a[field] === b[field]);
-}
 
 async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -40,7 +40,7 @@ export {
 } from './limits.ts';
 export { MAX_SIGNALLING_FROM_DONOR_BYTES, MAX_SIGNALLING_MESSAGES_PER_SECOND } from './limits.ts';
 export { MAX_SIGNALLING_BYTES_PER_SECOND, MIN_FRAGMENT_PAYLOAD_BYTES, SIGNALLING_BURST_BYTES } from './limits.ts';
-export { SIGNALLING_BURST_MESSAGES } from './limits.ts';
+export { MAX_SHARD_URLS, SIGNALLING_BURST_MESSAGES } from './limits.ts';
 export type {
   Adapted,
   AdapterInfo,
@@ -65,5 +65,7 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export { fetchedSchema, MIRROR_FAULTS, SHARD_ORIGINS, shardUrl, shardUrlSchema } from './shard-sources.ts';
+export type { Fetched, MirrorFault, ShardOrigin } from './shard-sources.ts';
 export { chunkTraceSchema, type TokenLap, type TokenTrace } from './trace.ts';
 export { negotiateVersion, PROTOCOL_VERSION, SUPPORTED_VERSIONS } from './version.ts';

@@ -97,3 +97,6 @@ export const MAX_TABS_PER_DONOR = 16;
 
 /** Connections of one tab. Four carry 56 KiB in one round trip (docs/adr/0017); each costs an ICE and a DTLS handshake. */
 export const MAX_LAP_CONNECTIONS = 4;
+
+/** Mirrors of shards that a coordinator may name to its tabs. */
+export const MAX_SHARD_URLS = 8;

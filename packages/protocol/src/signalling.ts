@@ -12,6 +12,8 @@ import {
   MAX_SHARDS_PER_ASSIGNMENT,
   MAX_TABS_PER_DONOR,
 } from './limits.ts';
+import { MAX_SHARD_URLS } from './limits.ts';
+import { type Fetched, shardUrlSchema } from './shard-sources.ts';
 
 /**
  * Messages between a donor's page and the coordinator over socket.io (namespace `/donor`), before and beside the lap channel:
@@ -122,6 +124,8 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
     heartbeatMs: z.number().int().positive(),
     /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
     lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
+    /** Where to look for shards first, in this order; the coordinator has them too. */
+    shardUrls: z.array(shardUrlSchema).max(MAX_SHARD_URLS).optional(),
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);
@@ -268,6 +272,7 @@ export interface DonorToCoordinator {
   ready(message: Ready): void;
   trouble(message: Trouble): void;
   adapted(message: Adapted): void;
+  fetched(message: Fetched): void;
   intent(message: Intent): void;
 }
 export interface CoordinatorToDonor {

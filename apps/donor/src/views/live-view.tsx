@@ -3,6 +3,7 @@ import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
+import { fetchedText } from './fetched-text.ts';
 import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
@@ -84,9 +85,11 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
   );
 }
 
-function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visit']): string {
+function trafficText(visit: DonorState['visit']): string {
+  const { startedMs, wireBytes, downloadedBytes } = visit;
   const hours = startedMs === undefined ? 0 : (performance.now() - startedMs) / 3_600_000;
-  const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
+  const elsewhere = fetchedText(visit);
+  const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded${elsewhere && ` (${elsewhere})`}`;
   // An hourly rate from less than a minute means nothing.
   return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} per hour; ${downloaded}`;
 }
