@@ -2,7 +2,7 @@ import { withoutText } from './identifiers.ts';
 import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 
 /**
- * Files that read the calendar, because a date is meant: what clients and people are shown, dates in the access file, and signatures that end. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
+ * Files that read the calendar, because a date is meant: what clients and people are shown, dates in the access file, signatures that end, and times of files. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
  */
 const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
@@ -12,6 +12,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',
   'coordinator/src/http/signed-mirrors.ts',
+  'coordinator/src/mirror/disk-cache.ts',
   'coordinator/src/trust/quarantine.ts',
   'packages/model/src/jinja/globals.ts',
   'packages/weights/src/node/hub/hub-client.ts',

@@ -28,6 +28,7 @@ export const PACKAGE_FLOORS: FloorTable = {
 export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
+  mirror: ['base'],
   access: ['base'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],
