@@ -224,6 +224,10 @@ const SECTIONS = {
         'As `URL` (followed by `/SHA-256`, or with `{sha256}` where the hash belongs), or `s3:REGION:URL` for a private bucket ' +
         'whose URLs the coordinator signs. See [below](#weights-from-elsewhere).',
     }),
+    tabToTab: option('tab-to-tab', SWITCH, {
+      help: 'tabs whose donors agree hand weights to each other; they learn each other’s addresses',
+      more: 'See [below](#from-tab-to-tab).',
+    }),
     iceServers: option('ice-servers', ICE_SERVERS, {
       default: '[]',
       defaultText: 'none, which is enough on one network',

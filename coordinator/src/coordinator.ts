@@ -18,6 +18,7 @@ import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
+import { registerMeetingMetrics } from './console/meeting-metrics.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { ApiError } from './http/errors.ts';
@@ -38,10 +39,11 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
-import { serveDonors } from './swarm/donor-gateway.ts';
+import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 import { ShardReports } from './swarm/shard-reports.ts';
+import { TabMeetings } from './swarm/tab-meetings.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -141,13 +143,15 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { scheduler, swarm, events, packed } = core;
   const mirrorNames = config.shardUrls.map(({ origin }) => origin);
   const shardReports = new ShardReports({ events, mirrorNames });
+  const meetings = config.tabToTab ? openMeetings(core, config) : undefined;
+  if (meetings) registerMeetingMetrics(registry, meetings);
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
   const http = await openHttp(serving, log, mirrors, isDraining);
-  const sockets = openSockets(serving, log, http.server, shardReports);
+  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const { version } = packageJson;
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
@@ -215,6 +219,7 @@ async function openHttp(
     mirrors,
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),
+    offersTabToTab: config.tabToTab,
     listener: held.listener,
     access: httpAccess(access),
   });
@@ -238,12 +243,17 @@ function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): {
   return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }
 
+function openMeetings({ packed: { manifest }, events }: Core, { iceServers }: Config): TabMeetings {
+  const shards = manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!);
+  return new TabMeetings({ shards, shardBytes: manifest.shardBytes, iceServers, events });
+}
+
 /** The socket.io server on the HTTP port, with the donors' namespace. */
 function openSockets(
   { core, config, access, rtc }: Serving,
   log: Logger,
   server: HttpServer,
-  shardReports: ShardReports,
+  ofShards: Pick<DonorGatewayOptions, 'shardReports' | 'meetings'>,
 ): Server {
   const { scheduler, swarm, packed, config: model } = core;
   const guard = new SocketGuard(access);
@@ -261,7 +271,7 @@ function openSockets(
     access,
     rtc,
     log,
-    shardReports,
+    ...ofShards,
     terms: {
       iceServers: config.iceServers,
       shardUrls: mirrorTemplates({ urls: config.shardUrls }),

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchSharedChromium } from '../../tools/browser/chromium.ts';
 import { parseShardUrl } from '../../coordinator/src/base/shard-url.ts';
 import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
+import { fixtureDir } from '../golden/families.ts';
 import { answer } from '../integration/answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from '../integration/golden.ts';
 import { StaticHost } from '../integration/static-host.ts';
@@ -85,6 +86,28 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
     } finally {
       await host.close();
     }
+  });
+
+  it('that exchanges weights with seven others: the coordinator sends little more than one copy to all', async () => {
+    const tabs = 8;
+    network = await start({ modelDir: fixtureDir('qwen3-moe'), replicas: tabs, config: { tabToTab: true } });
+    const { coordinator, browser } = network;
+    const opened = await Promise.all(
+      Array.from({ length: tabs }, () => browser.open(coordinator.url, 64, 'cpu', 1000)),
+    );
+    const { swarm, packed } = coordinator;
+    // Each holds the whole model.
+    const whole = packed.manifest.expertLayers.length * packed.manifest.expertsPerLayer;
+    await until(
+      'eight tabs to hold the whole model',
+      () => swarm.peers.length === tabs && swarm.peers.every(({ live }) => live.size === whole),
+      90_000,
+    );
+    const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
+    const sentBytes = Number(/shoal_shard_bytes_total{source="coordinator"} (\d+)/.exec(metrics)![1]);
+    expect(sentBytes / (whole * packed.manifest.shardBytes)).toBeLessThanOrEqual(1.5);
+    await Promise.any(opened.map(({ page }) => page.getByText(/from other tabs/).waitFor()));
+    expect(opened.flatMap(({ errors }) => errors)).toEqual([]);
   });
 
   it('is told so, and joins with its CPU when its donor agrees to that', async () => {

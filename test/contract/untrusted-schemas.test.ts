@@ -23,6 +23,8 @@ const SCHEMAS: Record<string, z.ZodType> = {
   ready: protocol.readySchema,
   trouble: protocol.troubleSchema,
   fetched: protocol.fetchedSchema,
+  seek: protocol.seekSchema,
+  tabSignal: protocol.tabSignalSchema,
   intent: protocol.intentSchema,
   command: protocol.commandSchema,
 };

@@ -293,6 +293,13 @@ class WorkerInNode {
         return this.#host.adapt(message.message);
       case 'pause':
         return this.#host.setPaused(message.paused);
+      // Tabs in Node never agree to exchange shards.
+      case 'exchange':
+      case 'tab-channel':
+      case 'tab-relay':
+      case 'tab-gone':
+      case 'seek-reply':
+        return undefined;
     }
     message satisfies never;
   }

@@ -11,17 +11,26 @@ import {
   signalSchema,
   standingSchema,
   ROW_FORMATS,
+  seekReplySchema,
   SUPPORTED_VERSIONS,
+  tabLinkSchema,
+  tabSignalSchema,
   type AdapterInfo,
   type AdapterShards,
   type Assign,
   type CoordinatorToDonor,
+  type CoordinatorToTab,
   type Dismissed,
   type DonorToCoordinator,
   type HelloReply,
   type Intent,
   type RefusalCode,
+  type Seek,
+  type SeekReply,
   type Standing,
+  type TabLink,
+  type TabSignal,
+  type TabToCoordinator,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 
@@ -42,6 +51,9 @@ export interface ConnectionHandlers {
   onAssign: (assignment: Assign) => void;
   onAdapters: (message: AdapterShards) => void;
   onStanding: (standing: Standing) => void;
+  /** A connection to another tab is to be opened or closed. */
+  onTabLink: (link: TabLink) => void;
+  onTabSignal: (signal: TabSignal) => void;
   /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
 }
@@ -53,6 +65,8 @@ export interface Introduction {
   inviteToken?: string;
   adapter: AdapterInfo;
   pledgeBytes: number;
+  /** Whether the donor agrees to exchange shards with other tabs. */
+  tabToTab: boolean;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
 }
@@ -60,7 +74,11 @@ export interface Introduction {
 /** Time for the last message to be sent before the socket is closed. */
 const LAST_WORDS_MS = 250;
 
-type DonorSocket = Socket<CoordinatorToDonor, DonorToCoordinator>;
+const SEEK_TIMEOUT_MS = 5_000;
+
+type ToCoordinator = DonorToCoordinator & TabToCoordinator;
+type ToDonor = CoordinatorToDonor & CoordinatorToTab;
+type DonorSocket = Socket<ToDonor, ToCoordinator>;
 type LapConnection = ReturnType<typeof connectDonor>;
 
 /** One connection to the coordinator, from the socket's opening to its end. Every attempt makes a new one. */
@@ -90,14 +108,26 @@ export class CoordinatorConnection {
     this.#listen('adapters', adapterShardsSchema, handlers.onAdapters);
     this.#listen('standing', standingSchema, handlers.onStanding);
     this.#listen('signal', signalSchema, (signal) => this.#lap?.signal(signal));
+    this.#listen('tab-link', tabLinkSchema, handlers.onTabLink);
+    this.#listen('tab-signal', tabSignalSchema, handlers.onTabSignal);
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'tab-signal'>(
     event: E,
-    ...message: Parameters<DonorToCoordinator[E]>
+    ...message: Parameters<ToCoordinator[E]>
   ): void {
     this.#socket.emit(event, ...message);
+  }
+
+  /** Resolves to undefined if the coordinator does not answer. */
+  async seek(message: Seek): Promise<SeekReply | undefined> {
+    try {
+      const answer: unknown = await this.#socket.timeout(SEEK_TIMEOUT_MS).emitWithAck('seek', message);
+      return seekReplySchema.safeParse(answer).data;
+    } catch {
+      return undefined;
+    }
   }
 
   intend(intent: Intent['intent']): void {
@@ -156,7 +186,7 @@ export class CoordinatorConnection {
   }
 
   #listen<T>(
-    event: keyof CoordinatorToDonor,
+    event: keyof ToDonor,
     schema: { safeParse: (message: unknown) => { success: true; data: T } | { success: false } },
     handle: (message: T) => void,
   ): void {

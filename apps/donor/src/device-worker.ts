@@ -64,6 +64,17 @@ export class DeviceWorker {
     }
   }
 
+  /** The same with a channel to another tab. */
+  handOverTab(tab: string, channel: RTCDataChannel): void {
+    try {
+      this.post({ type: 'tab-channel', tab, channel }, [channel as unknown as Transferable]);
+    } catch {
+      const { port1, port2 } = new MessageChannel();
+      relayChannel(channel, port1);
+      this.post({ type: 'tab-relay', tab, port: port2 }, [port2]);
+    }
+  }
+
   /** Frees the device's memory; the weights stay in the browser's storage. */
   terminate(): void {
     this.#worker?.terminate();

@@ -8,6 +8,7 @@ import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
+import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import { rememberPledge } from './pledge.ts';
@@ -27,6 +28,7 @@ export interface DonorSessionOptions {
   browserStorage: Storage;
   initialPledgeBytes: number;
   initialDevice: Device;
+  offersTabToTab?: boolean;
 }
 
 /** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
@@ -35,6 +37,7 @@ export class DonorSession {
   readonly #options: DonorSessionOptions;
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
+  readonly #exchange: ExchangeSession;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
   #paused = false;
@@ -52,18 +55,20 @@ export class DonorSession {
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
     });
+    this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
+    this.#set({ offersTabToTab: options.offersTabToTab ?? false });
     void this.#measureCache();
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
-  async lend({ device, pledgeBytes: wantedBytes, paused }: Consent): Promise<void> {
+  async lend({ device, pledgeBytes: wantedBytes, paused, exchangeMbit }: Consent): Promise<void> {
     const pledgeBytes = device === 'cpu' ? Math.min(wantedBytes, MAX_CPU_PLEDGE_BYTES) : wantedBytes;
     this.#paused = paused;
     this.#finishing = false;
     this.#backoff.reset();
     this.#tallies = new VisitTallies();
-    this.#set({ device });
+    this.#set({ device, exchangeMbit });
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
     this.#set({ pledgeBytes, visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
@@ -84,7 +89,8 @@ export class DonorSession {
 
   /** Lends the CPU after a GPU problem, once the donor has agreed to that. */
   lendCpu(): void {
-    void this.lend({ device: 'cpu', pledgeBytes: this.state.value.pledgeBytes, paused: this.#paused });
+    const { pledgeBytes, exchangeMbit } = this.state.value;
+    void this.lend({ device: 'cpu', pledgeBytes, paused: this.#paused, exchangeMbit });
   }
 
   pause(): void {
@@ -121,6 +127,12 @@ export class DonorSession {
     this.#consent(pledgeBytes);
     this.#disconnect();
     this.#connect();
+  }
+
+  /** Changes what is exchanged with other tabs, also while lending. */
+  changeExchange(exchangeMbit: number | undefined): void {
+    this.#set({ exchangeMbit });
+    this.changePledge(this.state.value.pledgeBytes);
   }
 
   /** Uses a new invitation: the given one, or one that was already stored. */
@@ -165,6 +177,7 @@ export class DonorSession {
         ...this.#identity!,
         adapter: adapter!,
         pledgeBytes,
+        tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
         ...(inviteToken !== undefined && { inviteToken }),
       },
@@ -179,14 +192,16 @@ export class DonorSession {
         },
         onAdapters: (message) => this.#worker.post({ type: 'adapters', message }),
         onStanding: (standing) => this.#onStanding(standing),
+        ...this.#exchange.handlers,
         onEnd: (end) => this.#onEnd(end),
       },
     );
   }
 
-  async #onWelcome({ model, heartbeatMs, shardUrls = [] }: Welcome): Promise<void> {
+  async #onWelcome(welcome: Welcome): Promise<void> {
+    const { model, heartbeatMs, shardUrls = [] } = welcome;
     this.#set({ model });
-    const { device, pledgeBytes } = this.state.value;
+    const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
       await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
     } catch (problem) {
@@ -194,6 +209,7 @@ export class DonorSession {
       this.#recover(problem as Problem);
       throw problem;
     }
+    this.#exchange.start(welcome, exchangeMbit);
     if (this.#paused) this.#setPaused(true);
   }
 
@@ -216,6 +232,7 @@ export class DonorSession {
   #onEnd(end: ConnectionEnd): void {
     this.#connection = undefined;
     this.#worker.post({ type: 'detach' });
+    this.#exchange.stop();
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
     this.#recover(endProblem(end));
   }
@@ -256,12 +273,13 @@ export class DonorSession {
     this.#connection?.leave();
     this.#connection = undefined;
     if (this.#worker.isRunning) this.#worker.post({ type: 'detach' });
+    this.#exchange.stop();
   }
 
   #setPaused(paused: boolean): void {
     this.#paused = paused;
-    const { device, pledgeBytes } = this.state.value;
-    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused });
+    const { device, pledgeBytes, exchangeMbit } = this.state.value;
+    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused, exchangeMbit });
     // The worker first, since it refuses laps at once, before the coordinator knows.
     this.#worker.post({ type: 'pause', paused });
     this.#connection?.intend(paused ? 'pause' : 'resume');
@@ -269,7 +287,8 @@ export class DonorSession {
 
   #consent(pledgeBytes: number): void {
     rememberPledge(this.#options.browserStorage, pledgeBytes);
-    rememberConsent(this.#options.tabStorage, { device: this.state.value.device, pledgeBytes, paused: this.#paused });
+    const { device, exchangeMbit } = this.state.value;
+    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused: this.#paused, exchangeMbit });
   }
 
   #fromWorker(message: WorkerNews): void {
@@ -288,6 +307,8 @@ export class DonorSession {
         return this.#onTrouble(message.trouble);
       case 'adapted':
         return this.#connection?.send('adapted', message.adapted);
+      case 'seek':
+        return void this.#exchange.seek(message);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
       case 'cache-failed':

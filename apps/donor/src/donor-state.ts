@@ -26,6 +26,10 @@ export interface DonorState {
   /** The device that is lent, or offered. */
   device: Device;
   pledgeBytes: number;
+  /** Whether the operator offers to exchange weights with other tabs. */
+  offersTabToTab: boolean;
+  /** What the donor allows to be sent to them, in Mbit/s; undefined: nothing is exchanged. */
+  exchangeMbit: number | undefined;
   /** Weights in the browser's storage; undefined until they have been counted. */
   keptBytes: number | undefined;
   adapter: AdapterInfo | undefined;
@@ -84,6 +88,8 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     phase: 'consent',
     device,
     pledgeBytes,
+    offersTabToTab: false,
+    exchangeMbit: undefined,
     keptBytes: undefined,
     adapter: undefined,
     model: undefined,

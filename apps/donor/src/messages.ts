@@ -1,5 +1,16 @@
 import type { PeerHostStats, PeerModel } from '@shoal/peer';
-import type { Adapted, AdapterInfo, AdapterShards, Assign, Fetched, Progress, Ready, Trouble } from '@shoal/protocol';
+import type {
+  Adapted,
+  AdapterInfo,
+  AdapterShards,
+  Assign,
+  Fetched,
+  Progress,
+  Ready,
+  Seek,
+  SeekReply,
+  Trouble,
+} from '@shoal/protocol';
 import type { Device } from './device.ts';
 
 /** Messages to the worker, which does everything except WebRTC connections: only the page can open those. */
@@ -13,7 +24,14 @@ export type ToWorker =
   | { type: 'detach' }
   | { type: 'assign'; assignment: Assign }
   | { type: 'adapters'; message: AdapterShards }
-  | { type: 'pause'; paused: boolean };
+  | { type: 'pause'; paused: boolean }
+  /** Exchange shards with other tabs from now on, or no longer. */
+  | { type: 'exchange'; uploadBitsPerSecond: number | undefined }
+  | { type: 'tab-channel'; tab: string; channel: RTCDataChannel }
+  | { type: 'tab-relay'; tab: string; port: MessagePort }
+  | { type: 'tab-gone'; tab: string }
+  /** Undefined if the coordinator did not answer. */
+  | { type: 'seek-reply'; id: number; reply: SeekReply | undefined };
 
 export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter' | 'no-wasm';
 
@@ -34,5 +52,6 @@ export type FromWorker =
   | { type: 'adapted'; adapted: Adapted }
   | { type: 'backend-gone'; message: string }
   | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
+  | { type: 'seek'; id: number; seek: Seek }
   | { type: 'link-closed'; reason: string }
   | { type: 'stats'; stats: PeerHostStats; mirrorFaults: Fetched['mirrorFaults'] };

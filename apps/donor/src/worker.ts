@@ -17,6 +17,7 @@ import {
 import type { AdapterInfo } from '@shoal/protocol';
 import { lentThreads, MAX_CPU_PLEDGE_BYTES, threadsInWords, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
+import { SeekCalls } from './seek-calls.ts';
 
 const STATS_INTERVAL_MS = 1_000;
 /** The coordinator accepts two progress messages per second, which is also enough for the progress bar. */
@@ -35,7 +36,9 @@ let heartbeatMs = 0;
 let lastProgressMs = -PROGRESS_INTERVAL_MS;
 let statsTimer: ReturnType<typeof setInterval> | undefined;
 
+const seekCalls = new SeekCalls(post);
 const host = new PeerHost({
+  seek: (message) => seekCalls.call(message),
   createBackend: async (shape) =>
     device === 'cpu'
       ? createWasmBackend({ shape, threads: lentThreads() })
@@ -122,6 +125,17 @@ async function handle(message: ToWorker): Promise<void> {
       return host.adapt(message.message);
     case 'pause':
       return host.setPaused(message.paused);
+    case 'exchange':
+      if (message.uploadBitsPerSecond === undefined) return host.exchange.stop();
+      return host.exchange.start(message.uploadBitsPerSecond);
+    case 'tab-channel':
+      return host.exchange.attach(message.tab, message.channel);
+    case 'tab-relay':
+      return host.exchange.attach(message.tab, new RelayedChannel(message.port));
+    case 'tab-gone':
+      return host.exchange.detach(message.tab);
+    case 'seek-reply':
+      return seekCalls.settle(message.id, message.reply);
   }
   message satisfies never;
 }

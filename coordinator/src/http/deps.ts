@@ -140,6 +140,8 @@ export interface HttpDeps {
   readiness(): { ready: boolean; detail: object };
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
+  /** Whether the donor page offers to exchange weights with other tabs. */
+  offersTabToTab?: boolean;
   limits?: Partial<HttpLimits>;
   /** A server that listens already, whose address `listen` takes over (`holdAddress`). */
   listener?: Server;

@@ -48,7 +48,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
   registerHealth(app, { ...deps, version: manifest.version });
   await registerDocs(app, deps, limits);
-  await registerPages(app, deps.staticRoots);
+  await registerPages(app, deps.staticRoots, deps.offersTabToTab);
   await app.ready();
   return app;
 }

@@ -12,10 +12,12 @@ import {
   negotiateVersion,
   progressSchema,
   readySchema,
+  seekSchema,
   SIGNALLING_BURST_MESSAGES,
   type Signal,
   signalSchema,
   SUPPORTED_VERSIONS,
+  tabSignalSchema,
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
@@ -32,6 +34,7 @@ import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { ShardReports } from './shard-reports.ts';
 import type { Swarm } from './swarm.ts';
+import type { TabMeetings } from './tab-meetings.ts';
 
 type Welcome = Extract<HelloReply, { ok: true }>;
 
@@ -42,6 +45,8 @@ export interface DonorGatewayOptions {
   log: Logger;
   /** Takes what tabs say about where they got their shards. */
   shardReports: ShardReports;
+  /** Where tabs exchange shards; undefined where the operator does not want that. */
+  meetings: TabMeetings | undefined;
   /** What every tab is told when it joins. */
   terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs' | 'shardUrls'> & { lapConnections: number };
 }
@@ -96,6 +101,8 @@ class DonorSocket {
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('adapted', adaptedSchema, (peer, message) => options.swarm.adapters?.adapted(peer, message));
     this.#on('fetched', fetchedSchema, (peer, message) => options.shardReports.take(peer, message));
+    this.#on('tab-signal', tabSignalSchema, ({ peerId }, message) => options.meetings?.signal(peerId, message));
+    socket.on('seek', (message: unknown, reply: unknown) => this.#seek(message, reply));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
@@ -140,6 +147,25 @@ class DonorSocket {
     this.#connection?.signal(signal);
   }
 
+  #seek(message: unknown, reply: unknown): void {
+    const parsed = seekSchema.safeParse(message);
+    if (!parsed.success || typeof reply !== 'function') return this.#drop('a malformed "seek" message');
+    const { meetings } = this.#options;
+    if (!this.#peer || this.#peer.state === 'gone' || !meetings) return;
+    reply(meetings.seek(this.#peer.peerId, parsed.data));
+  }
+
+  /** Lets the tab exchange shards with others, if its donor and the operator agree. */
+  #meet(hello: Hello, peer: PeerSession): { tabToTab?: true } {
+    const { meetings } = this.#options;
+    if (!meetings || !hello.tabToTab) return {};
+    meetings.join(peer, {
+      link: (message) => void this.#socket.emit('tab-link', message),
+      signal: (message) => void this.#socket.emit('tab-signal', message),
+    });
+    return { tabToTab: true };
+  }
+
   #join(hello: Hello): HelloReply {
     const version = negotiateVersion(hello.protocolVersions);
     if (version === undefined) {
@@ -170,7 +196,7 @@ class DonorSocket {
     const { terms, log } = this.#options;
     const { peerId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
-    return { ok: true, protocolVersion: version, peerId, ...terms };
+    return { ok: true, protocolVersion: version, peerId, ...terms, ...this.#meet(hello, this.#peer) };
   }
 
   #makeWay(): void {
@@ -243,12 +269,14 @@ class DonorSocket {
   #closeSoon(): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#peer) this.#options.meetings?.leave(this.#peer.peerId);
     setTimeout(() => this.#socket.disconnect(true), FLUSH_MS).unref();
   }
 
   #end(why: string): void {
     this.#cancelHelloDeadline();
     this.#place?.leave();
+    if (this.#peer) this.#options.meetings?.leave(this.#peer.peerId);
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }

@@ -137,6 +137,11 @@ export class ExpertRunner {
     for (const { link, dispatch } of waiting) this.#refuse(link, dispatch.lapId, 'paused');
   }
 
+  /** Whether no lap is queued or running. */
+  get isIdle(): boolean {
+    return this.#queue.length === 0 && this.#running.size === 0;
+  }
+
   /** Resolves when the laps that are on the GPU now have finished. */
   async drained(): Promise<void> {
     await Promise.all(this.#running);

@@ -52,6 +52,11 @@ export class Mirrors implements ShardSource {
     return first === undefined ? undefined : this.#fetchFrom(first, others, request);
   }
 
+  /** Whether there is a mirror to ask now. */
+  get isOpen(): boolean {
+    return this.#open().length > 0;
+  }
+
   /** The faults since the last call. */
   takeFaults(): { mirror: number; fault: MirrorFault }[] {
     return this.#faults.splice(0);

@@ -14,6 +14,7 @@ import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
 import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
+import { TabExchange, type TabExchangeOptions } from './exchange/tab-exchange.ts';
 import { type FetchedBytes, FetchTally } from './fetch-tally.ts';
 import { HeldAdapters } from './held-adapters.ts';
 import { Mirrors } from './mirrors.ts';
@@ -21,6 +22,7 @@ import { type PeerModel, sameModel, shapeOf } from './peer-model.ts';
 import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
+import { MAX_MESSAGE_CHARS, troubleOf } from './trouble.ts';
 
 /** Delays before each attempt to replace a lost device, since the driver needs a moment. After the last one the tab gives up. */
 const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
@@ -35,6 +37,8 @@ export interface PeerHostOptions {
   cache: ShardCache;
   urlOf: (sha256: string) => string;
   fetch: typeof fetch;
+  /** Asks the coordinator which tabs have which shards; without it, none are exchanged. */
+  seek?: TabExchangeOptions['seek'];
   events: PeerHostEvents;
   rebuildDelaysMs?: readonly number[];
 }
@@ -77,6 +81,8 @@ export class PeerHost {
   #store: ShardStore | undefined;
   readonly #mirrors: Mirrors;
   readonly #fetched = new FetchTally();
+  /** Of shards with other tabs. Off until `start`. */
+  readonly exchange: TabExchange;
   /** SHA-256 of each expert on the backend. */
   readonly #loaded = new Map<string, string>();
   readonly #adapters: HeldAdapters;
@@ -99,6 +105,12 @@ export class PeerHost {
       adaptersOf: (dispatch) => this.#adapters.of(dispatch),
       onLinkClosed: (reason) => options.events.onLinkClosed(reason),
     });
+    this.exchange = new TabExchange({
+      seek: options.seek ?? (() => Promise.reject(new Error('No tracker'))),
+      bytesOf: async (sha256) => this.#store?.fromCache(sha256),
+      isIdle: () => this.#runner.isIdle,
+      onGiven: (bytes) => this.#fetched.add('given', bytes),
+    });
   }
 
   /**
@@ -119,7 +131,8 @@ export class PeerHost {
       urlOf: this.#options.urlOf,
       fetch: this.#options.fetch,
       shardBytes: model.shardBytes,
-      sources: [this.#mirrors],
+      sources: [this.#mirrors, this.exchange],
+      onKept: (sha256) => this.exchange.has(sha256),
       onFetched: (origin, bytes) => this.#fetched.add(origin, bytes),
       onCacheFailure: (error) => this.#options.events.onCacheFailure(error),
     });
@@ -182,6 +195,7 @@ export class PeerHost {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.exchange.stop();
     this.#runner.detach('goodbye');
     await this.#stopApplying();
     this.#dropBackend();
@@ -257,8 +271,10 @@ export class PeerHost {
     for (const [layer, experts] of expertsByLayer(shards)) {
       if (changedLayers.has(layer)) await backend.reserve(layer, experts);
     }
+    const isExchanged = this.exchange.isOn && !this.#mirrors.isOpen;
     await loadShards({
       store: this.#store!,
+      choose: isExchanged ? (left, until) => this.exchange.choose(left, until) : undefined,
       shards: missing,
       shardBytes: this.#model!.shardBytes,
       signal,
@@ -318,34 +334,6 @@ export class PeerHost {
       failure instanceof KernelError ? failure : new KernelError('device-lost', reason, { cause: failure }),
     );
   }
-}
-
-/** Limit of the signalling schema. */
-const MAX_MESSAGE_CHARS = 1000;
-
-function troubleOf(error: unknown): Pick<Trouble, 'code' | 'message'> {
-  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE_CHARS);
-  return { code: troubleCodeOf(error), message };
-}
-
-function troubleCodeOf(error: unknown): Trouble['code'] {
-  if (error instanceof ShardError) return error.reason === 'hash' || error.reason === 'size' ? 'hash' : 'download';
-  if (!(error instanceof KernelError)) return 'internal';
-  switch (error.reason) {
-    case 'out-of-memory':
-    case 'device-lost':
-    case 'limits':
-      return error.reason;
-    case 'bad-shard':
-      return 'hash';
-    case 'no-adapter':
-      return 'device-lost';
-    case 'bad-lap':
-    case 'not-loaded':
-    case 'compile':
-      return 'internal';
-  }
-  return error.reason satisfies never;
 }
 
 function isCancelled(error: unknown): boolean {

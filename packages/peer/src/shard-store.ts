@@ -29,6 +29,8 @@ export interface ShardStoreOptions {
   sources?: readonly ShardSource[];
   /** Called for each shard that was downloaded and is what it should be. */
   onFetched?: (origin: ShardOrigin, bytes: number) => void;
+  /** Called for each shard that the cache has. */
+  onKept?: (sha256: string) => void;
   /** Called once when the browser's storage stops taking shards. Work goes on. */
   onCacheFailure: (error: ShardCacheError) => void;
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -57,7 +59,7 @@ export class ShardStore {
   #cacheWorks = true;
 
   constructor(options: ShardStoreOptions) {
-    this.#options = { sleep: sleepUnlessAborted, sources: [], onFetched: () => {}, ...options };
+    this.#options = { sleep: sleepUnlessAborted, sources: [], onFetched: () => {}, onKept: () => {}, ...options };
   }
 
   isDownloading(sha256: string): boolean {
@@ -70,12 +72,20 @@ export class ShardStore {
     try {
       const bytes = await cache.get(sha256);
       if (!bytes) return undefined;
-      if (bytes.byteLength === this.#options.shardBytes && (await sha256Hex(bytes)) === sha256) return bytes;
+      if (bytes.byteLength === this.#options.shardBytes && (await sha256Hex(bytes)) === sha256) {
+        this.#options.onKept(sha256);
+        return bytes;
+      }
       await cache.delete(sha256);
     } catch (error) {
       this.#reportCache(error);
     }
     return undefined;
+  }
+
+  /** SHA-256 of all kept shards; none where they can't be read. */
+  async kept(): Promise<Set<string>> {
+    return new Set(await this.#options.cache.names().catch(() => []));
   }
 
   /** Deletes kept shards that aren't in `keep`, once there are more than `limitBytes`. */
@@ -200,6 +210,7 @@ export class ShardStore {
     if (!this.#cacheWorks) return;
     try {
       await this.#options.cache.put(sha256, bytes);
+      this.#options.onKept(sha256);
     } catch (error) {
       this.#reportCache(error);
     }

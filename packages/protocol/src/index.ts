@@ -65,6 +65,18 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export { decodeShardFrame, encodeShardFrame, MAX_SHARD_FRAME_BYTES, type ShardFrame } from './shard-frames.ts';
+export { MAX_HAD, MAX_SOUGHT, MAX_TAB_LINKS, MAX_TAB_SIGNALS, PART_BYTES } from './limits.ts';
+export { seekReplySchema, seekSchema, TAB_FAULTS, tabLinkSchema, tabSignalSchema } from './tab-to-tab.ts';
+export type {
+  CoordinatorToTab,
+  Seek,
+  SeekReply,
+  TabFault,
+  TabLink,
+  TabSignal,
+  TabToCoordinator,
+} from './tab-to-tab.ts';
 export { fetchedSchema, MIRROR_FAULTS, SHARD_ORIGINS, shardUrl, shardUrlSchema } from './shard-sources.ts';
 export type { Fetched, MirrorFault, ShardOrigin } from './shard-sources.ts';
 export { chunkTraceSchema, type TokenLap, type TokenTrace } from './trace.ts';

@@ -64,6 +64,8 @@ export const helloSchema = z.object({
   rowFormats: list(z.string().max(20)).max(16).optional(),
   /** Kinds of experts that it computes: activations, formats of shards, `bias`. Without it, what tabs did before these had names. */
   expertKinds: list(z.string().max(40)).max(64).optional(),
+  /** Whether its donor agrees to exchange shards with other tabs, which learn its address. */
+  tabToTab: z.boolean().optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });
@@ -126,6 +128,8 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
     lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
     /** Where to look for shards first, in this order; the coordinator has them too. */
     shardUrls: z.array(shardUrlSchema).max(MAX_SHARD_URLS).optional(),
+    /** Whether the tab is to `seek` shards that other tabs have. Only tabs that agreed to it are asked. */
+    tabToTab: z.boolean().optional(),
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);

@@ -6,7 +6,7 @@ import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 
 export function FinishedView({ session }: { session: DonorSession }) {
-  const { visit, standing, pledgeBytes, keptBytes, device } = session.state.value;
+  const { visit, standing, pledgeBytes, keptBytes, device, exchangeMbit } = session.state.value;
   const { startedMs = 0, endedMs = startedMs } = visit;
   const elsewhere = fetchedText(visit);
   const seconds = (endedMs - startedMs) / 1000;
@@ -32,7 +32,7 @@ export function FinishedView({ session }: { session: DonorSession }) {
           <button
             type="button"
             class="primary"
-            onClick={() => void session.lend({ device, pledgeBytes, paused: false })}
+            onClick={() => void session.lend({ device, pledgeBytes, paused: false, exchangeMbit })}
           >
             Lend again
           </button>
