@@ -16,7 +16,7 @@ const projects = {
     ...group(0, 60_000, allCores),
     include: [
       '{packages,apps,coordinator}/**/*.test.{ts,tsx}',
-      'tools/{lint,random-checkpoint}/**/*.test.ts',
+      'tools/{lint,package,random-checkpoint}/**/*.test.ts',
       'test/{bench,tabs}/**/*.test.ts',
     ],
     exclude: ['**/*.mocks.test.ts'],

@@ -42,7 +42,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const needsToken = config.adminToken === undefined && config.accessFile === undefined;
   const adminToken = needsToken ? randomBytes(16).toString('base64url') : undefined;
   const http = createHttpServer();
-  await listen(http, config.port, config.host);
+  await listen(http, typeof config.port === 'number' ? config.port : config.port.first, config.host);
   const url = urlOf(config.host, (http.address() as AddressInfo).port);
   const port = await freePort();
   const stopped = interrupted();

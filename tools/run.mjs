@@ -24,6 +24,7 @@ const COMMANDS = {
   test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: ['tools/test.ts'] },
   lint: { needs: ['dependencies'], run: ['tools/lint.ts'] },
   check: { needs: ['dependencies'], run: ['tools/check.ts'] },
+  package: { needs: ['dependencies', 'kernels', 'pages'], run: ['tools/package/main.ts'] },
   build: { needs: ['dependencies', 'kernels', 'pages'] },
 };
 

@@ -1,22 +1,22 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parse } from 'yaml';
-import { TurnClient, type TurnServer } from './turn/client.ts';
+import { TurnClient, type TurnServer } from '../coordinator/src/cli/doctor/turn-client.ts';
+import { IceServers, TURN_LOGIN_MS } from '../coordinator/src/swarm/ice-servers.ts';
+import { turnArguments } from './turn/compose-arguments.ts';
 
 const HELP = `usage: node --import tsx tools/turn-check.ts TURNSERVER [COMPOSE_FILE]
 
-Starts the program TURNSERVER (coturn's turnserver) with the arguments that the compose file gives it, and asks it, with the
-donors' password, to relay to the coordinator and to everything else. Needs Linux, and root or user namespaces: all of it
+Starts the program TURNSERVER (coturn's turnserver) with the arguments that the compose file gives it, and asks it, with a
+donor's login, to relay to the coordinator and to everything else. Needs Linux, and root or user namespaces: all of it
 happens in a network namespace of its own, where the addresses that are tried belong to this program.
 `;
 
 const INSIDE = 'SHOAL_TURN_CHECK_INSIDE';
-const PASSWORD = 'the donors know it';
+const SECRET = 'the coordinator knows it';
 const COORDINATOR = '203.0.113.7';
 /** Addresses of the namespace's own interface: the coordinator's first, then what a relay must not lead to. */
 const OTHERS = ['169.254.169.254', '10.1.2.3', '172.16.0.9', '192.168.1.1', '100.64.0.1', '198.51.100.9'];
@@ -47,7 +47,7 @@ async function main([program, file = join(import.meta.dirname, '../docker-compos
   for (const address of [COORDINATOR, ...OTHERS]) run('ip', 'addr', 'add', `${address}/32`, 'dev', 'd0');
   for (const address of OTHERS_6) run('ip', 'addr', 'add', `${address}/128`, 'dev', 'd0', 'nodad');
   for (const name of ['d0', 'd1']) run('ip', 'link', 'set', name, 'up');
-  const args = turnArguments(file);
+  const args = turnArguments({ SHOAL_TURN_SECRET: SECRET, SHOAL_HOST_ADDRESS: COORDINATOR }, file);
   // As donors see it: the public address of the machine, which has many more here.
   const server = spawn(
     program,
@@ -89,24 +89,15 @@ function run(program: string, ...args: string[]): void {
   if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
 }
 
-/** The arguments of the compose file's TURN server, with this program's values for its variables. */
-function turnArguments(file: string): string[] {
-  const { services } = parse(readFileSync(file, 'utf8')) as { services: { coturn: { command: string[] } } };
-  const values: Record<string, string> = { SHOAL_TURN_PASSWORD: PASSWORD, SHOAL_HOST_ADDRESS: COORDINATOR };
-  return services.coturn.command.map((argument) =>
-    argument.replace(/\$\{(\w+)[^}]*\}/g, (_, name: string) => values[name]!),
-  );
-}
-
 async function check(quota: number): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   const note = (what: string, result: number | string, ...wanted: (number | string)[]): void => {
     outcomes.push({ what, result: result === 0 ? 'allowed' : `${result}`, ok: wanted.includes(result) });
   };
-  const server: TurnServer = { address: COORDINATOR, port: 3478, username: 'shoal', password: PASSWORD };
+  const server = serverFor('a donor');
   await echoAt([COORDINATOR, ...OTHERS, ...OTHERS_6]);
 
-  const client = await TurnClient.overUdp(server);
+  const client = await TurnClient.overUdp(server, COORDINATOR);
   note('a UDP relay', await client.allocate('udp'), 0);
   note(`permission to the coordinator, ${COORDINATOR}`, await client.createPermission(COORDINATOR), 0);
   note(`data to the coordinator and back`, await echoed(client, COORDINATOR), 'echoed');
@@ -117,7 +108,7 @@ async function check(quota: number): Promise<Outcome[]> {
   for (const peer of OTHERS) note(`data to ${peer}`, await echoed(client, peer), 'nothing came back');
   client.close();
 
-  const sixth = await TurnClient.overUdp(server);
+  const sixth = await TurnClient.overUdp(server, COORDINATOR);
   const allocated = await sixth.allocate('udp', 6);
   note('a UDP relay for IPv6', allocated, 0, 440);
   if (allocated === 0)
@@ -133,9 +124,12 @@ async function check(quota: number): Promise<Outcome[]> {
     note(`connection to ${peer}`, await tcp.connect(peer, ECHO_PORT), 403, 437);
   tcp.close();
 
-  const stranger = await TurnClient.overUdp({ ...server, password: 'guessed' });
+  const stranger = await TurnClient.overUdp({ ...server, password: 'guessed' }, COORDINATOR);
   note('a relay with a wrong password', await stranger.allocate('udp'), 401);
   stranger.close();
+  const late = await TurnClient.overUdp(serverFor('a donor', new Date(Date.now() - 2 * TURN_LOGIN_MS)), COORDINATOR);
+  note('a relay with a login of two days ago', await late.allocate('udp'), 401);
+  late.close();
   const tries = quota + BEYOND_QUOTA;
   const many: number[] = [];
   // A few at a time, since UDP loses what nobody reads soon.
@@ -145,11 +139,23 @@ async function check(quota: number): Promise<Outcome[]> {
   const given = many.filter((code) => code === 0).length;
   note(`relays given to one donor of ${tries} asked for`, given, ...Array.from({ length: 4 }, (_, n) => quota - n));
   note('code of the others', [...new Set(many.filter((code) => code !== 0))].join(' '), '486');
+  const other = await TurnClient.overUdp(serverFor('another donor'));
+  note('a relay for another donor', await other.allocate('udp'), 0);
+  other.close();
   return outcomes;
 }
 
+/** As the coordinator sends it to a donor's tab. */
+function serverFor(donor: string, now = new Date()): TurnServer {
+  const [{ username = '', credential: password = '' } = {}] = new IceServers([{ urls: 'turn:x' }], SECRET).forDonor(
+    donor,
+    now,
+  );
+  return { address: COORDINATOR, port: 3478, username, password };
+}
+
 async function allocateOne(server: TurnServer): Promise<number> {
-  return (await TurnClient.overUdp(server)).allocate('udp');
+  return (await TurnClient.overUdp(server, COORDINATOR)).allocate('udp');
 }
 
 /** Sends back what arrives at these addresses, by UDP and by TCP. */

@@ -1,19 +1,25 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { MAX_LAP_CONNECTIONS } from '@shoal/protocol';
 import { parse } from 'yaml';
 import { Access } from './access/access.ts';
 import { reachableFor } from './base/networks.ts';
+import type { PortRange } from './base/option-values.ts';
 import { variableOf } from './base/options.ts';
 import { CONFIG_OPTIONS, parseConfig, ROOT_DIR } from './config.ts';
 
 interface Service {
-  network_mode: string;
+  network_mode?: string;
+  user?: string;
+  ports?: string[];
+  healthcheck?: { test: string[] };
+  depends_on?: Record<string, { condition: string }>;
   environment?: Record<string, string>;
   command?: string[];
   cap_drop: string[];
@@ -27,27 +33,41 @@ interface Service {
 }
 
 const file = readFileSync(join(ROOT_DIR, 'docker-compose.yml'), 'utf8');
-const { services } = parse(file) as { services: { coordinator: Service; coturn: Service } };
+const { services, volumes } = parse(file, { merge: true }) as {
+  services: Record<'coordinator' | 'caddy' | 'postgres' | 'coturn', Service>;
+  volumes: Record<string, null>;
+};
+const caddyfile = readFileSync(join(ROOT_DIR, 'deploy/Caddyfile'), 'utf8');
 
 /** In place of the image's. */
 const SHOAL_MODEL = join(ROOT_DIR, 'models/tiny-stories');
 /** Tabs of a full swarm: DEFAULT_MAX_PEERS in swarm/entrance.ts. */
 const FULL_SWARM = 512;
+/** `tabsPerDonor` by default. */
+const TABS_OF_A_DONOR = 8;
 /** What an operator has to set. */
 const GIVEN: Record<string, string> = {
   SHOAL_ADMIN_TOKEN: 'a password of my own',
   SHOAL_PUBLIC_HOST: 'shoal.example.org',
-  SHOAL_TURN_PASSWORD: 'another password',
+  SHOAL_TURN_SECRET: 'another password of my own',
+  SHOAL_DATABASE_PASSWORD: 'athird0123',
   SHOAL_HOST_ADDRESS: '203.0.113.7',
 };
 
+/** A variable whose default, if it has one, holds no variable. */
+const INNERMOST = /\$\{(\w+)(?::-([^${}]*)|:\?([^${}]*))?\}/;
+
 /** Puts values for variables, as docker compose does for `${NAME}`, `${NAME:-default}` and `${NAME:?error}`. */
 function filledIn(text: string, given: Record<string, string>): string {
-  return text.replace(/\$\{(\w+)(?::-([^}]*)|:\?([^}]*))?\}/g, (_, name: string, fallback?: string, error?: string) => {
-    const value = given[name] ?? fallback;
-    if (value === undefined) throw new Error(error ?? `${name} is not set`);
-    return value;
-  });
+  const fill = (of: string): string =>
+    of.replace(INNERMOST, (_, name: string, fallback?: string, error?: string) => {
+      const value = given[name] || fallback;
+      if (value === undefined) throw new Error(error ?? `${name} is not set`);
+      return value;
+    });
+  let filled = text;
+  while (INNERMOST.test(filled)) filled = fill(filled);
+  return filled;
 }
 
 function environment(given: Record<string, string>): Record<string, string> {
@@ -68,11 +88,39 @@ describe('docker-compose.yml', () => {
       cap_drop: ['ALL'],
       security_opt: ['no-new-privileges:true'],
       read_only: true,
-      tmpfs: ['/tmp'],
+      tmpfs: expect.arrayContaining(['/tmp']),
+      restart: 'unless-stopped',
     });
     expect(service.privileged).toBeUndefined();
-    expect(service.cap_add).toEqual(name === 'coturn' ? ['NET_BIND_SERVICE'] : undefined);
-    expect(service.volumes).toEqual(name === 'coturn' ? undefined : ['models:/models', 'cache:/cache']);
+    expect(service.cap_add).toEqual(['coturn', 'caddy'].includes(name) ? ['NET_BIND_SERVICE'] : undefined);
+    // Of this machine's disk, only files of this repository, and none of them can be written to.
+    for (const volume of service.volumes ?? []) {
+      const [source = '', , access] = volume.split(':');
+      if (source.startsWith('.')) expect([existsSync(join(ROOT_DIR, source)), access]).toEqual([true, 'ro']);
+      else expect(Object.keys(volumes)).toContain(source);
+    }
+    // The default of 0.0.0.0 would open a database to every network.
+    for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
+  });
+
+  it('can be scaled: no coordinator has a name, a port or a volume that another could not have too', () => {
+    const { coordinator, caddy, postgres } = services;
+    expect(coordinator).not.toHaveProperty('container_name');
+    expect(coordinator.ports).toBeUndefined();
+    const config = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL }));
+    const { port, udpPorts } = config as { port: PortRange; udpPorts: PortRange };
+    const database = new URL(environment(GIVEN)['SHOAL_DATABASE']!);
+    expect([database.hostname, database.port, database.password]).toEqual([
+      '127.0.0.1',
+      '5432',
+      GIVEN['SHOAL_DATABASE_PASSWORD'],
+    ]);
+    expect(udpPorts.last - udpPorts.first).toBe(port.last - port.first);
+    const upstreams = Array.from(caddyfile.matchAll(/ 127\.0\.0\.1:(\d+)/g), ([, of]) => Number(of));
+    expect(upstreams).toEqual(Array.from({ length: port.last - port.first + 1 }, (_, n) => port.first + n));
+    expect([coordinator.network_mode, caddy.network_mode]).toEqual(['host', 'host']);
+    expect(coordinator.depends_on).toEqual({ postgres: { condition: 'service_healthy' } });
+    expect(postgres).toMatchObject({ user: 'postgres', healthcheck: { test: expect.arrayContaining(['pg_isready']) } });
   });
 
   it('listens on this machine only, unless the operator asks for more', () => {
@@ -98,14 +146,22 @@ describe('docker-compose.yml', () => {
   it('sets options that exist, and refuses to start without a password, a name or an address', () => {
     const known = new Set([
       ...Object.values(CONFIG_OPTIONS).map(variableOf),
+      'SHOAL_DATABASE',
       'HF_TOKEN',
       'HF_ENDPOINT',
       'HF_HUB_OFFLINE',
     ]);
     expect(Object.keys(services.coordinator.environment!).filter((name) => !known.has(name))).toEqual([]);
     const { iceServers } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL }));
-    const urls = ['stun:shoal.example.org:3478', 'turn:shoal.example.org:3478'];
-    expect(iceServers).toEqual([{ urls, username: 'shoal', credential: GIVEN['SHOAL_TURN_PASSWORD'] }]);
+    const urls = [
+      'stun:shoal.example.org:3478',
+      'turn:shoal.example.org:3478?transport=udp',
+      'turn:shoal.example.org:3478?transport=tcp',
+    ];
+    expect(iceServers).toEqual([{ urls }]);
+    const turns = 'turns:shoal.example.org:5349?transport=tcp';
+    const secure = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL, SHOAL_TURNS: `,"${turns}"` }));
+    expect(secure.iceServers).toEqual([{ urls: [...urls, turns] }]);
     for (const name of Object.keys(GIVEN)) {
       const { [name]: _, ...rest } = GIVEN;
       expect(() => filledIn(file, rest)).toThrow(`set ${name}`);
@@ -119,11 +175,22 @@ describe('docker-compose.yml', () => {
       '::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
     ]);
     expect(turn.get('--allowed-peer-ip')).toEqual([expect.stringContaining('${SHOAL_HOST_ADDRESS:?')]);
-    for (const flag of ['--no-tcp-relay', '--no-multicast-peers', '--lt-cred-mech', '--no-cli'])
+    for (const flag of ['--no-tcp-relay', '--no-multicast-peers', '--use-auth-secret', '--no-cli'])
       expect(turn.get(flag), flag).toEqual(['']);
-    for (const flag of ['--allow-loopback-peers', '--no-auth', '--no-udp-relay', '--web-admin', '--verbose'])
+    for (const flag of [
+      '--allow-loopback-peers',
+      '--no-auth',
+      '--no-udp-relay',
+      '--web-admin',
+      '--verbose',
+      '--user',
+      '--lt-cred-mech',
+      '--no-tcp',
+    ])
       expect(turn.has(flag), flag).toBe(false);
-    expect(turn.get('--user')).toEqual([expect.stringMatching(/^shoal:\$\{SHOAL_TURN_PASSWORD:\?/)]);
+    // The coordinator makes logins from the same secret.
+    expect(filledIn(turn.get('--static-auth-secret')![0]!, GIVEN)).toBe(GIVEN['SHOAL_TURN_SECRET']);
+    expect(parseConfig([], environment({ ...GIVEN, SHOAL_MODEL })).turnSecret).toBe(GIVEN['SHOAL_TURN_SECRET']);
   });
 
   it('bounds what the relay takes: allocations by its ports, and bandwidth by allocations', () => {
@@ -133,9 +200,12 @@ describe('docker-compose.yml', () => {
     // coturn picks ports at random, and stood still when nearly all were taken.
     expect(number('--total-quota')).toBeLessThanOrEqual(0.9 * ports);
     expect(number('--user-quota')).toBeGreaterThan(0);
-    expect(number('--user-quota')).toBeLessThanOrEqual(number('--total-quota'));
-    // Each tab's browser makes one, whether it needs it or not, and all log in as one user.
-    expect(number('--user-quota')).toBeGreaterThanOrEqual(FULL_SWARM);
+    // Each tab's browser makes one for each URL, whether it needs it or not.
+    const { iceServers } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL }));
+    const turns = iceServers.flatMap(({ urls }) => urls).filter((url) => url.startsWith('turn')).length + 1;
+    expect(number('--total-quota')).toBeGreaterThanOrEqual(turns * FULL_SWARM);
+    expect(number('--user-quota')).toBeGreaterThanOrEqual(turns * TABS_OF_A_DONOR * MAX_LAP_CONNECTIONS);
+    expect(number('--user-quota')).toBeLessThanOrEqual(number('--total-quota') / 8);
     // A session that no capacity is left for would get none, or no limit.
     expect(number('--bps-capacity')).toBe(number('--max-bps') * number('--total-quota'));
   });
@@ -174,6 +244,25 @@ describe('the image', () => {
       rmSync(dirname(file), { recursive: true });
     },
   );
+
+  // As in a container: a process of a range of ports has taken one, and only Linux tells which.
+  if (process.platform === 'linux')
+    it('asks where the first process listens if it was given a range', async () => {
+      const server = createServer((_, response) => response.writeHead(status).end());
+      let status = 200;
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const ask = async (): Promise<unknown> => {
+        const env = { PATH: process.env['PATH'], SHOAL_PORT: '1-65535' };
+        return (
+          await once(spawn(program, [...args, `/proc/${process.pid}/cmdline`], { cwd: ROOT_DIR, env }), 'exit')
+        )[0];
+      };
+      expect(await ask()).toBe(0);
+      status = 503;
+      expect(await ask()).toBe(1);
+      server.close();
+    });
 
   it('is given longer to stop than answers have to finish and connections to close', () => {
     const seconds = Number(/^(\d+)s$/.exec(services.coordinator.stop_grace_period)![1]);

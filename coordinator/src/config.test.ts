@@ -66,10 +66,38 @@ describe('parseConfig', () => {
     ['--trust-proxy (SHOAL_TRUST_PROXY)', [], { SHOAL_TRUST_PROXY: 'maybe' }],
     ['--local-experts (SHOAL_LOCAL_EXPERTS)', ['--local-experts', '8'], {}],
     ['--mtp-experts (SHOAL_MTP_EXPERTS)', [], { SHOAL_MTP_EXPERTS: 'gpu' }],
+    ['--port (SHOAL_PORT)', ['--port', '8796-8787'], {}],
+    ['--port (SHOAL_PORT)', ['--port', '0-9'], {}],
+    ['--udp-ports (SHOAL_UDP_PORTS)', ['--udp-ports', '0'], {}],
+    ['--udp-ports (SHOAL_UDP_PORTS)', ['--udp-ports', '40000-'], {}],
+    ['--announce (SHOAL_ANNOUNCE)', ['--announce', '203.0.113.7:40000'], {}],
+    ['--announce (SHOAL_ANNOUNCE)', ['--announce', '203.0.113'], {}],
+    ['--turn-secret (SHOAL_TURN_SECRET)', ['--turn-secret', 'too short'], {}],
     ['--prot', ['--prot', '1'], {}],
   ])('refuses a wrong option by name: %s', (name, argv, env) => {
     expect(() => parse(argv, env)).toThrow(UsageError);
     expect(() => parse(argv, env)).toThrow(name);
+  });
+
+  it('takes a port or a range of ports, and addresses by number and by name', () => {
+    const flags = [
+      '--port',
+      '8787-8796',
+      '--udp-ports',
+      '40000-40009',
+      '--announce',
+      '203.0.113.7, shoal.example.org,::1',
+    ];
+    expect(parse(flags)).toMatchObject({
+      port: { first: 8787, last: 8796 },
+      udpPorts: { first: 40_000, last: 40_009 },
+      announce: ['203.0.113.7', 'shoal.example.org', '::1'],
+    });
+    expect(parse(['--port', '0', '--udp-ports', '40000'])).toMatchObject({
+      port: 0,
+      udpPorts: { first: 40_000, last: 40_000 },
+    });
+    expect(parse()).toMatchObject({ udpPorts: undefined, announce: [] });
   });
 
   it('takes ICE servers as browsers do, and refuses what WebRTC could not use', () => {
@@ -105,8 +133,8 @@ describe('defaultConfig', () => {
 
 describe('configHelp and configMarkdown', () => {
   it('have all options, with their variables and defaults', () => {
-    for (const name of ['--port N', 'SHOAL_ICE_SERVERS', 'models', '(8787)']) expect(configHelp()).toContain(name);
-    for (const name of ['`--port N`', '`SHOAL_ICE_SERVERS`', 'models/tiny-stories', '`8787`'])
+    for (const name of ['--port PORT', 'SHOAL_ICE_SERVERS', 'models', '(8787)']) expect(configHelp()).toContain(name);
+    for (const name of ['`--port PORT', '`SHOAL_ICE_SERVERS`', 'models/tiny-stories', '`8787`'])
       expect(configMarkdown()).toContain(name);
     expect(configHelp() + configMarkdown()).not.toContain(ROOT_DIR);
   });

@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { type IceServer, iceServerSchema, MAX_SHARD_URLS, ROW_FORMATS } from '@shoal/protocol';
+import { ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
-import { z } from 'zod';
-import { choice, decimal, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
-import { parseShardUrl, type ShardUrl } from './base/shard-url.ts';
+import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET } from './base/network-values.ts';
+import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { OWN_DIRS, ROOT_DIR } from './base/places.ts';
+import { SHARD_URLS } from './base/shard-url.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
-/** The repository's folder. Default paths are relative to it, not to the working directory. */
-export const ROOT_DIR = resolve(import.meta.dirname, '../..');
+export { ROOT_DIR };
 
 /** The engine accepts more threads, but they would only take turns. */
 export const MAX_THREADS = 256;
@@ -36,15 +36,6 @@ const SIZE_OR_ZERO: ValueKind<number> = {
 /** In milliseconds. */
 const SECONDS: ValueKind<number> = { value: 'SECONDS', parse: (given) => 1000 * integer(0, 3600).parse(given) };
 
-/** None contains a comma. */
-const NAMES: ValueKind<readonly string[]> = {
-  value: 'NAME,…',
-  parse: (given) => {
-    const names = given.split(',').map((name) => name.trim());
-    return [...new Set(names)].filter((name) => name !== '');
-  },
-};
-
 /** Adapters by name, and where each is. No name or place contains a comma. */
 const ADAPTERS: ValueKind<ReadonlyMap<string, string>> = {
   value: 'NAME=DIR|ORG/NAME',
@@ -65,34 +56,6 @@ const ADMIN_TOKEN: ValueKind<string> = {
   parse: (given) => {
     if (given.length >= 8) return given;
     throw new UsageError('takes 8 characters or more');
-  },
-};
-
-/** WebRTC would refuse any other URL only when the first donor joins. */
-const ICE_URL = /^(stuns?|turns?):[^\s]+$/;
-
-const ICE_SERVERS: ValueKind<IceServer[]> = {
-  value: 'JSON',
-  parse: (given) => {
-    let servers: IceServer[];
-    try {
-      servers = z.array(iceServerSchema).max(8).parse(JSON.parse(given));
-    } catch {
-      // The text is not quoted: it may hold a TURN server's credential.
-      throw new UsageError('takes JSON like [{"urls":"stun:turn.example.org:3478"}]');
-    }
-    const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
-    if (bad === undefined) return servers;
-    throw new UsageError(`takes URLs that begin with stun:, stuns:, turn: or turns:, not "${bad}"`);
-  },
-};
-
-const SHARD_URLS: ValueKind<readonly ShardUrl[]> = {
-  value: 'URL',
-  parse: (given) => {
-    const urls = given.split(',').filter((one) => one.trim() !== '');
-    if (urls.length > MAX_SHARD_URLS) throw new UsageError(`takes up to ${MAX_SHARD_URLS} URLs, not ${urls.length}`);
-    return urls.map((url) => parseShardUrl(url.trim()));
   },
 };
 
@@ -140,8 +103,8 @@ const SECTIONS = {
       more: 'Measured with the default model ([below](#adapters)).',
     }),
     cacheDir: option('cache', path('DIR'), {
-      default: join(ROOT_DIR, '.cache/packed'),
-      defaultText: '.cache/packed',
+      default: join(OWN_DIRS.cache, 'packed'),
+      defaultText: '.cache/packed; installed, $XDG_CACHE_HOME/shoal/packed, as ~/.cache/shoal/packed',
       help: 'directory for packed models, each in a folder named by its content',
       more: 'Nothing in it is deleted by Shoal: see [below](#the-cache).',
     }),
@@ -233,6 +196,21 @@ const SECTIONS = {
       defaultText: 'none, which is enough on one network',
       help: 'STUN and TURN servers, as RTCIceServer[]',
     }),
+    turnSecret: option('turn-secret', SECRET, {
+      defaultText: 'none: all donors have the login in --ice-servers',
+      help: 'secret shared with the TURN servers, from which each donor gets a login for a day (coturn: use-auth-secret)',
+    }),
+    udpPorts: option('udp-ports', ports(1), {
+      defaultText: 'a port that the system chooses for each connection',
+      help: 'UDP port of all WebRTC connections; of a range a free one, so that several coordinators can be given the same',
+      more: 'See [below](#udp).',
+    }),
+    announce: option('announce', ADDRESSES, {
+      default: '',
+      defaultText: 'the addresses of this machine',
+      help: 'addresses that tabs are told to reach this machine by UDP, in place of its own: for NAT and containers',
+      more: 'See [below](#udp).',
+    }),
   },
 
   Scheduling: {
@@ -298,7 +276,10 @@ const SECTIONS = {
 
   'Server and access': {
     host: option('host', text('ADDRESS'), { default: '127.0.0.1', help: 'address to listen on' }),
-    port: option('port', integer(0, 65_535), { default: '8787', help: 'port to listen on, 0 for a free one' }),
+    port: option('port', PORT, {
+      default: '8787',
+      help: 'port to listen on, 0 for any free one; of a range the first free one',
+    }),
     modelAliases: option('model-alias', NAMES, {
       default: '',
       defaultText: 'none',

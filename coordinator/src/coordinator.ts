@@ -1,14 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
-import { join } from 'node:path';
+import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
-import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
-import packageJson from '../package.json' with { type: 'json' };
 import { Access, type ReportLevel } from './access/access.ts';
 import { addressKey } from './base/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
@@ -16,9 +14,11 @@ import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { NetworkBuckets } from './base/token-bucket.ts';
+import { VERSION } from './base/version.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
+import { registerClusterMetrics } from './console/cluster-metrics.ts';
+import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
-import { registerMeetingMetrics } from './console/meeting-metrics.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { ApiError } from './http/errors.ts';
@@ -40,10 +40,15 @@ import {
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
+import { type Network, openNetwork } from './open-network.ts';
+import { readinessOf } from './readiness.ts';
+import { keptQuarantines, shareTrust } from './share-trust.ts';
+import { guestConnector } from './swarm/accept-tab.ts';
 import type { EventLog } from './base/event-log.ts';
+import type { Database } from './database/index.ts';
+import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
-import { ShardReports } from './swarm/shard-reports.ts';
-import { TabMeetings } from './swarm/tab-meetings.ts';
+import { openShardExchange } from './open-shard-exchange.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -68,38 +73,65 @@ const CLOSE_TIMEOUT_MS = 2_000;
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
   url: string;
+  /** The one of all WebRTC connections; undefined where each has its own. */
+  udpPort: number | undefined;
   /** Undefined where only the access file's admins can sign in. */
   adminToken: string | undefined;
   /** The access rules, which can be reloaded. */
   access: Access;
   snapshots: SnapshotBuilder;
+  /** The coordinators that share its database. */
+  joined: JoinedCluster;
   /** Lets running answers finish (or end with an error after the drain timeout), sends the tabs away and closes. */
   close(): Promise<void>;
 }
 
+export interface StartHooks extends Omit<CoreHooks, 'onLap'> {
+  /** Used in the place of the configured one, also by other coordinators of this process. For tests. */
+  sharedDatabase?: Database;
+}
+
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
-export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'onLap'> = {}): Promise<Coordinator> {
+export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
   // First, since a bad access file and missing credentials are found at no cost.
   const entry = { ...openAccess(config), s3: s3Credentials(config.shardUrls) };
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
-  let rtc: RtcImplementation | undefined;
+  let network: Network | undefined;
   let core: Core | undefined;
+  let joined: JoinedCluster | undefined;
   try {
-    rtc = await loadRtc();
+    network = await openNetwork(config);
     const registry = new Registry();
     const laps = lapHistogram(registry);
     core = await createCore(config, {
       ...withProgress(hooks, (now) => (progress = now)),
       onLap: (lapMs) => laps.observe(lapMs / 1000),
     });
-    return await serve({ core, config, rtc, registry, held, ...entry });
+    joined = await join(core, held.port, hooks.sharedDatabase);
+    return await serve({ core, config, network, registry, held, joined, ...entry });
   } catch (error) {
     await held.close();
+    await joined?.close();
     await core?.close();
-    rtc?.close();
+    network?.rtc.close();
     throw error;
   }
+}
+
+/** Once the model is loaded, so that no member leads or counts that cannot serve. */
+function join({ packed, events }: Core, port: number, sharedDatabase: Database | undefined): Promise<JoinedCluster> {
+  const { modelDigest, shape } = packed.manifest;
+  const isShared = sharedDatabase !== undefined;
+  return openCluster({
+    database: sharedDatabase,
+    isShared,
+    modelDigest,
+    quant: shape.quant,
+    version: VERSION,
+    port,
+    events,
+  });
 }
 
 /** The hooks, with `note` called for what is under way. */
@@ -131,20 +163,18 @@ interface Serving {
   config: Config;
   access: Access;
   adminToken: string | undefined;
-  rtc: RtcImplementation;
+  network: Network;
   registry: Registry;
   held: HeldAddress;
   /** For mirrors whose URLs are signed. */
   s3: ShardMirrors['s3'];
+  joined: JoinedCluster;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, rtc, registry, held } = serving;
+  const { core, config, access, adminToken, network, registry, held, joined } = serving;
   const { scheduler, swarm, events, packed } = core;
-  const mirrorNames = config.shardUrls.map(({ origin }) => origin);
-  const shardReports = new ShardReports({ events, mirrorNames });
-  const meetings = config.tabToTab ? openMeetings(core, config) : undefined;
-  if (meetings) registerMeetingMetrics(registry, meetings);
+  const { shardReports, meetings } = openShardExchange(core, config, registry);
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
@@ -152,12 +182,21 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
   const http = await openHttp(serving, log, mirrors, isDraining);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
-  const { version } = packageJson;
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
-  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version, quant, isDraining });
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
   const adapters = { adapters: core.adapters, adapterRoot };
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters });
+  const { shared } = joined;
+  if (shared) registerClusterMetrics(registry, shared.cluster);
+  const others =
+    shared &&
+    new ClusterConsole({
+      cluster: shared.cluster,
+      events,
+      version: VERSION,
+      guestLinks: () => swarm.guests?.links.size ?? 0,
+    });
+  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
@@ -170,26 +209,30 @@ async function serve(serving: Serving): Promise<Coordinator> {
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
+  const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => keptQuarantines(shared.database) });
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     draining = true;
     stopWatching();
+    stopSharing?.();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
     await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();
     console.close();
+    await joined.close();
     await closeNetwork(http, sockets);
     await core.close();
-    rtc.close();
+    network.rtc.close();
   };
   const url = urlOf(config.host, port);
-  return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
+  const { udpPort } = network.rtc;
+  return { ...core, url, udpPort, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
 }
 
 async function openHttp(
-  { core, config, access, registry, held }: Serving,
+  { core, config, access, registry, held, joined }: Serving,
   log: Logger,
   mirrors: ShardMirrors,
   isDraining: () => boolean,
@@ -217,11 +260,11 @@ async function openHttp(
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
     mirrors,
-    readiness: () => readinessOf(core, isDraining()),
+    readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
     listener: held.listener,
-    access: httpAccess(access),
+    access: httpAccess(access, joined),
   });
 }
 
@@ -231,26 +274,9 @@ function damagedShard(): ApiError {
   return new ApiError(503, 'This shard is damaged on the coordinator’s disk.', { code: 'shard_damaged', headers });
 }
 
-/** Names no file, since anyone may ask. */
-function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): { ready: boolean; detail: object } {
-  const damaged = `${health.damaged} ${health.damaged === 1 ? 'file' : 'files'} of the packed model`;
-  const problem =
-    health.damaged > 0 ? `${damaged} damaged beyond mending: see the log or the console's events` : undefined;
-  const reason = isDraining ? 'shutting down' : problem;
-  const { shards, checked: checkedShards } = health.progress;
-  const tabs = [...swarm.serving()].length;
-  const detail = { model: scheduler.modelId, tabs, uncoveredExperts: swarm.uncovered(), shards, checkedShards };
-  return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
-}
-
-function openMeetings({ packed: { manifest }, events }: Core, { iceServers }: Config): TabMeetings {
-  const shards = manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!);
-  return new TabMeetings({ shards, shardBytes: manifest.shardBytes, iceServers, events });
-}
-
 /** The socket.io server on the HTTP port, with the donors' namespace. */
 function openSockets(
-  { core, config, access, rtc }: Serving,
+  { core, config, access, network, joined: { shared } }: Serving,
   log: Logger,
   server: HttpServer,
   ofShards: Pick<DonorGatewayOptions, 'shardReports' | 'meetings'>,
@@ -266,24 +292,19 @@ function openSockets(
   guard.watch(sockets);
   // socket.io leaves the sockets of other upgrades open, without a timeout, if they have carried an answer before.
   server.on('upgrade', ({ url }, socket) => url?.startsWith(sockets.path()) || socket.destroy());
-  serveDonors(sockets.of('/donor'), {
-    swarm,
-    access,
-    rtc,
-    log,
-    ...ofShards,
-    terms: {
-      iceServers: config.iceServers,
-      shardUrls: mirrorTemplates({ urls: config.shardUrls }),
-      heartbeatMs: HEARTBEAT_MS,
-      lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
-      model: {
-        id: scheduler.modelId,
-        ...packed.manifest.shape,
-        shardBytes: packed.manifest.shardBytes,
-      },
+  const terms = {
+    shardUrls: mirrorTemplates({ urls: config.shardUrls }),
+    heartbeatMs: HEARTBEAT_MS,
+    lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
+    model: {
+      id: scheduler.modelId,
+      ...packed.manifest.shape,
+      shardBytes: packed.manifest.shardBytes,
     },
-  });
+  };
+  const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
+  serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, ...ofShards, terms });
+  if (swarm.guests) swarm.guests.links.connector = guestConnector({ network, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }
 
@@ -311,9 +332,11 @@ function openAccess({ accessFile: file, adminToken, trustProxy }: Config) {
 }
 
 /** The access rules as the HTTP server uses them. */
-function httpAccess(access: Access): HttpAccess {
+function httpAccess(access: Access, { shared }: JoinedCluster): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
-  const allowances = new NetworkBuckets(limit(), HOUR_MS);
+  const allowances = new NetworkBuckets(limit(), HOUR_MS, {
+    newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
+  });
   const guard = new SignInGuard(access);
   const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
@@ -370,7 +393,7 @@ async function samplingDefaults(modelDir: string): Promise<SamplingDefaults> {
 }
 
 function builtPages(): { donor?: string; console?: string } {
-  const donor = join(ROOT_DIR, 'apps/donor/dist');
-  const console = join(ROOT_DIR, 'apps/console/dist');
+  const donor = joinPath(ROOT_DIR, 'apps/donor/dist');
+  const console = joinPath(ROOT_DIR, 'apps/console/dist');
   return { ...(existsSync(donor) && { donor }), ...(existsSync(console) && { console }) };
 }

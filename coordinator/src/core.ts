@@ -15,8 +15,6 @@ import { type DraftModel, openDraftModel, withOneDrafter } from './draft-model.t
 import { checkOptionsFor } from './encoder-options.ts';
 import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher } from './laps/dispatcher.ts';
-import type { RedispatchEvent } from './laps/lap.ts';
-import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { Lab } from './lab/lab.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
@@ -25,10 +23,12 @@ import { WeightsHealth } from './local-experts/weights-health.ts';
 import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { openLab } from './open-lab.ts';
+import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
+import type { SwarmCluster } from './swarm/swarm-cluster.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
@@ -84,6 +84,8 @@ export interface CoreHooks extends PackHooks {
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
+  /** Other coordinators, with which it shares tabs. */
+  cluster?: SwarmCluster | undefined;
 }
 
 /** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
@@ -146,7 +148,19 @@ async function assemble(
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
-  const loaded = { config, packed, health, model, forward, drafter, localLayers, localExperts, events, timeline };
+  const loaded = {
+    config,
+    cluster: hooks.cluster,
+    packed,
+    health,
+    model,
+    forward,
+    drafter,
+    localLayers,
+    localExperts,
+    events,
+    timeline,
+  };
   const quarantine = new Quarantine();
   const warn = warnings(events, hooks);
   if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
@@ -242,6 +256,7 @@ function mtpLayerOf(model: ModelConfig): number | undefined {
 /** What is loaded before any part of the swarm starts. */
 interface Loaded {
   config: Config;
+  cluster: SwarmCluster | undefined;
   packed: PackedModel;
   health: WeightsHealth;
   model: ModelConfig;
@@ -272,7 +287,7 @@ function newTrust(
 
 /** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
 function newSwarm(
-  { config, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
+  { config, cluster, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
   adapterShards: Adapters['shards'],
   counters: (layers: readonly number[]) => Float64Array,
@@ -288,6 +303,7 @@ function newSwarm(
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local: localExperts.work.audits,
     trust,
+    cluster,
     adapterShards,
     events,
     onBadShards: (hashes) => health.suspect(hashes),
@@ -314,7 +330,10 @@ function newDispatcher(
     localLayers,
     mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
-    onDispatch: (work, finite) => trust.note(work, finite),
+    onDispatch: (work, finite) => {
+      trust.note(work, finite);
+      swarm.guests?.links.work();
+    },
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap,
@@ -378,18 +397,4 @@ function speculationOptions({ config, model, drafter, localLayers, events }: Loa
 
 function logError(events: EventLog, text: string): void {
   events.add({ level: 'error', kind: 'server', text });
-}
-
-/** The event log's words for why a lap failed. Other reasons are used as they are. */
-const FAILURES: Partial<Record<LapErrorReason, string>> = {
-  closed: 'vanished',
-  busy: 'was busy',
-  deadline: 'was late',
-  wrong: 'gave a wrong result',
-};
-
-function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
-  const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = FAILURES[error.reason] ?? error.reason;
-  return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }

@@ -5,14 +5,13 @@ import { MAX_PLEDGE_BYTES } from '@shoal/protocol';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
 import { type Adversary, ADVERSARIES } from '../chaos/adversaries.ts';
-import type { Coordinator, Core } from '../../coordinator/src/index.ts';
-import { answer } from '../integration/answers.ts';
-import { GOLDEN } from '../integration/golden.ts';
+import type { Coordinator } from '../../coordinator/src/index.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
 import { HOSTILE_REQUESTS, type HostileRequest, type HostileRequestOptions } from './hostile-requests.ts';
 import { FULL_PACE } from './rig.ts';
+import { EndlessAnswers } from './endless-answers.ts';
 import { formatTable } from './table.ts';
 
 const STREAMS = 16;
@@ -82,37 +81,6 @@ function hostileClient(kind: HostileRequest): Attack {
   };
 }
 
-/** Answers, one after the other on each of 16 streams, and how many tokens they have had. */
-class Streams {
-  tokens = 0;
-  failed = 0;
-  #isOver = false;
-  readonly #streams: Promise<void>[];
-
-  constructor(core: Core) {
-    this.#streams = Array.from({ length: STREAMS }, (_, i) => this.#stream(core, i));
-  }
-
-  async rate(ms: number): Promise<number> {
-    const [before, startedMs] = [this.tokens, performance.now()];
-    await delay(ms);
-    return ((this.tokens - before) * 1000) / (performance.now() - startedMs);
-  }
-
-  async end(): Promise<void> {
-    this.#isOver = true;
-    await Promise.race([Promise.all(this.#streams), delay(30_000)]);
-  }
-
-  async #stream(core: Core, i: number): Promise<void> {
-    const onEvent = ({ type }: { type: string }): void => void (type === 'token' && this.tokens++);
-    for (let round = i; !this.#isOver; round++) {
-      const { prompt_ids: prompt } = GOLDEN[round % GOLDEN.length]!;
-      await answer(core, prompt, { maxTokens: 48, onEvent }).catch(() => this.failed++);
-    }
-  }
-}
-
 async function measure(hostile: Fate['hostile']): Promise<Fate> {
   const isDonor = (kind: Fate['hostile']): kind is Adversary => ADVERSARIES.some((known) => known === kind);
   const coordinator = await startTinyCoordinator({ replicas: 2, maxBatch: STREAMS });
@@ -122,7 +90,7 @@ async function measure(hostile: Fate['hostile']): Promise<Fate> {
   try {
     honest.lend({ url, pledgeBytes: PLEDGE_BYTES, seed: 1, measured: FULL_PACE });
     await until('the honest tab to serve', () => swarm.peers.length === 1 && covered(coordinator), JOIN_TIMEOUT_MS);
-    const streams = new Streams(coordinator);
+    const streams = new EndlessAnswers(coordinator, STREAMS);
     await streams.rate(HEALTHY_MS / 2);
     const healthy = await streams.rate(HEALTHY_MS);
     const before = { files: openFiles(), bytes: process.memoryUsage().rss };
@@ -140,7 +108,7 @@ async function measure(hostile: Fate['hostile']): Promise<Fate> {
 }
 
 /** The streams while the attack goes on: a donor's until it is gone. */
-async function suffer(attack: Attack, coordinator: Coordinator, streams: Streams, untilGone: boolean) {
+async function suffer(attack: Attack, coordinator: Coordinator, streams: EndlessAnswers, untilGone: boolean) {
   const loop = monitorEventLoopDelay({ resolution: 1 });
   loop.enable();
   const startedMs = performance.now();

@@ -1,4 +1,5 @@
 import { benchAdapters } from './adapters.ts';
+import { benchCapacity } from './capacity.ts';
 import { benchDraftHeads } from './draft-heads.ts';
 import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
@@ -33,6 +34,7 @@ const HELP = `npm run bench -- [suite] [options]
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
+  capacity         500 idle tabs beside 16 streams: event loop, memory of each
   adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory;
                    tokens/s through tabs; what a token costs under an adapter, and under a mixture of some
   seq2seq          answers of an encoder–decoder of switch-base-8's dimensions, alone and 16 together, at 20 ms (4 GB of disk)
@@ -56,6 +58,7 @@ const HELP = `npm run bench -- [suite] [options]
 `;
 
 const SUITES = [
+  'capacity',
   'adapters',
   'seq2seq',
   'prompt-laps',
@@ -112,6 +115,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const json = flags.includes('--json');
+  if (suites.includes('capacity')) await benchCapacity({ json });
   if (suites.includes('adapters')) await benchAdapters({ json });
   if (suites.includes('seq2seq')) await benchSeq2Seq({ json, repeats });
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { ROOT_DIR } from '../../coordinator/src/config.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
+import { coordinatorsMain } from './coordinators/main.ts';
 import { describe, holds } from './report.ts';
 import { runChaos } from './run.ts';
 import { type Happening, HAPPENINGS } from './schedule.ts';
@@ -10,6 +11,7 @@ import { serverStage } from './stage.ts';
 import { processTabs, realTabs, virtualTabs } from './victims.ts';
 
 const HELP = `npm run chaos -- [options]
+npm run chaos -- coordinators [options]   several coordinators over one database; see its --help
 
 Answers over HTTP from a coordinator whose tabs crash, freeze, lag, lose and lie under a seeded schedule, and which restarts
 itself in mid-answer, held against a healthy run. Exits with 1 unless every answer completes, every answer that has no row
@@ -34,7 +36,9 @@ restart without a download.
 const PLEDGE_MIB = 64;
 const HEALTHY_ROUNDS = 3;
 
+const isOfCoordinators = process.argv[2] === 'coordinators';
 const { values } = parseArgs({
+  args: isOfCoordinators ? [] : process.argv.slice(2),
   options: {
     seed: { type: 'string', default: '1' },
     peers: { type: 'string', default: '8' },
@@ -51,6 +55,7 @@ const { values } = parseArgs({
 });
 
 async function main(): Promise<number> {
+  if (isOfCoordinators) return coordinatorsMain(process.argv.slice(3));
   if (values.help) {
     process.stdout.write(HELP);
     return 0;

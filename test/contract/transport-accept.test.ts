@@ -42,7 +42,13 @@ describe('acceptPeer', () => {
   it('rejects the link when nobody answers in time', async () => {
     const rtc = await loadRtc();
     const peer = acceptPeer({ rtc, iceServers: [], onSignal: () => {}, connectTimeoutMs: 50 });
-    await expect(peer.link).rejects.toMatchObject({ name: 'TransportError', reason: 'timeout' });
+    await expect(peer.link).rejects.toMatchObject({
+      name: 'TransportError',
+      reason: 'timeout',
+      message: expect.stringContaining(
+        'there is no way by UDP to an address of this machine, which has none (it named 0',
+      ),
+    });
   });
 
   it('rejects the link when it is closed before', async () => {
@@ -100,6 +106,43 @@ describe('acceptPeer', () => {
     expect(await reason).toBe('protocol');
     expect(heard.length).toBeLessThan(50);
     a.close();
+  });
+
+  it('has all connections of all peers at one UDP port and the announced address, if told to', async () => {
+    const [rtc, muxed] = [
+      await loadRtc(['wrtc']),
+      await loadRtc(undefined, { udpPorts: { first: 21_000, last: 28_000 } }),
+    ];
+    const told: string[] = [];
+    const pairs = await Promise.all(
+      Array.from({ length: 3 }, async () => {
+        const lapConnections = 2;
+        const b: AcceptedPeer = acceptPeer({
+          rtc: muxed,
+          iceServers: [],
+          lapConnections,
+          announce: ['127.0.0.1'],
+          onSignal: (signal) => {
+            const text = signal.type === 'candidate' ? signal.candidate.candidate : signal.sdp;
+            told.push(...(text.match(/candidate:.*/g) ?? []));
+            setImmediate(() => a.signal(signal));
+          },
+        });
+        const onSignal = (signal: Signal) => void setImmediate(() => b.signal(signal));
+        const a: AcceptedPeer = acceptPeer({ rtc, iceServers: [], initiator: true, lapConnections, onSignal });
+        const links = (await Promise.all([a.link, b.link])) as FramedChannel[];
+        await expect.poll(() => links[1]!.channels.length, { timeout: 30_000 }).toBe(2);
+        return [a, b];
+      }),
+    );
+    expect(new Set(told.map((candidate) => candidate.split(' ').slice(4, 6).join(' ')))).toEqual(
+      new Set([`127.0.0.1 ${muxed.udpPort}`]),
+    );
+    const again = loadRtc(undefined, { udpPorts: { first: muxed.udpPort!, last: muxed.udpPort! } });
+    await expect(again).rejects.toThrow(`UDP port ${muxed.udpPort} can't be used (EADDRINUSE)`);
+    for (const peer of pairs.flat()) peer.close();
+    muxed.close();
+    rtc.close();
   });
 
   it('tells what to do where no WebRTC loads', async () => {

@@ -25,7 +25,10 @@ const SCHEMAS: Record<string, z.ZodType> = {
   fetched: protocol.fetchedSchema,
   seek: protocol.seekSchema,
   tabSignal: protocol.tabSignalSchema,
+  adapted: protocol.adaptedSchema,
+  guestRefused: protocol.guestRefusedSchema,
   intent: protocol.intentSchema,
+  noPath: protocol.noPathSchema,
   command: protocol.commandSchema,
 };
 

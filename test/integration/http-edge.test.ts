@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { VERSION } from '../../coordinator/src/base/version.ts';
 import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
 import { Access } from '../../coordinator/src/access/access.ts';
 import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
@@ -161,7 +162,7 @@ describe('health and documents', () => {
   it('tells up from ready', async () => {
     let ready = true;
     const get = await start({ readiness: () => ({ ready, detail: { tabs: 3, uncoveredExperts: 7 } }) });
-    expect(await (await get('/healthz')).json()).toMatchObject({ status: 'up' });
+    expect(await (await get('/healthz')).json()).toMatchObject({ status: 'up', version: VERSION });
     expect(await (await get('/readyz')).json()).toEqual({ ready: true, tabs: 3, uncoveredExperts: 7 });
     ready = false;
     expect((await get('/readyz')).status).toBe(503);

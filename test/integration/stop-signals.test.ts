@@ -115,7 +115,7 @@ describe('a taken port', () => {
     const one = new Started(SHOAL, { port: String(port), cache: join(tmpdir(), `shoal-never-${process.pid}`) });
     expect(await one.exited).toEqual([1, null]);
     other.close();
-    expect(one.said).toContain('Another program uses this port: choose one with --port.');
+    expect(one.said).toContain('Another program uses it: choose another with --port');
     expect(one.said).not.toContain('packing');
   });
 });

@@ -115,3 +115,21 @@ it('asks STUN servers for its own address, and takes no place of the TURN server
     await other.close();
   }
 });
+
+it('lets a tab go that found no way by UDP, and names the cause and the remedy to the operator', async () => {
+  const socket: Socket = io(`${coordinator.url}/donor`, { transports: ['websocket'], forceNew: true });
+  closing.push(() => socket.close());
+  const reply = await socket.timeout(20_000).emitWithAck('hello', hello(randomBytes(16).toString('hex'), 2 ** 26));
+  const { peerId } = reply as { peerId: string };
+  const counts = { host: 2, srflx: 0, relay: 0 };
+  const checks = { sent: 40, answered: 0, heard: 0 };
+  socket.emit('no-path', { waitedMs: 15_000, own: counts, theirs: counts, checks, turn: { state: 'none' } });
+  await until('the tab to be gone', () => !coordinator.swarm.peers.some((peer) => peer.peerId === peerId), 20_000);
+  const event = coordinator.events.all().find(({ text }) => text.startsWith(peerId) && text.includes('no way'));
+  expect(event).toMatchObject({
+    level: 'warning',
+    text: expect.stringMatching(
+      /found no way by UDP in 15 s. 40 UDP packets were sent.*only TCP is forwarded.*--udp-ports/,
+    ),
+  });
+});

@@ -1,10 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { EXPERT_KINDS, PeerHost, type PeerHostStats, type ShardCache } from '@shoal/peer';
-import { type Dismissed, HEARTBEAT_MS, type Hello, PROTOCOL_VERSION, type Standing } from '@shoal/protocol';
+import { EXPERT_KINDS, HOME, PeerHost, type PeerHostStats, type ShardCache } from '@shoal/peer';
+import {
+  type Dismissed,
+  HEARTBEAT_MS,
+  type Hello,
+  MAX_COORDINATORS,
+  PROTOCOL_VERSION,
+  type Standing,
+} from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
+import type { MemoryGuests } from '../../coordinator/src/swarm/testing/memory-guests.ts';
 import { FilledCache, shardAt, unpackOnce } from './shared-shards.ts';
 
 export interface VirtualDonorOptions {
@@ -21,26 +29,30 @@ export interface VirtualDonorOptions {
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
   /** Delays, replaces or keeps the frames that it sends. */
   wrapSend?: (send: (frame: Uint8Array) => Promise<void>) => (frame: Uint8Array) => Promise<void>;
+  /** By which it serves other coordinators than its home as well. */
+  guests?: MemoryGuests;
   /** Changes the frames that it sends. */
   tamper?: (frame: Uint8Array) => Uint8Array;
 }
 
 /** A tab without a browser: the real PeerHost over the memory transport, with the reference backend for a GPU. */
 export class VirtualDonor {
-  readonly session: PeerSession;
-  readonly wire: MemoryChannelPair;
+  session!: PeerSession;
+  wire!: MemoryChannelPair;
   readonly cache: ShardCache;
   readonly donorToken: string;
   dismissed: Dismissed | undefined;
   standing: Standing | undefined;
   downloads = 0;
   readonly #host: PeerHost;
+  readonly #options: VirtualDonorOptions;
+  /** Its home. */
+  #core!: Core;
 
   private constructor(core: Core, options: VirtualDonorOptions) {
+    this.#options = options;
     this.donorToken = options.donorToken ?? randomBytes(16).toString('hex');
     this.cache = options.cache ?? new FilledCache(core.packed);
-    const { a, b, wire } = memoryLinkPair({ ...options.wire, aLink: { heartbeatMs: HEARTBEAT_MS } });
-    this.wire = wire;
     this.#host = new PeerHost({
       cache: this.cache,
       createBackend: async (shape: ExpertShape) => {
@@ -55,39 +67,65 @@ export class VirtualDonor {
         return new Response(adapter ? adapter.contents() : await shardAt(core.packed.shardPath(sha256)!));
       },
       events: {
-        onProgress: (progress) => core.swarm.progress(this.session, progress),
-        onReady: (ready) => void core.swarm.ready(this.session, ready),
-        onTrouble: (trouble) => core.swarm.trouble(this.session, trouble),
-        onAdapted: (adapted) => core.swarm.adapters?.adapted(this.session, adapted),
+        onProgress: (progress) => this.#core.swarm.progress(this.session, progress),
+        onReady: (ready) => void this.#core.swarm.ready(this.session, ready),
+        onTrouble: (trouble) => this.#core.swarm.trouble(this.session, trouble),
+        onAdapted: (adapted) => this.#core.swarm.adapters?.adapted(this.session, adapted),
         onCacheFailure: () => {},
         onLinkClosed: () => {},
         onBackendGone: () => {},
       },
     });
-    const introduction = hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20, options.tab);
-    if (options.rowFormats) introduction.rowFormats = options.rowFormats;
-    this.session = core.swarm.join(introduction, 'memory', {
-      assign: (message) => this.#host.assign(message),
+    this.#join(core);
+  }
+
+  #join(core: Core): void {
+    this.#core = core;
+    const { guests, pledgeBytes = 64 * 2 ** 20, tab, rowFormats } = this.#options;
+    const introduction = hello(this.donorToken, pledgeBytes, tab);
+    if (rowFormats) introduction.rowFormats = rowFormats;
+    if (guests) introduction.maxCoordinators = MAX_COORDINATORS;
+    const { relay } = core.swarm.guests ?? {};
+    const session = core.swarm.join(introduction, 'memory', {
+      assign: (message) => this.#core === core && this.#host.assign(message),
       adapters: (message) => this.#host.adapt(message),
       standing: (message) => (this.standing = message),
+      guest: (guest) =>
+        guest.open ? relay!.fromTab(session, guests!.offer(guest)) : this.#host.detach('goodbye', guest.coordinator),
+      signal: (signal) => {
+        const link = guests!.linkOf(session.peerId, signal);
+        if (link) this.#host.attach(link, signal.guest!.coordinator);
+      },
       dismiss: (message) => (this.dismissed = message),
     });
-    const { tamper, wrapSend } = options;
+    this.session = session;
+    const { a, b, wire } = memoryLinkPair({ ...this.#options.wire, aLink: { heartbeatMs: HEARTBEAT_MS } });
+    this.wire = wire;
+    const { tamper, wrapSend } = this.#options;
     const send = b.send.bind(b);
     if (tamper) b.send = (frame) => send(tamper(frame));
     if (wrapSend) b.send = wrapSend(send);
     this.#host.attach(b);
-    core.swarm.attach(this.session, a);
+    core.swarm.attach(session, a);
   }
 
   static async join(core: Core, options: VirtualDonorOptions = {}): Promise<VirtualDonor> {
     const donor = new VirtualDonor(core, options);
-    const { manifest } = core.packed;
-    await donor.#host.configure(
-      { id: core.scheduler.modelId, ...manifest.shape, shardBytes: manifest.shardBytes },
-      donor.session.hello.pledgeBytes,
-    );
+    await donor.#configure();
     return donor;
+  }
+
+  async #configure(): Promise<void> {
+    const { scheduler, packed } = this.#core;
+    const { shape, shardBytes } = packed.manifest;
+    await this.#host.configure({ id: scheduler.modelId, ...shape, shardBytes }, this.session.hello.pledgeBytes);
+  }
+
+  /** Its home has ended: it says hello to another, with what it holds. Links of guests stay. */
+  async changeHome(core: Core): Promise<void> {
+    this.#host.detach('goodbye', HOME);
+    this.#join(core);
+    await this.#configure();
   }
 
   /** Crashes the tab: the wire dies without a goodbye. */

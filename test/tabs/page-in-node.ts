@@ -1,6 +1,6 @@
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { MemoryShardCache, PeerHost } from '@shoal/peer';
+import { HOME, MemoryShardCache, PeerHost } from '@shoal/peer';
 import { type AdapterInfo, HEARTBEAT_MS, type Ready } from '@shoal/protocol';
 import {
   BROWSER_SPREAD_ABOVE_BYTES,
@@ -76,8 +76,8 @@ export class PageInNode {
   downloads = 0;
   readonly #options: PageOptions;
   readonly #random: () => number;
-  /** Channels of the current link. */
-  #channels: FaultyChannel[] = [];
+  /** Channels of the current links, by coordinator. */
+  readonly #channels = new Map<string, FaultyChannel[]>();
   #faults: Partial<WireFaults> = {};
   #progressMs = 0;
   #mischief: ReturnType<typeof setInterval> | undefined;
@@ -113,7 +113,7 @@ export class PageInNode {
   /** Sets the wire's faults from now on, both ways; later connections get them too. */
   setFaults(faults: Partial<WireFaults>): void {
     this.#faults = faults;
-    for (const channel of this.#channels) {
+    for (const channel of [...this.#channels.values()].flat()) {
       Object.assign(channel.in, perfectWire, faults);
       Object.assign(channel.out, perfectWire, faults);
     }
@@ -134,8 +134,8 @@ export class PageInNode {
   #worker(): Worker {
     const adapter = this.#options.measured ? PROCESSOR : ADAPTER;
     const worker = new WorkerInNode((post) => this.#host(post), adapter);
-    worker.link = (channel) => this.#link(channel);
-    worker.wire = (channel) => this.#wire(channel);
+    worker.link = (channel, coordinator) => this.#link(channel, coordinator);
+    worker.wire = (channel, coordinator) => this.#wire(channel, coordinator);
     return worker as unknown as Worker;
   }
 
@@ -168,7 +168,7 @@ export class PageInNode {
         onTrouble: (trouble) => post({ type: 'trouble', trouble }),
         onAdapted: (adapted) => post({ type: 'adapted', adapted }),
         onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
-        onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
+        onLinkClosed: (reason, coordinator) => post({ type: 'link-closed', reason, coordinator }),
         onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
       },
     });
@@ -214,16 +214,16 @@ export class PageInNode {
     return begins === 'from the start' || isLive(this.session.state.value.phase);
   }
 
-  #wire(channel: DataChannelLike): DataChannelLike {
+  #wire(channel: DataChannelLike, coordinator: string): DataChannelLike {
     const wire = new FaultyChannel(this.#line ? new LineChannel(channel, this.#line) : channel, this.#random);
-    this.#channels.push(wire);
+    this.#channels.set(coordinator, [...(this.#channels.get(coordinator) ?? []), wire]);
     this.setFaults(this.#faults);
     return wire;
   }
 
-  #link(channel: DataChannelLike): FramedChannel {
-    this.#channels = [];
-    const link = new FramedChannel(this.#wire(channel), {
+  #link(channel: DataChannelLike, coordinator: string): FramedChannel {
+    this.#channels.delete(coordinator);
+    const link = new FramedChannel(this.#wire(channel, coordinator), {
       heartbeatMs: HEARTBEAT_MS,
       maxMissedHeartbeats: MAX_MISSED_OF_COORDINATOR,
       spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES,
@@ -232,7 +232,7 @@ export class PageInNode {
     const send = link.send.bind(link);
     if (liar) link.send = (frame) => send(this.#isLying(liar) ? tamperedFrame(frame, liar.lie) : frame);
     if (adversary) link.send = adverseSend(adversary, send, () => isLive(this.session.state.value.phase));
-    this.#misbehave(link);
+    if (coordinator === HOME) this.#misbehave(link);
     return link;
   }
 }
@@ -241,9 +241,9 @@ export class PageInNode {
 class WorkerInNode {
   onmessage: ((event: { data: FromWorker }) => void) | undefined;
   onerror: ((event: { message: string }) => void) | undefined;
-  link: (channel: DataChannelLike) => FramedChannel = (channel) => new FramedChannel(channel);
-  wire: (channel: DataChannelLike) => DataChannelLike = (channel) => channel;
-  #link: FramedChannel | undefined;
+  link: (channel: DataChannelLike, coordinator: string) => FramedChannel = (channel) => new FramedChannel(channel);
+  wire: (channel: DataChannelLike, coordinator: string) => DataChannelLike = (channel) => channel;
+  readonly #links = new Map<string, FramedChannel>();
   readonly #host: PeerHost;
   readonly #adapter: AdapterInfo;
   #handled: Promise<void> = Promise.resolve();
@@ -268,10 +268,11 @@ class WorkerInNode {
     queueMicrotask(() => this.onmessage?.({ data: message }));
   }
 
-  #attach(channel: DataChannelLike, isFurther: boolean): void {
-    if (isFurther) return this.#link?.addChannel(this.wire(channel));
-    this.#link = this.link(channel);
-    this.#host.attach(this.#link);
+  #attach(channel: DataChannelLike, { isFurther, coordinator }: { isFurther: boolean; coordinator: string }): void {
+    if (isFurther) return this.#links.get(coordinator)?.addChannel(this.wire(channel, coordinator));
+    const link = this.link(channel, coordinator);
+    this.#links.set(coordinator, link);
+    this.#host.attach(link, coordinator);
   }
 
   async #handle(message: ToWorker): Promise<void> {
@@ -282,11 +283,11 @@ class WorkerInNode {
         await this.#host.configure(message.model, message.pledgeBytes, message.shardUrls);
         return this.#post({ type: 'configured' });
       case 'channel':
-        return this.#attach(message.channel as DataChannelLike, message.isFurther);
+        return this.#attach(message.channel as DataChannelLike, message);
       case 'relay':
         throw new Error('A channel in Node is never relayed.');
       case 'detach':
-        return this.#host.detach('goodbye');
+        return this.#host.detach('goodbye', message.coordinator);
       case 'assign':
         return this.#host.assign(message.assignment);
       case 'adapters':

@@ -1,50 +1,14 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { type Browser, type BrowserContext, type BrowserServer, chromium } from 'playwright';
+import { CHROMIUM_FLAGS, findChromium, WEBGPU_FLAG } from '../../coordinator/src/cli/doctor/chromium.ts';
 
-/** Names of Chromium browsers on PATH, in order of preference. */
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
-/** Where installers put it on systems without it on PATH. */
-const PLACES = [
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-  '/Applications/Chromium.app/Contents/MacOS/Chromium',
-  join(process.env.ProgramFiles ?? 'C:/Program Files', 'Google/Chrome/Application/chrome.exe'),
-  join(process.env['ProgramFiles(x86)'] ?? 'C:/Program Files (x86)', 'Microsoft/Edge/Application/msedge.exe'),
-];
-
-/**
- * WebGPU without a GPU (SwiftShader) needs the unsafe flag; the rest keeps a test browser from contacting others.
- * `--no-sandbox` is for root, as which Chromium refuses to start with a sandbox.
- */
-const CHROMIUM_FLAGS = [
-  ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-
-const WEBGPU_FLAG = '--enable-unsafe-webgpu';
-
-/** Finds an installed Chromium: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
-function findChromium(): string | undefined {
-  const named = process.env.SHOAL_CHROMIUM;
-  if (named) {
-    if (existsSync(named)) return named;
-    throw new Error(`SHOAL_CHROMIUM names ${named}, which does not exist.`);
-  }
-  const extension = process.platform === 'win32' ? '.exe' : '';
-  const onPath = (process.env.PATH ?? '')
-    .split(delimiter)
-    .flatMap((dir) => NAMES.map((name) => join(dir, name + extension)));
-  return [...onPath, ...PLACES, chromium.executablePath()].find((path) => existsSync(path));
-}
+const find = (): string | undefined => findChromium(() => chromium.executablePath());
 
 /** Finds a Chromium or installs one: Debian's package as root, otherwise Playwright's download. */
 export function ensureChromium(say: (line: string) => void): string {
-  const found = findChromium();
+  const found = find();
   if (found !== undefined) return found;
   const tried: string[] = [];
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
@@ -52,7 +16,7 @@ export function ensureChromium(say: (line: string) => void): string {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     run('apt-get', ['update', '-qq'], env);
     if (run('apt-get', ['install', '-y', '-qq', 'chromium'], env)) {
-      const installed = findChromium();
+      const installed = find();
       if (installed !== undefined) return installed;
     }
     tried.push('apt-get install chromium');
@@ -64,7 +28,7 @@ export function ensureChromium(say: (line: string) => void): string {
     process.env,
   );
   tried.push('playwright install chromium');
-  const downloaded = findChromium();
+  const downloaded = find();
   if (downloaded !== undefined) return downloaded;
   throw new Error(
     `No Chromium on this machine, and none could be installed (tried ${tried.join(', ')}). ` +

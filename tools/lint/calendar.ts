@@ -8,15 +8,19 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
   'coordinator/src/adapters/served-adapter.ts',
   'coordinator/src/base/event-log.ts',
+  'coordinator/src/cli/doctor/clock.ts',
+  'coordinator/src/cli/doctor/database.ts',
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',
   'coordinator/src/http/signed-mirrors.ts',
   'coordinator/src/mirror/disk-cache.ts',
+  'coordinator/src/swarm/ice-servers.ts',
   'coordinator/src/trust/quarantine.ts',
   'packages/model/src/jinja/globals.ts',
   'packages/weights/src/node/hub/hub-client.ts',
   'packages/weights/src/testing/fake-hub.ts',
+  'tools/turn-check.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;
 /** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */

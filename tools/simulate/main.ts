@@ -1,6 +1,16 @@
 import { parseArgs } from 'node:util';
 import { formatTable } from '../../test/bench/table.ts';
 import { justEnoughTabs, type StillRow, stillRows } from './baseline-rows.ts';
+import {
+  type ClusterOptions,
+  type ClusterResult,
+  DONOR_LINES,
+  DOWNLOAD_SOURCES,
+  type DonorLines,
+  type DownloadSource,
+  printCluster,
+  simulateCluster,
+} from './cluster/cluster.ts';
 import { type ChurnResult, simulateChurn } from './churn.ts';
 import { DISTRIBUTIONS } from './donors.ts';
 import { SIM_MODELS, type SimModel } from './models.ts';
@@ -9,6 +19,8 @@ import { type PlanningTimes, planningTimes } from './planning-times.ts';
 import type { PlannerName } from './planners.ts';
 
 const PARTS = ['still', 'churn', 'planning'] as const;
+/** It takes minutes, and is not part of `all`. */
+const CLUSTER = 'cluster';
 const PLANNERS: readonly PlannerName[] = ['shoal', 'hash', 'round-robin'];
 /** Baselines move many experts at every join, which takes minutes to roll out over thousands of tabs. */
 const MAX_DONORS_FOR_BASELINES = 500;
@@ -20,15 +32,18 @@ token needs, what it sends, and what happens when donors come and go. Tabs answe
 a GPU would take, and compute nothing. Everything random is seeded; the distributions are assumptions and are printed.
 
   --model NAME        ${Object.keys(SIM_MODELS).join(' | ')} | all (all)
-  --part NAME         still | churn | planning | all (all)
-  --tabs N            tabs of 1 GiB for "still" (just enough for one copy)
+  --part NAME         still | churn | planning | all (all), or cluster: several coordinators of one swarm
+  --tabs N            tabs of 1 GiB for "still" (just enough for one copy); tabs that are there for "cluster" (10000)
   --donors N          donors for "churn", of whom 40 % are there at a time (5 × the tabs of "still", at least 40)
   --planner NAME      for "churn": ${PLANNERS.join(' | ')} | all (all up to ${MAX_DONORS_FOR_BASELINES} donors, else shoal)
-  --replicas N        copies of each expert for "churn" (2)
-  --streams N         streams that decode together (8)
+  --replicas N        copies of each expert for "churn" and "cluster" (2)
+  --streams N         streams that decode together (8); of each coordinator for "cluster" (64)
   --minutes N         virtual minutes of churn (5)
+  --coordinators N,…  for "cluster" (1,2,4,8)
+  --lines NAME        for "cluster": donors' lines, home | fibre (home)
+  --weights NAME      for "cluster": whence tabs get what they have not kept, coordinators | tabs | mirror (coordinators)
   --popularity NAME   uniform | zipf: how experts are chosen (uniform, the worst case)
-  --uplink-gbit N     the coordinator's line, for shards (10)
+  --uplink-gbit N     the coordinator's line, for shards (10); for "cluster" of each, for laps and shards (1)
   --tokens N          tokens sampled for "still" (200)
   --peers N           peers for "planning" (10000)
   --seed N            (1)
@@ -49,6 +64,9 @@ interface Options {
   minutes: number;
   popularity: 'uniform' | 'zipf';
   uplinkGbitPerS: number;
+  coordinators: number[];
+  lines: DonorLines;
+  weights: DownloadSource;
   tokens: number;
   peers: number;
   seed: number;
@@ -71,6 +89,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (options.parts.includes('still')) result.still = printStill(model, tabs, options);
     if (options.parts.includes('churn')) result.churn = await printChurn(model, donors, options);
     if (options.parts.includes('planning')) result.planning = printPlanning(model, options);
+    if (options.parts.includes(CLUSTER)) result.cluster = printOfCluster(model, options);
     results[key] = result;
   }
   if (options.json) {
@@ -91,6 +110,9 @@ function parse(argv: readonly string[]): Options {
       planner: text,
       replicas: text,
       streams: text,
+      coordinators: text,
+      lines: text,
+      weights: text,
       minutes: text,
       popularity: text,
       'uplink-gbit': text,
@@ -111,7 +133,8 @@ function parse(argv: readonly string[]): Options {
     throw new UsageError(`--${name} is one of: ${known.join(', ')}.`);
   };
   const modelName = oneOf('model', 'all', [...Object.keys(SIM_MODELS), 'all']);
-  const part = oneOf('part', 'all', [...PARTS, 'all']);
+  const part = oneOf('part', 'all', [...PARTS, 'all', CLUSTER]);
+  const isCluster = part === CLUSTER;
   return {
     models: Object.entries(SIM_MODELS).filter(([key]) => modelName === 'all' || key === modelName),
     parts: part === 'all' ? PARTS : [part],
@@ -120,15 +143,32 @@ function parse(argv: readonly string[]): Options {
     planner:
       values.planner === undefined ? undefined : oneOf<PlannerName | 'all'>('planner', 'all', [...PLANNERS, 'all']),
     replicas: number('replicas', 2, 16),
-    streams: number('streams', 8, 512),
+    streams: number('streams', isCluster ? 64 : 8, 1024),
     minutes: number('minutes', 5, 100_000),
     popularity: oneOf('popularity', 'uniform', ['uniform', 'zipf']),
-    uplinkGbitPerS: number('uplink-gbit', 10, 1_000),
+    uplinkGbitPerS: number('uplink-gbit', isCluster ? 1 : 10, 1_000),
+    coordinators: coordinatorNumbers(values.coordinators ?? '1,2,4,8'),
+    lines: oneOf<DonorLines>('lines', 'home', Object.keys(DONOR_LINES) as DonorLines[]),
+    weights: oneOf<DownloadSource>('weights', 'coordinators', DOWNLOAD_SOURCES),
     tokens: number('tokens', 200, 1_000_000),
     peers: number('peers', 10_000, 100_000),
     seed: number('seed', 1, Number.MAX_SAFE_INTEGER),
     json: values.json ?? false,
   };
+}
+
+function coordinatorNumbers(given: string): number[] {
+  const numbers = given.split(',').map(Number);
+  if (numbers.every((one, i) => Number.isInteger(one) && one > (numbers[i - 1] ?? 0) && one <= 64)) return numbers;
+  throw new UsageError('--coordinators takes ascending whole numbers from 1 to 64, separated by commas.');
+}
+
+function printOfCluster(model: SimModel, options: Options): ClusterResult {
+  const { tabs = 10_000, uplinkGbitPerS: lineGbitPerS, weights: source } = options;
+  const given: ClusterOptions = { ...options, tabs, lineGbitPerS, source, passes: 2 };
+  const result = simulateCluster(model, given);
+  if (!options.json) process.stdout.write(printCluster(model, given, result));
+  return result;
 }
 
 function printStill(model: SimModel, tabs: number, options: Options): StillRow[] {

@@ -4,9 +4,11 @@ import {
   assignSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
+  guestSchema,
   helloReplySchema,
   HELLO_TIMEOUT_MS,
   keptName,
+  MAX_COORDINATORS,
   MAX_KEPT_SHARDS,
   signalSchema,
   standingSchema,
@@ -22,24 +24,30 @@ import {
   type CoordinatorToTab,
   type Dismissed,
   type DonorToCoordinator,
+  type Guest,
   type HelloReply,
   type Intent,
+  type NoPath,
+  PATH_TIMEOUT_MS,
   type RefusalCode,
   type Seek,
   type SeekReply,
+  type Signal,
   type Standing,
   type TabLink,
   type TabSignal,
   type TabToCoordinator,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
+import { rtcIceServers } from './ice-servers.ts';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
 
 export type ConnectionEnd =
   /** The socket didn't open, was closed, or sent an invalid message. */
   | { kind: 'gone' }
-  | { kind: 'no-channel' }
+  /** WebRTC found no way to the coordinator, whose addresses are these. */
+  | { kind: 'no-channel'; facts: NoPath; addresses: readonly string[] }
   | { kind: 'refused'; code: RefusalCode; message: string }
   | { kind: 'dismissed'; dismissed: Dismissed };
 
@@ -54,6 +62,10 @@ export interface ConnectionHandlers {
   /** A connection to another tab is to be opened or closed. */
   onTabLink: (link: TabLink) => void;
   onTabSignal: (signal: TabSignal) => void;
+  /** Another coordinator wants a link to the tab, or no longer. */
+  onGuest: (guest: Guest) => void;
+  /** A signal of a guest. */
+  onGuestSignal: (signal: Signal) => void;
   /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
 }
@@ -87,6 +99,7 @@ export class CoordinatorConnection {
   readonly #socket: DonorSocket;
   #lap: LapConnection | undefined;
   #channelTimer: ReturnType<typeof setTimeout> | undefined;
+  #pathTimer: ReturnType<typeof setTimeout> | undefined;
   #channelOpened = false;
   #over = false;
 
@@ -107,13 +120,16 @@ export class CoordinatorConnection {
     this.#listen('assign', assignSchema, handlers.onAssign);
     this.#listen('adapters', adapterShardsSchema, handlers.onAdapters);
     this.#listen('standing', standingSchema, handlers.onStanding);
-    this.#listen('signal', signalSchema, (signal) => this.#lap?.signal(signal));
+    this.#listen('signal', signalSchema, (signal) =>
+      signal.guest ? handlers.onGuestSignal(signal) : this.#lap?.signal(signal),
+    );
+    this.#listen('guest', guestSchema, handlers.onGuest);
     this.#listen('tab-link', tabLinkSchema, handlers.onTabLink);
     this.#listen('tab-signal', tabSignalSchema, handlers.onTabSignal);
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'tab-signal'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal'>(
     event: E,
     ...message: Parameters<ToCoordinator[E]>
   ): void {
@@ -151,6 +167,7 @@ export class CoordinatorConnection {
         protocolVersions: [...SUPPORTED_VERSIONS],
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
+        maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });
@@ -164,18 +181,15 @@ export class CoordinatorConnection {
   }
 
   #openLapChannel({ iceServers, lapConnections = 1 }: Welcome): void {
-    this.#channelTimer = setTimeout(() => this.#end({ kind: 'no-channel' }), CONNECT_TIMEOUT_MS);
+    this.#channelTimer = setTimeout(() => this.#noChannel(), CONNECT_TIMEOUT_MS);
+    this.#pathTimer = setTimeout(() => !this.#lap?.path.isFound && this.#noChannel(), PATH_TIMEOUT_MS);
     this.#lap = connectDonor({
-      iceServers: iceServers.map(({ urls, username, credential }) => ({
-        urls,
-        ...(username !== undefined && { username }),
-        ...(credential !== undefined && { credential }),
-      })),
+      iceServers: rtcIceServers(iceServers),
       lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),
       // If the connection has worked, the coordinator is gone; if it never did, it was blocked.
-      onEnd: () => this.#end({ kind: this.#channelOpened ? 'gone' : 'no-channel' }),
+      onEnd: () => (this.#channelOpened ? this.#end({ kind: 'gone' }) : this.#noChannel()),
     });
   }
 
@@ -183,6 +197,16 @@ export class CoordinatorConnection {
   channelOpened(): void {
     this.#channelOpened = true;
     clearTimeout(this.#channelTimer);
+    clearTimeout(this.#pathTimer);
+  }
+
+  /** Tells the coordinator's operator, too. */
+  #noChannel(): void {
+    if (this.#over || !this.#lap) return;
+    const { path } = this.#lap;
+    const facts = path.facts();
+    this.#socket.emit('no-path', facts);
+    this.#end({ kind: 'no-channel', facts, addresses: path.addresses });
   }
 
   #listen<T>(
@@ -207,6 +231,7 @@ export class CoordinatorConnection {
   #close(): void {
     this.#over = true;
     clearTimeout(this.#channelTimer);
+    clearTimeout(this.#pathTimer);
     this.#lap?.close();
     // Delayed for the last message. If the page is closing, the browser closes the socket.
     setTimeout(() => this.#socket.disconnect(), LAST_WORDS_MS);

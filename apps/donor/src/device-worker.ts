@@ -52,14 +52,14 @@ export class DeviceWorker {
   }
 
   /** Transfers a lap channel to the worker, or relays it where the browser can't; returns whether it is relayed. */
-  handOver(channel: RTCDataChannel, isFurther: boolean): boolean {
+  handOver(channel: RTCDataChannel, isFurther: boolean, coordinator: string): boolean {
     try {
-      this.post({ type: 'channel', channel, isFurther }, [channel as unknown as Transferable]);
+      this.post({ type: 'channel', channel, isFurther, coordinator }, [channel as unknown as Transferable]);
       return false;
     } catch {
       const { port1, port2 } = new MessageChannel();
       relayChannel(channel, port1);
-      this.post({ type: 'relay', port: port2, isFurther }, [port2]);
+      this.post({ type: 'relay', port: port2, isFurther, coordinator }, [port2]);
       return true;
     }
   }

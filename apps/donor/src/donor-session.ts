@@ -1,4 +1,4 @@
-import type { ShardCache } from '@shoal/peer';
+import { HOME } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
@@ -7,10 +7,12 @@ import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
+import { GuestLinks } from './guest-links.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
 import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
+import type { DonorSessionOptions } from './donor-session-options.ts';
 import { rememberPledge } from './pledge.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
 import { VisitTallies } from './tally.ts';
@@ -20,17 +22,6 @@ const FINISH_TIMEOUT_MS = 30_000;
 /** Problems after which a reload must not start work again either. */
 const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
 
-export interface DonorSessionOptions {
-  createWorker: () => Worker;
-  cache: ShardCache;
-  claimIdentity: () => Promise<DonorIdentity>;
-  tabStorage: Storage;
-  browserStorage: Storage;
-  initialPledgeBytes: number;
-  initialDevice: Device;
-  offersTabToTab?: boolean;
-}
-
 /** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
 export class DonorSession {
   readonly state = signal<DonorState>(initialState(0));
@@ -38,6 +29,7 @@ export class DonorSession {
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
   readonly #exchange: ExchangeSession;
+  readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
   #paused = false;
@@ -56,6 +48,10 @@ export class DonorSession {
       onFailure: (problem) => this.#failLocally(problem),
     });
     this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
+    this.#guests = new GuestLinks({
+      onLapChannel: (...given) => this.#handOver(...given),
+      onEnd: (coordinator) => this.#detach(coordinator),
+    });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     this.#set({ offersTabToTab: options.offersTabToTab ?? false });
     void this.#measureCache();
@@ -95,6 +91,8 @@ export class DonorSession {
 
   pause(): void {
     this.#setPaused(true);
+    // Without a home, nobody tells guests.
+    if (!this.#connection) this.#guests.endAll();
     this.#set({ phase: 'paused' });
   }
 
@@ -149,6 +147,7 @@ export class DonorSession {
   /** The page is being closed or put into the back-forward cache. */
   leave(): void {
     this.#disconnect();
+    this.#guests.endAll();
   }
 
   /** The page came back from the back-forward cache, or the network is back. */
@@ -171,7 +170,6 @@ export class DonorSession {
     const inviteToken = rememberedInvite(this.#options.browserStorage);
     this.#set({ phase: 'connecting', download: undefined, standing: undefined, stats: undefined });
     this.#tallies.tokensHelped.restart();
-    this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
       {
         ...this.#identity!,
@@ -183,9 +181,7 @@ export class DonorSession {
       },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
-        onLapChannel: (channel, isFurther) => {
-          if (this.#worker.handOver(channel, isFurther)) this.#set({ relayed: true });
-        },
+        onLapChannel: (channel, isFurther) => this.#handOver(channel, isFurther, HOME),
         onAssign: (assignment) => {
           this.#worker.post({ type: 'assign', assignment });
           if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
@@ -193,6 +189,8 @@ export class DonorSession {
         onAdapters: (message) => this.#worker.post({ type: 'adapters', message }),
         onStanding: (standing) => this.#onStanding(standing),
         ...this.#exchange.handlers,
+        onGuest: (guest) => this.#guests.take(guest),
+        onGuestSignal: (signal) => this.#guests.signal(signal),
         onEnd: (end) => this.#onEnd(end),
       },
     );
@@ -210,7 +208,16 @@ export class DonorSession {
       throw problem;
     }
     this.#exchange.start(welcome, exchangeMbit);
+    if (this.#connection) this.#guests.settle(this.#connection);
     if (this.#paused) this.#setPaused(true);
+  }
+
+  #handOver(channel: RTCDataChannel, isFurther: boolean, coordinator: string): void {
+    if (this.#worker.handOver(channel, isFurther, coordinator)) this.#set({ relayed: true });
+  }
+
+  #detach(coordinator: string): void {
+    if (this.#worker.isRunning) this.#worker.post({ type: 'detach', coordinator });
   }
 
   #onStanding(standing: Standing): void {
@@ -231,7 +238,8 @@ export class DonorSession {
 
   #onEnd(end: ConnectionEnd): void {
     this.#connection = undefined;
-    this.#worker.post({ type: 'detach' });
+    this.#guests.loseHome();
+    this.#detach(HOME);
     this.#exchange.stop();
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
     this.#recover(endProblem(end));
@@ -242,6 +250,7 @@ export class DonorSession {
     const problem = onDevice(known, device);
     const interrupted = phase === 'away' || phase === 'failed' ? this.state.value.interrupted : phase;
     if (problem.recovery !== 'auto') {
+      this.#guests.endAll();
       if (FINAL_CODES.has(problem.code)) withdrawConsent(this.#options.tabStorage);
       return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
@@ -252,12 +261,14 @@ export class DonorSession {
   }
 
   #ended(): void {
+    this.#guests.endAll();
     clearTimeout(this.#finishTimer);
     clearTimeout(this.#retryTimer);
     withdrawConsent(this.#options.tabStorage);
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
-    this.#endWorker();
+    this.#worker.terminate();
+    this.#fetched.restart();
     this.#finishing = false;
     this.#set({
       phase: hasHelped ? 'finished' : 'consent',
@@ -272,7 +283,8 @@ export class DonorSession {
     clearTimeout(this.#retryTimer);
     this.#connection?.leave();
     this.#connection = undefined;
-    if (this.#worker.isRunning) this.#worker.post({ type: 'detach' });
+    this.#guests.loseHome();
+    this.#detach(HOME);
     this.#exchange.stop();
   }
 
@@ -314,6 +326,7 @@ export class DonorSession {
       case 'cache-failed':
         return this.#set({ cacheFailure: message.reason });
       case 'link-closed':
+        if (message.coordinator !== HOME) return this.#guests.end(message.coordinator);
         this.#connection?.leave();
         return this.#connection && this.#onEnd({ kind: 'gone' });
       case 'stats':
@@ -342,7 +355,6 @@ export class DonorSession {
     this.#connection?.send('trouble', trouble);
     if (trouble.code === 'device-lost') {
       // The worker is creating a new device; `ready` or `backend-gone` follows.
-      this.#tallies.rows.restart();
       return this.#set({ phase: 'downloading', download: undefined });
     }
     this.#disconnect();
@@ -350,13 +362,10 @@ export class DonorSession {
   }
 
   #onStats({ stats, mirrorFaults }: Extract<WorkerNews, { type: 'stats' }>): void {
-    const fetched = this.#connection && this.#fetched.next(stats.fetched, mirrorFaults, performance.now());
-    if (fetched) this.#connection!.send('fetched', fetched);
+    this.#fetched.tell(this.#connection, stats.fetched, mirrorFaults);
     const rows = this.#tallies.rows.read(stats.rows);
     this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
-    this.#tallies.mirrorBytes.read(stats.fetched.mirror);
-    this.#tallies.tabBytes.read(stats.fetched.tab);
-    this.#tallies.givenBytes.read(stats.fetched.given);
+    this.#tallies.readFetched(stats.fetched);
     const rowsHistory = [...this.state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
     this.#set({ stats, rowsHistory });
     this.#updateVisit();
@@ -364,13 +373,12 @@ export class DonorSession {
 
   #failLocally(problem: Problem): void {
     this.#disconnect();
-    this.#endWorker();
-    this.#recover(problem);
-  }
-
-  #endWorker(): void {
+    this.#guests.endAll();
     this.#worker.terminate();
     this.#fetched.restart();
+    this.#tallies.rows.restart();
+    this.#tallies.wireBytes.restart();
+    this.#recover(problem);
   }
 
   #updateVisit(): void {

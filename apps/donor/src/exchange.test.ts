@@ -26,6 +26,7 @@ describe('TabLinks', () => {
         return {
           signal: (signal) => void connection.signals.push(signal),
           sendControl: () => true,
+          path: { isFound: false, addresses: [] } as never,
           close: () => {
             connection.isClosed = true;
             options.onEnd?.({ reason: 'closed' });

@@ -10,6 +10,16 @@ export class FetchedReport {
   #faults: Fetched['mirrorFaults'] = [];
   #toldMs = -REPORT_INTERVAL_MS;
 
+  /** Tells the coordinator, if there is one and something to tell. */
+  tell(
+    coordinator: { send(event: 'fetched', message: Fetched): void } | undefined,
+    now: FetchedBytes,
+    faults: Fetched['mirrorFaults'],
+  ): void {
+    const fetched = coordinator && this.next(now, faults, performance.now());
+    if (fetched) coordinator.send('fetched', fetched);
+  }
+
   /** What to tell now, if anything. */
   next(now: FetchedBytes, faults: Fetched['mirrorFaults'], nowMs: number): Fetched | undefined {
     this.#faults = [...this.#faults, ...faults].slice(-16);

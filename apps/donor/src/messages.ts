@@ -18,10 +18,13 @@ export type ToWorker =
   /** Selects the device to lend and looks for it. */
   | { type: 'probe'; device: Device }
   | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number; shardUrls: readonly string[] }
-  /** A lap channel, or a port to which the page relays one that can't be transferred. Further channels join the first one's link. */
-  | { type: 'channel'; channel: RTCDataChannel; isFurther: boolean }
-  | { type: 'relay'; port: MessagePort; isFurther: boolean }
-  | { type: 'detach' }
+  /**
+   * A lap channel, or a port to which the page relays one that can't be transferred. Further channels join the link of the
+   * coordinator's first one: the home (HOME), or a guest's name.
+   */
+  | { type: 'channel'; channel: RTCDataChannel; isFurther: boolean; coordinator: string }
+  | { type: 'relay'; port: MessagePort; isFurther: boolean; coordinator: string }
+  | { type: 'detach'; coordinator: string }
   | { type: 'assign'; assignment: Assign }
   | { type: 'adapters'; message: AdapterShards }
   | { type: 'pause'; paused: boolean }
@@ -53,5 +56,5 @@ export type FromWorker =
   | { type: 'backend-gone'; message: string }
   | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
   | { type: 'seek'; id: number; seek: Seek }
-  | { type: 'link-closed'; reason: string }
+  | { type: 'link-closed'; reason: string; coordinator: string }
   | { type: 'stats'; stats: PeerHostStats; mirrorFaults: Fetched['mirrorFaults'] };

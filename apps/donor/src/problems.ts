@@ -1,4 +1,4 @@
-import type { Dismissed, RefusalCode, Trouble } from '@shoal/protocol';
+import { type Dismissed, explainNoPath, type RefusalCode, type Trouble } from '@shoal/protocol';
 import type { ConnectionEnd } from './coordinator-connection.ts';
 import type { Device } from './device.ts';
 import type { ProbeFailure } from './messages.ts';
@@ -206,13 +206,6 @@ const GONE: ProblemText = {
   recovery: 'auto',
 };
 
-const NO_CHANNEL: ProblemText = {
-  title: 'No direct connection',
-  happened: 'The coordinator responds, but the channel for the work (WebRTC) couldn’t be opened.',
-  todo: 'A firewall or VPN may be blocking it. This tab keeps trying; another network may work right away.',
-  recovery: 'auto',
-};
-
 /** Texts that differ if the device is a CPU. */
 const ON_CPU: Partial<Record<string, Partial<ProblemText>>> = {
   'self-test': {
@@ -256,13 +249,20 @@ export function endProblem(end: ConnectionEnd): Problem {
     case 'gone':
       return { code: 'gone', ...GONE };
     case 'no-channel':
-      return { code: 'no-channel', ...NO_CHANNEL };
+      return noChannelProblem(end);
     case 'refused':
       return { code: end.code, ...REFUSED[end.code], detail: end.message };
     case 'dismissed':
       return dismissalProblem(end.dismissed);
   }
   return end satisfies never;
+}
+
+/** The cause is what the page measured; what the operator can do is shown as well, for donors who ask them. */
+function noChannelProblem({ facts, addresses }: Extract<ConnectionEnd, { kind: 'no-channel' }>): Problem {
+  const { happened, donor, operator } = explainNoPath(facts, addresses);
+  const detail = `For the operator: ${operator}`;
+  return { code: 'no-channel', title: 'No direct connection', happened, todo: donor, recovery: 'auto', detail };
 }
 
 /** If the coordinator asks the tab to come back, it retries whatever the code. */

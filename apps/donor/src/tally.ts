@@ -1,3 +1,4 @@
+import type { FetchedBytes } from '@shoal/peer';
 import type { Visit } from './donor-state.ts';
 
 /** Sums a counter that restarts at 0 whenever its source (a link, a connection) is replaced. */
@@ -32,6 +33,13 @@ export class VisitTallies {
   readonly mirrorBytes = new Tally();
   readonly tabBytes = new Tally();
   readonly givenBytes = new Tally();
+
+  /** Bytes since the worker was started. */
+  readFetched({ mirror, tab, given }: FetchedBytes): void {
+    this.mirrorBytes.read(mirror);
+    this.tabBytes.read(tab);
+    this.givenBytes.read(given);
+  }
 
   get totals(): Omit<Visit, 'startedMs' | 'endedMs'> {
     const { tokensHelped, rows, wireBytes, downloadedBytes, mirrorBytes, tabBytes, givenBytes } = this;

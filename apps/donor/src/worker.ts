@@ -58,7 +58,10 @@ const host = new PeerHost({
     onTrouble: (trouble) => post({ type: 'trouble', trouble }),
     onAdapted: (adapted) => post({ type: 'adapted', adapted }),
     onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
-    onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
+    onLinkClosed: (reason, coordinator) => {
+      links.delete(coordinator);
+      post({ type: 'link-closed', reason, coordinator });
+    },
     onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
   },
 });
@@ -114,11 +117,12 @@ async function handle(message: ToWorker): Promise<void> {
       statsTimer ??= setInterval(postStats, STATS_INTERVAL_MS);
       return post({ type: 'configured' });
     case 'channel':
-      return attach(message.channel, message.isFurther);
+      return attach(message.channel, message);
     case 'relay':
-      return attach(new RelayedChannel(message.port), message.isFurther);
+      return attach(new RelayedChannel(message.port), message);
     case 'detach':
-      return host.detach('goodbye');
+      links.delete(message.coordinator);
+      return host.detach('goodbye', message.coordinator);
     case 'assign':
       return host.assign(message.assignment);
     case 'adapters':
@@ -140,16 +144,19 @@ async function handle(message: ToWorker): Promise<void> {
   message satisfies never;
 }
 
-let link: FramedChannel | undefined;
+/** By coordinator. */
+const links = new Map<string, FramedChannel>();
 
-function attach(channel: DataChannelLike, isFurther: boolean): void {
-  if (isFurther) return link?.addChannel(channel);
-  link = new FramedChannel(channel, {
+function attach(channel: DataChannelLike, of: { isFurther: boolean; coordinator: string }): void {
+  const { isFurther, coordinator } = of;
+  if (isFurther) return links.get(coordinator)?.addChannel(channel);
+  const link = new FramedChannel(channel, {
     heartbeatMs,
     maxMissedHeartbeats: MAX_MISSED_OF_COORDINATOR,
     spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES,
   });
-  host.attach(link);
+  links.set(coordinator, link);
+  host.attach(link, coordinator);
 }
 
 // Handled strictly in order: an assignment that comes while the GPU is being set up must wait.

@@ -3,6 +3,7 @@ import type { Access } from './access.ts';
 import type { Invite } from './access-file.ts';
 import { JoinRefused } from './join-refused.ts';
 import { digestOf } from './token.ts';
+import type { NewBucket } from '../base/bucket.ts';
 import { type Clock, NetworkBuckets } from '../base/token-bucket.ts';
 import { Unconnected, type UnconnectedTab } from './unconnected.ts';
 
@@ -32,25 +33,45 @@ export interface Place {
   leave(): void;
 }
 
+/** What the other coordinators of a cluster let in. */
+export interface TabsElsewhere {
+  /** Tabs in this place there. */
+  in(place: string): Iterable<string>;
+  /** Tells them what is in this place here. */
+  tell(place: string, tabs: readonly string[]): void;
+}
+
+export interface DonorDoorOptions {
+  clock?: Clock;
+  dateMs?: Clock;
+  /** Makes the buckets that joins are taken from. */
+  newBucket?: NewBucket | undefined;
+  elsewhere?: TabsElsewhere | undefined;
+}
+
 /** Checks a donor's invitation and the limits of its address, before anything costly is done for it. */
 export class DonorDoor {
   readonly #access: Access;
   readonly #joins: NetworkBuckets;
-  readonly #byNetwork = new Occupancy();
+  readonly #byNetwork = new Occupancy('network');
   /** Of those in `#byNetwork`, the tabs that are not connected yet. */
   readonly #unconnected = new Unconnected();
-  readonly #byDonor = new Occupancy();
-  readonly #byInvite = new Occupancy();
+  readonly #byDonor = new Occupancy('donor');
+  readonly #byInvite = new Occupancy('invite');
   readonly #nowMs: Clock;
   /** Wall clock, for invitations that expire. */
   readonly #dateMs: Clock;
 
-  constructor(access: Access, options: { clock?: Clock; dateMs?: Clock } = {}) {
-    const { clock = () => performance.now(), dateMs = Date.now } = options;
+  constructor(access: Access, options: DonorDoorOptions = {}) {
+    const { clock = () => performance.now(), dateMs = Date.now, newBucket, elsewhere } = options;
     this.#access = access;
     this.#nowMs = clock;
     this.#dateMs = dateMs;
-    this.#joins = new NetworkBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, { clock });
+    this.#joins = new NetworkBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, {
+      clock,
+      newBucket: newBucket && ((key, ...limit) => newBucket(`joins ${key}`, ...limit)),
+    });
+    for (const places of [this.#byNetwork, this.#byDonor, this.#byInvite]) places.elsewhere = elsewhere;
   }
 
   /**
@@ -146,11 +167,20 @@ function full(what: string, limit: number): JoinRefused {
 
 /** Counts the distinct tabs in each place. A tab may be in a place more than once. */
 class Occupancy {
+  readonly #kind: string;
   readonly #places = new Map<string, string[]>();
+  elsewhere: TabsElsewhere | undefined;
 
-  /** Number of tabs other than `tab`. */
+  constructor(kind: string) {
+    this.#kind = kind;
+  }
+
+  /** Number of tabs other than `tab`, here and elsewhere: a tab that comes from there is one tab. */
   others(place: string, tab: string): number {
-    return new Set(this.#places.get(place)?.filter((other) => other !== tab)).size;
+    const tabs = new Set(this.#places.get(place));
+    for (const other of this.elsewhere?.in(`${this.#kind} ${place}`) ?? []) tabs.add(other);
+    tabs.delete(tab);
+    return tabs.size;
   }
 
   /** Returns a function that leaves again. */
@@ -158,12 +188,15 @@ class Occupancy {
     const tabs = this.#places.get(place) ?? [];
     this.#places.set(place, tabs);
     tabs.push(tab);
+    const tell = (): void => this.elsewhere?.tell(`${this.#kind} ${place}`, [...new Set(tabs)]);
+    tell();
     let inside = true;
     return () => {
       if (!inside) return;
       inside = false;
       tabs.splice(tabs.indexOf(tab), 1);
       if (tabs.length === 0) this.#places.delete(place);
+      tell();
     };
   }
 }

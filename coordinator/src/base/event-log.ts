@@ -64,6 +64,11 @@ export class EventLog {
     }
   }
 
+  /** Takes up an event of another coordinator, which has counted it. */
+  hear(event: Omit<ConsoleEvent, 'seq'>): void {
+    this.#keep({ ...event, seq: ++this.#seq });
+  }
+
   all(): readonly ConsoleEvent[] {
     return this.#log;
   }
@@ -77,9 +82,12 @@ export class EventLog {
   }
 
   #append(event: NewEvent): void {
-    const full = { seq: ++this.#seq, timeMs: Date.now(), ...event };
-    this.#log.push(full);
+    this.#keep({ seq: ++this.#seq, timeMs: Date.now(), ...event });
+  }
+
+  #keep(event: ConsoleEvent): void {
+    this.#log.push(event);
     if (this.#log.length > MAX_EVENTS) this.#log.shift();
-    this.events.emit('added', full);
+    this.events.emit('added', event);
   }
 }

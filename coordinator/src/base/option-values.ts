@@ -30,6 +30,27 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): ValueKind<n
   };
 }
 
+export interface PortRange {
+  first: number;
+  last: number;
+}
+
+/** One port, or several to choose from: PORT or FIRST-LAST. */
+export function ports(min: number): ValueKind<PortRange> {
+  const MAX = 65_535;
+  return {
+    value: 'PORT|FIRST-LAST',
+    parse: (given) => {
+      const [, first = '', last = first] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(given.trim()) ?? [];
+      const found = { first: Number(first), last: Number(last) };
+      const isRange = first !== '' && found.first >= min && found.first <= found.last && found.last <= MAX;
+      // 0 is any free port, which a range can't begin with.
+      if (isRange && (found.first > 0 || found.last === 0)) return found;
+      throw refusal(`a port, or a range of ports such as 8787-8796,${range(min, MAX)}`, given);
+    },
+  };
+}
+
 export function decimal(value: string, min: number, max: number): ValueKind<number> {
   return {
     value,

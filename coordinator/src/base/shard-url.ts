@@ -1,3 +1,5 @@
+import { MAX_SHARD_URLS } from '@shoal/protocol';
+import type { ValueKind } from './option-values.ts';
 import { UsageError } from './usage-error.ts';
 
 /** A place that has the shards of the model, named by their SHA-256. */
@@ -42,3 +44,12 @@ export function parseShardUrl(given: string): ShardUrl {
 export function urlOfShard({ template }: Pick<ShardUrl, 'template'>, sha256: string): string {
   return template.replace(PLACEHOLDER, sha256);
 }
+
+export const SHARD_URLS: ValueKind<readonly ShardUrl[]> = {
+  value: 'URL',
+  parse: (given) => {
+    const urls = given.split(',').filter((one) => one.trim() !== '');
+    if (urls.length > MAX_SHARD_URLS) throw new UsageError(`takes up to ${MAX_SHARD_URLS} URLs, not ${urls.length}`);
+    return urls.map((url) => parseShardUrl(url.trim()));
+  },
+};

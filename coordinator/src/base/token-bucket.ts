@@ -1,4 +1,5 @@
 import { networksOf } from './address.ts';
+import type { Bucket, NewBucket } from './bucket.ts';
 import { setNewest } from './newest.ts';
 
 export type Clock = () => number;
@@ -6,7 +7,7 @@ export type Clock = () => number;
 const monotonicMs: Clock = () => performance.now();
 
 /** A token bucket: holds up to `capacity`, and refills by as much every `periodMs` at a steady rate. */
-export class TokenBucket {
+export class TokenBucket implements Bucket {
   readonly capacity: number;
   readonly #perMs: number;
   readonly #clock: Clock;
@@ -21,7 +22,6 @@ export class TokenBucket {
     this.#atMs = clock();
   }
 
-  /** The present level; negative after a debit that it did not cover. */
   get level(): number {
     const nowMs = this.#clock();
     this.#level = Math.min(this.capacity, this.#level + (nowMs - this.#atMs) * this.#perMs);
@@ -29,19 +29,16 @@ export class TokenBucket {
     return this.#level;
   }
 
-  /** Takes `cost` and returns 0, or takes nothing and returns the milliseconds to wait. A cost above the capacity needs a full bucket. */
   take(cost = 1): number {
     const waitMs = this.msUntil(cost);
     if (waitMs === 0) this.debit(cost);
     return waitMs;
   }
 
-  /** Takes `cost` even if the level goes below zero; later takers wait for the debt too. */
   debit(cost: number): void {
     this.#level = this.level - cost;
   }
 
-  /** Milliseconds until `take(cost)` would succeed; 0 if it would now. */
   msUntil(cost: number): number {
     const missing = Math.min(cost, this.capacity) - this.level;
     // Tolerates rounding errors.
@@ -56,18 +53,25 @@ export class TokenBucket {
 /** Buckets kept, about 10 MB. Beyond this, the key that has been idle longest starts anew. */
 const MAX_KEYS = 50_000;
 
+export interface KeyedBucketsOptions {
+  clock?: Clock | undefined;
+  /** Makes the bucket of a key, in the place of one of this process alone. */
+  newBucket?: NewBucket | undefined;
+  maxKeys?: number;
+}
+
 /** One bucket per address or other key, created on first use. */
 export class KeyedBuckets {
   readonly #periodMs: number;
-  readonly #clock: Clock;
+  readonly #newBucket: NewBucket;
   readonly #maxKeys: number;
-  readonly #buckets = new Map<string, TokenBucket>();
+  readonly #buckets = new Map<string, Bucket>();
   #capacity: number;
 
-  constructor(capacity: number, periodMs: number, { clock = monotonicMs, maxKeys = MAX_KEYS } = {}) {
+  constructor(capacity: number, periodMs: number, { clock, newBucket, maxKeys = MAX_KEYS }: KeyedBucketsOptions = {}) {
     this.#capacity = capacity;
     this.#periodMs = periodMs;
-    this.#clock = clock;
+    this.#newBucket = newBucket ?? ((...[, most, perMs]) => new TokenBucket(most, perMs, clock));
     this.#maxKeys = maxKeys;
   }
 
@@ -78,8 +82,8 @@ export class KeyedBuckets {
     this.#buckets.clear();
   }
 
-  of(key: string): TokenBucket {
-    const bucket = this.#buckets.get(key) ?? new TokenBucket(this.#capacity, this.#periodMs, this.#clock);
+  of(key: string): Bucket {
+    const bucket = this.#buckets.get(key) ?? this.#newBucket(key, this.#capacity, this.#periodMs);
     return setNewest(this.#buckets, key, bucket, this.#maxKeys);
   }
 }
@@ -87,12 +91,12 @@ export class KeyedBuckets {
 /** Buckets of an address and of the wider networks that it belongs to: whatever is taken is taken from all of them. */
 export class NetworkBuckets {
   readonly #periodMs: number;
-  readonly #options: { clock?: Clock };
+  readonly #options: KeyedBucketsOptions;
   /** By the share of the networks. */
   readonly #levels = new Map<number, KeyedBuckets>();
   #capacity: number;
 
-  constructor(capacity: number, periodMs: number, options: { clock?: Clock } = {}) {
+  constructor(capacity: number, periodMs: number, options: KeyedBucketsOptions = {}) {
     this.#capacity = capacity;
     this.#periodMs = periodMs;
     this.#options = options;

@@ -1,3 +1,4 @@
+import { VERSION } from '../base/version.ts';
 import { UsageError } from '../base/usage-error.ts';
 import { endAtSignalsAsFirstProcess } from './stop-signals.ts';
 
@@ -20,6 +21,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   plan: {
     about: 'what it takes to serve a model: memory, tabs, traffic, speed',
     run: async (argv) => (await import('./plan.ts')).runPlan(argv, process),
+  },
+  doctor: {
+    about: 'check whether this machine can serve: ports, UDP, TURN, GPU, disk, memory, clock, model',
+    run: async (argv) => (await import('./doctor/doctor.ts')).runDoctor(argv, process),
   },
   'export-gguf': {
     about: 'write a checkpoint as a GGUF file for llama.cpp',
@@ -48,13 +53,17 @@ const HELP = `usage: shoal COMMAND [options]
 ${Object.entries(COMMANDS)
   .map(([name, { about }]) => `  ${name.padEnd(13)} ${about}\n`)
   .join('')}
-shoal COMMAND --help lists the options of a command.
+shoal COMMAND --help lists the options of a command, and shoal --version prints the version.
 `;
 
 async function run([name, ...argv]: readonly string[]): Promise<number> {
   if (name === undefined || ['help', '--help', '-h'].includes(name)) {
     process.stdout.write(HELP);
     return name === undefined ? 2 : 0;
+  }
+  if (['version', '--version', '-v'].includes(name)) {
+    process.stdout.write(`${VERSION}\n`);
+    return 0;
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command) return command.run(argv);
@@ -74,7 +83,8 @@ try {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code, syscall } = error as NodeJS.ErrnoException;
-  if (code === 'EADDRINUSE') return `${error.message}. Another program uses this port: choose one with --port.`;
+  if (code === 'EADDRINUSE')
+    return `${error.message}. Another program uses it: choose another with --port, or several as FIRST-LAST.`;
   if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
     return `${error.message}. Choose another address with --host or --port.`;
   }

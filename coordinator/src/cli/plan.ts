@@ -91,7 +91,7 @@ async function draftModelOf(
 }
 
 /** The formats that `shoal serve` would choose. */
-function formatsOf({ config, own }: PlannedModel, { quant, denseQuant }: WantedFormats): Formats {
+export function formatsOf({ config, own }: PlannedModel, { quant, denseQuant }: WantedFormats): Formats {
   const isOpen = (format: string | undefined): boolean => format === undefined || format === 'auto';
   return chooseFormats(config, {
     quant: own && isOpen(quant) ? own.quant : quant,

@@ -78,12 +78,13 @@ function drainingText({ drainTimeoutMs }: Config): string {
 export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheDir' | 'model' | 'port'>): string {
   // A path is absolute; all of a hub's name counts.
   const name = isAbsolute(model) ? basename(resolve(model)) : model;
-  return join(cacheDir, `quarantine-${name.replace(/[^\w.-]/g, '_')}-${port}.json`);
+  const ports = typeof port === 'number' ? port : `${port.first}-${port.last}`;
+  return join(cacheDir, `quarantine-${name.replace(/[^\w.-]/g, '_')}-${ports}.json`);
 }
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */
 export function addresses(
-  { url, adminToken, scheduler, localLayers, draftModel, head, config }: Coordinator,
+  { url, udpPort, adminToken, scheduler, localLayers, draftModel, head, config }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
@@ -96,7 +97,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draft
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
-${showToken ? `\n  admin token   ${adminToken}\n` : ''}
+${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${showToken ? `\n  admin token   ${adminToken}\n` : ''}
 Donors on other machines need https (WebGPU is not available on plain http): see docs/OPERATIONS.md.
 Ctrl-C to stop.
 `;

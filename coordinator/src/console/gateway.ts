@@ -3,6 +3,7 @@ import {
   type CommandReply,
   commandSchema,
   type ConsoleEvent,
+  type ConsoleSnapshot,
   type ConsoleRole,
   type PeerCommand,
 } from '@shoal/protocol';
@@ -13,6 +14,7 @@ import type { Admin } from '../access/access-file.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import type { ClusterConsole } from './cluster-console.ts';
 import { type ConsoleAdapters, runAdapterCommand } from './adapters-view.ts';
 import type { SnapshotBuilder } from './snapshot.ts';
 
@@ -22,11 +24,15 @@ export interface ConsoleGatewayOptions {
   events: EventLog;
   swarm: Swarm;
   adapters: ConsoleAdapters;
+  /** Undefined where there can be no other coordinators. */
+  others?: ClusterConsole | undefined;
 }
 
 /** Serves the operator's console behind a token: snapshots once a second, events as they happen, and commands. */
 export function serveConsole(namespace: Namespace, options: ConsoleGatewayOptions): { close(): void } {
-  const { access, events: log, snapshots } = options;
+  const { access, events: log, snapshots, others } = options;
+  const build = (): ConsoleSnapshot => others?.merge(snapshots.build()) ?? snapshots.build();
+  const named = (event: ConsoleEvent): ConsoleEvent => others?.named(event) ?? event;
   const guard = new SignInGuard(access);
   const signedIn = new Map<Socket, Admin>();
   namespace.use((socket, next) => {
@@ -37,8 +43,9 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   });
   namespace.on('connection', (socket) => {
     socket.emit('role', roleOf(signedIn.get(socket)!));
-    socket.emit('events', log.all());
-    socket.emit('snapshot', snapshots.build());
+    socket.emit('events', log.all().map(named));
+    socket.emit('snapshot', build());
+    others?.opened(signedIn.size);
     socket.on('command', (message: unknown, reply: unknown) => {
       const admin = signedIn.get(socket);
       const answer = admin ? runCommand(message, options, socket, admin) : Promise.resolve(SIGNED_OUT);
@@ -48,25 +55,38 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
       });
       void answer.catch(failed).then((settled) => typeof reply === 'function' && reply(settled));
     });
-    socket.once('disconnect', () => signedIn.delete(socket));
+    socket.once('disconnect', () => {
+      signedIn.delete(socket);
+      others?.opened(signedIn.size);
+    });
   });
   const onChange = (): void => recheck(signedIn, access);
-  const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [event]);
+  const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [named(event)]);
   access.events.on('change', onChange);
   log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
-    if (namespace.sockets.size > 0) namespace.emit('snapshot', snapshots.build());
+    const isOpen = namespace.sockets.size > 0;
+    if (!isOpen && others?.isWatched !== true) return;
+    const own = snapshots.build();
+    if (others?.isWatched) others.send(own);
+    if (isOpen) namespace.emit('snapshot', others?.merge(own) ?? own);
   }, 1000);
   timer.unref();
+  others?.onCommand((command, who) => runHere(command, options, who));
   return {
     close() {
+      others?.close();
       clearInterval(timer);
       access.events.off('change', onChange);
       log.events.off('added', onEvent);
     },
   };
 }
+
+/** The page waits for 5 s, and for adapters for 300 s. */
+const TAB_REPLY_MS = 3_000;
+const ADAPTER_REPLY_MS = 290_000;
 
 const UNKNOWN = 'The console sent a command that this coordinator does not know. Reload the page.';
 const SIGNED_OUT: CommandReply = { ok: false, message: 'You are signed out.' };
@@ -102,7 +122,7 @@ async function runCommand(
   socket: Socket,
   admin: Admin,
 ): Promise<CommandReply> {
-  const { access, events } = options;
+  const { access } = options;
   const parsed = commandSchema.safeParse(message);
   if (!parsed.success) return { ok: false, message: UNKNOWN };
   const asked = parsed.data;
@@ -110,8 +130,36 @@ async function runCommand(
     return { ok: false, message: `${admin.name} is a viewer; only an operator can ${DOES[asked.command]}.` };
   }
   const who = `The operator (${admin.name}, ${access.addressOfSocket(socket)})`;
+  const here = await runHere(asked, options, who);
+  return options.others === undefined
+    ? here
+    : withOthers(asked, here, await askOthers(asked, here, options.others, who));
+}
+
+/** A tab has one home; adapters are the same at all. */
+async function askOthers(
+  asked: Command,
+  here: CommandReply,
+  others: ClusterConsole,
+  who: string,
+): Promise<Map<string, CommandReply>> {
+  if ('peerId' in asked) return here.ok ? new Map() : others.ask(asked, who, TAB_REPLY_MS);
+  return others.ask(asked, who, ADAPTER_REPLY_MS);
+}
+
+function withOthers(asked: Command, here: CommandReply, replies: Map<string, CommandReply>): CommandReply {
+  const all = [...replies.values()];
+  if ('peerId' in asked) return all.find(({ ok }) => ok) ?? here;
+  const failed = [...replies].flatMap(([name, reply]) => (reply.ok ? [] : [`${name}: ${reply.message}`]));
+  if (!here.ok || failed.length === 0) return here;
+  return { ok: false, message: `Done here, but not at all coordinators. ${failed.join(' ')}` };
+}
+
+/** Runs a command for a console of this or of another coordinator. */
+async function runHere(asked: Command, options: ConsoleGatewayOptions, who: string): Promise<CommandReply> {
   if ('peerId' in asked) return commandPeer(asked, options, who);
-  events.add({ level: 'info', kind: 'server', text: `${who} asked to ${DOES[asked.command]}, ${asked.name}` });
+  const text = `${who} asked to ${DOES[asked.command]}, ${asked.name}`;
+  options.events.add({ level: 'info', kind: 'server', text });
   return runAdapterCommand(asked, options.adapters);
 }
 

@@ -29,7 +29,7 @@ export interface MetricSources {
 }
 
 /** Metrics of one source: name → help and value. By Prometheus's convention, names in `_total` are counters, others gauges. */
-type Metrics<S> = Readonly<Record<string, readonly [help: string, read: (source: S) => number]>>;
+export type Metrics<S> = Readonly<Record<string, readonly [help: string, read: (source: S) => number]>>;
 
 const SCHEDULER: Metrics<Scheduler> = {
   shoal_tokens_generated_total: ['Tokens generated.', (s) => s.tokens],
@@ -163,8 +163,14 @@ const OTHER: Metrics<MetricSources> = {
 
 type Labels = Record<string, string>;
 
-/** Metrics with one label: name → help, label, and the value for each value of the label. */
-const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSources) => Record<string, number>]> = {
+/** A metric with one label: its help, the label, and the value for each value of the label. */
+type ByLabel<S extends unknown[]> = readonly [
+  help: string,
+  label: string,
+  read: (...sources: S) => Record<string, number>,
+];
+
+const BY_LABEL: Record<string, ByLabel<[source: MetricSources]>> = {
   shoal_wire_bytes_total: [
     'Bytes on lap channels: frames, message headers and heartbeats, without SCTP and the layers below.',
     'direction',
@@ -255,9 +261,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   registerAll(registry, TRUST, trust);
   registerAll(registry, OTHER, sources);
   for (const [name, [help, label, read]] of Object.entries(BY_LABEL))
-    register(registry, name, help, [label], () =>
-      Object.entries(read(sources)).map(([value, count]) => [{ [label]: value }, count]),
-    );
+    registerByLabel(registry, name, [help, label, () => read(sources)]);
   const draftsHelp = 'Drafted tokens, by drafter, distance (from 1), and whether the model chose the same token.';
   register(registry, 'shoal_drafts_total', draftsHelp, ['kind', 'depth', 'result'], () => readDrafts(sources));
   const histograms = new Map(
@@ -266,7 +270,13 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   scheduler.latency.events.on('wait', (wait, ms) => histograms.get(wait)!.observe(ms / 1000));
 }
 
-function registerAll<S>(registry: Registry, metrics: Metrics<S>, source: S): void {
+export function registerByLabel(registry: Registry, name: string, [help, label, read]: ByLabel<[]>): void {
+  register(registry, name, help, [label], () =>
+    Object.entries(read()).map(([value, count]) => [{ [label]: value }, count]),
+  );
+}
+
+export function registerAll<S>(registry: Registry, metrics: Metrics<S>, source: S): void {
   for (const [name, [help, read]] of Object.entries(metrics))
     register(registry, name, help, [], () => [[{}, read(source)]]);
 }

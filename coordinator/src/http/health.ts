@@ -13,7 +13,7 @@ export function registerHealth(app: FastifyInstance, deps: HealthDeps): void {
   app.get('/healthz', (_request, reply) =>
     reply
       .header('cache-control', 'no-store')
-      .send({ status: 'up', uptimeMs: Math.round(performance.now() - startedMs) }),
+      .send({ status: 'up', version: deps.version, uptimeMs: Math.round(performance.now() - startedMs) }),
   );
   app.get('/readyz', (_request, reply) => {
     const { ready, detail } = deps.readiness();

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
+import { VERSION } from '../base/version.ts';
 import { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';
 import { OrderlyServer } from './orderly-server.ts';
 
@@ -21,7 +22,7 @@ it('answers from the start on that the coordinator is alive, not ready, and what
   const get = async (path: string, init: RequestInit = {}): Promise<Response> =>
     fetch(`http://127.0.0.1:${held.port}${path}`, init);
   const healthy = await get('/healthz');
-  expect([healthy.status, await healthy.json()]).toEqual([200, { status: 'starting' }]);
+  expect([healthy.status, await healthy.json()]).toEqual([200, { status: 'starting', version: VERSION }]);
   const ready = await get('/readyz?x=1');
   expect([ready.status, await ready.json()]).toEqual([503, { ready: false, reason: 'starting', ...progress }]);
   progress = { doing: 'loading the model' };
@@ -45,6 +46,22 @@ it('refuses a taken port, and gives it back', async () => {
   await held.close();
   const again = await holdAddress('127.0.0.1', held.port, () => ({ doing: 'x' }));
   await again.close();
+});
+
+it('takes the first free port of a range, and names the range when there is none', async () => {
+  const held = await hold();
+  closeLater.push(() => held.close());
+  const progress = () => ({ doing: 'x' });
+  const range = { first: held.port, last: held.port + 8 };
+  const next = await holdAddress('127.0.0.1', range, progress);
+  closeLater.push(() => next.close());
+  expect(next.port).toBeGreaterThan(held.port);
+  const two = { first: held.port, last: next.port };
+  if (next.port === held.port + 1)
+    await expect(holdAddress('127.0.0.1', two, progress)).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: `All ports of ${held.port}-${next.port} are in use`,
+    });
 });
 
 it('waits for nobody who says too little', async () => {

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
+import type { PortRange } from '../base/option-values.ts';
+import { VERSION } from '../base/version.ts';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
 import { isMessagesPath, messagesError } from './messages/error.ts';
@@ -33,12 +35,12 @@ export interface HeldAddress {
 }
 
 /**
- * Listens at once, so that a taken port is found before anything is packed or loaded. Until the HTTP server takes over, `/healthz`
+ * Listens at once, at the first free port of a range, so that a taken port is found before anything is packed or loaded. Until the HTTP server takes over, `/healthz`
  * answers 200, and `/readyz` 503 with the progress; everything else gets 503 with a Retry-After.
  */
 export async function holdAddress(
   host: string,
-  port: number,
+  port: number | PortRange,
   progress: () => StartProgress,
   maxConnectionMs = MAX_CONNECTION_MS,
 ): Promise<HeldAddress> {
@@ -51,8 +53,7 @@ export async function holdAddress(
     http.emit('connection', socket);
   });
   listener.maxConnections = MAX_CONNECTIONS;
-  listener.listen(port, host);
-  await once(listener, 'listening');
+  await listen(listener, host, typeof port === 'number' ? { first: port, last: port } : port);
   return {
     port: (listener.address() as AddressInfo).port,
     listener,
@@ -64,6 +65,20 @@ export async function holdAddress(
       await closed;
     },
   };
+}
+
+async function listen(listener: Server, host: string, { first, last }: PortRange): Promise<void> {
+  for (let port = first; ; port++) {
+    try {
+      const listening = once(listener, 'listening');
+      listener.listen(port, host);
+      return void (await listening);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'EADDRINUSE' || first === last) throw error;
+      if (port === last) throw Object.assign(new Error(`All ports of ${first}-${last} are in use`), { code });
+    }
+  }
 }
 
 function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse, progress: () => StartProgress): void {
@@ -81,7 +96,7 @@ function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse
 }
 
 function answerTo(path: string, progress: () => StartProgress): [status: number, body: object] {
-  if (path === '/healthz') return [200, { status: 'starting' }];
+  if (path === '/healthz') return [200, { status: 'starting', version: VERSION }];
   if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
   const error = ApiError.starting();
   return [503, isMessagesPath(path) ? messagesError(error, randomUUID()) : error.body];

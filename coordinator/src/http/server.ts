@@ -3,7 +3,7 @@ import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
-import manifest from '../../package.json' with { type: 'json' };
+import { VERSION } from '../base/version.ts';
 import { registerApiAccess } from './api-access.ts';
 import { servedUrl } from './api-paths.ts';
 import { registerJsonBody } from './body.ts';
@@ -46,7 +46,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
   if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
-  registerHealth(app, { ...deps, version: manifest.version });
+  registerHealth(app, { ...deps, version: VERSION });
   await registerDocs(app, deps, limits);
   await registerPages(app, deps.staticRoots, deps.offersTabToTab);
   await app.ready();
@@ -89,7 +89,7 @@ function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDe
 
 async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {
   const { modelId, maxContext } = deps.generation;
-  const document = openApiDocument({ version: manifest.version, modelId, maxContext, bodyBytes: limits.bodyBytes });
+  const document = openApiDocument({ version: VERSION, modelId, maxContext, bodyBytes: limits.bodyBytes });
   app.get('/openapi.json', () => document);
   await app.register(fastifySwagger, {
     mode: 'static',
@@ -105,6 +105,6 @@ async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLi
 }
 
 function fingerprint(modelId: string): string {
-  const digest = createHash('sha256').update(`${modelId}\n${manifest.version}\n${process.version}`).digest('hex');
+  const digest = createHash('sha256').update(`${modelId}\n${VERSION}\n${process.version}`).digest('hex');
   return `fp_${digest.slice(0, FINGERPRINT_DIGITS)}`;
 }

@@ -1,15 +1,17 @@
 import {
   adaptedSchema,
   fetchedSchema,
-  combineLayouts,
+  guestRefusedSchema,
   HELLO_TIMEOUT_MS,
   type Hello,
   type HelloReply,
   helloSchema,
   intentSchema,
-  MAX_ROWS_PER_LAP,
   MAX_SIGNALLING_MESSAGES_PER_SECOND,
+  explainNoPath,
   negotiateVersion,
+  type NoPath,
+  noPathSchema,
   progressSchema,
   readySchema,
   seekSchema,
@@ -21,15 +23,15 @@ import {
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
-import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/transport/node';
+import type { AcceptedPeer } from '@shoal/transport/node';
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
-import { DonorDoor, type Place } from '../access/donor-door.ts';
+import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
-import { reachableFor } from '../base/networks.ts';
+import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { ShardReports } from './shard-reports.ts';
@@ -41,14 +43,16 @@ type Welcome = Extract<HelloReply, { ok: true }>;
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
-  rtc: RtcImplementation;
+  network: TabNetwork;
   log: Logger;
+  /** What the donors' door counts with other coordinators. */
+  door?: DonorDoorOptions;
   /** Takes what tabs say about where they got their shards. */
   shardReports: ShardReports;
   /** Where tabs exchange shards; undefined where the operator does not want that. */
   meetings: TabMeetings | undefined;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs' | 'shardUrls'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'heartbeatMs' | 'shardUrls'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -56,7 +60,7 @@ const FLUSH_MS = 200;
 
 /** Serves signalling to donors over socket.io. Every message is parsed once; the first has a deadline. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
-  const door = new DonorDoor(options.access);
+  const door = new DonorDoor(options.access, options.door);
   const sockets = new Set<DonorSocket>();
   namespace.on('connection', (socket) => {
     const donor = new DonorSocket(socket, options, door);
@@ -95,7 +99,10 @@ class DonorSocket {
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
-    this.#on('signal', signalSchema, (_, signal) => this.#signal(signal));
+    this.#on('signal', signalSchema, (peer, signal) => this.#signal(peer, signal));
+    this.#on('guest-refused', guestRefusedSchema, (peer, refused) =>
+      options.swarm.guests?.relay.refused(peer, refused),
+    );
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
@@ -103,6 +110,7 @@ class DonorSocket {
     this.#on('fetched', fetchedSchema, (peer, message) => options.shardReports.take(peer, message));
     this.#on('tab-signal', tabSignalSchema, ({ peerId }, message) => options.meetings?.signal(peerId, message));
     socket.on('seek', (message: unknown, reply: unknown) => this.#seek(message, reply));
+    this.#on('no-path', noPathSchema, (peer, facts) => this.#noPath(peer, facts));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
@@ -141,7 +149,8 @@ class DonorSocket {
     else this.#closeSoon();
   }
 
-  #signal(signal: Signal): void {
+  #signal(peer: PeerSession, signal: Signal): void {
+    if (signal.guest) return this.#options.swarm.guests?.relay.fromTab(peer, signal);
     if ((signal.connection ?? 0) >= this.#options.terms.lapConnections)
       return this.#drop('a signal for a connection beyond the number allowed');
     this.#connection?.signal(signal);
@@ -182,6 +191,8 @@ class DonorSocket {
         assign: (assignment) => void socket.emit('assign', assignment),
         adapters: (message) => void socket.emit('adapters', message),
         standing: (standing) => void socket.emit('standing', standing),
+        guest: (guest) => void socket.emit('guest', guest),
+        signal: (signal) => void socket.emit('signal', signal),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);
           this.#place?.leave();
@@ -193,10 +204,12 @@ class DonorSocket {
       if (!(error instanceof JoinRefused)) throw error;
       return this.#refuse(error);
     }
-    const { terms, log } = this.#options;
-    const { peerId } = this.#peer;
+    const { terms, network, log } = this.#options;
+    const { peerId, donorId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
-    return { ok: true, protocolVersion: version, peerId, ...terms, ...this.#meet(hello, this.#peer) };
+    const iceServers = network.iceServers.forDonor(donorId);
+    const exchange = this.#meet(hello, this.#peer);
+    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms, ...exchange };
   }
 
   #makeWay(): void {
@@ -236,23 +249,29 @@ class DonorSocket {
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, terms, log } = this.#options;
-    const { iceServers, heartbeatMs, lapConnections, model } = terms;
-    return acceptPeer({
-      rtc,
-      iceServers: withoutRelays(iceServers) as RTCIceServer[],
-      heartbeatMs,
-      lapConnections,
-      onlyAnswers: true,
-      allowsTarget: reachableFor(this.#address),
+    const { network, terms, log } = this.#options;
+    return acceptTab({ network, ...terms, hiddenSize: terms.model.hiddenSize }, this.#address, {
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
           log.info({ peerId: this.#peer?.peerId, number, why }, 'lost an additional connection, continuing without it');
       },
-      maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
+  }
+
+  /** The tab goes, and says why there is no link: for the operator, as the page says it to the donor. */
+  #noPath(peer: PeerSession, facts: NoPath): void {
+    if (peer.connected) return;
+    const { code, operator } = explainNoPath(facts, this.#connection?.told);
+    this.#options.log.warn({ peerId: peer.peerId, address: this.#address, code, facts }, 'a tab found no way by UDP');
+    this.#options.swarm.leave(
+      peer,
+      `found no way by UDP in ${Math.round(facts.waitedMs / 1000)} s. ${operator}`,
+      false,
+    );
+    this.#place?.leave();
+    this.#closeSoon();
   }
 
   #drop(what: string): void {
@@ -280,17 +299,6 @@ class DonorSocket {
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }
-}
-
-/**
- * ICE servers for the coordinator's own end. A tab's relay leads here; one of ours would lead to no tab, as our TURN server relays
- * to this machine alone, and each connection would take a place of it that a tab needs.
- */
-function withoutRelays(servers: Welcome['iceServers']): Welcome['iceServers'] {
-  return servers.flatMap(({ urls, ...login }) => {
-    const left = [urls].flat().filter((url) => !/^turns?:/i.test(url));
-    return left.length === 0 ? [] : [{ urls: left, ...login }];
-  });
 }
 
 function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {

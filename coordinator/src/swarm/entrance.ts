@@ -3,10 +3,12 @@ import { type Dismissed, type Hello, missingExpertKind } from '@shoal/protocol';
 import { JoinRefused } from '../access/join-refused.ts';
 import type { Clock } from '../base/clock.ts';
 import { backendOf } from '../trust/bounds.ts';
+import type { ClusterPlanning } from './cluster-planning.ts';
 import type { DonorRecords } from './donor-records.ts';
 import { tabToReplace } from './full-swarm.ts';
 import { MADE_ROOM, mebibytes, quarantinedText, rejoinText } from './messages.ts';
 import { type DonorControl, PeerSession } from './peer-session.ts';
+import { REPLACED } from './published-tabs.ts';
 import type { RejoinDelays } from './rejoin-delays.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
@@ -24,6 +26,7 @@ export interface EntranceOptions extends Pick<
   donors: DonorRecords;
   rejoins: RejoinDelays;
   peers: () => readonly PeerSession[];
+  cluster: () => ClusterPlanning | undefined;
   dismiss: (peer: PeerSession, message: Dismissed) => void;
 }
 
@@ -41,11 +44,11 @@ export class Entrance {
   /** A session for a tab, for which an earlier one of the same tab or another tab may have been dismissed. Throws JoinRefused. */
   enter(hello: Hello, address: string, control: DonorControl): PeerSession {
     const session = this.#session(hello, address, control);
-    const { peers, dismiss } = this.#options;
-    const old = peers().find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
+    const { dismiss } = this.#options;
+    const old = this.#own(session);
     const refusal = this.#refusal(session, old);
     if (refusal) throw refusal;
-    if (old) dismiss(old, { code: 'replaced', message: 'This tab has joined again elsewhere.', retry: false });
+    if (old) dismiss(old, REPLACED);
     return session;
   }
 
@@ -64,8 +67,17 @@ export class Entrance {
     if (untilMs !== undefined) return new JoinRefused('banned', quarantinedText(untilMs));
     const waitMs = rejoins.waitMs(session, session.trust.record.verifiedRows >= PROVEN_ROWS);
     if (waitMs > 0) return new JoinRefused('wait', rejoinText(waitMs));
-    if (old || peers().length < maxPeers || this.#makeRoom(session)) return undefined;
-    return new JoinRefused('full', `The swarm is full, with ${peers().length} tabs. Try again later.`);
+    const cluster = this.#options.cluster();
+    const count = peers().length + (cluster?.numRemote ?? 0);
+    // A tab that another coordinator has let in is counted already.
+    const isCounted = old ?? cluster?.elsewhere(session.donorId, session.tab);
+    const limit = maxPeers * (cluster?.numMembers ?? 1);
+    if (isCounted || count < limit || this.#makeRoom(session)) return undefined;
+    return new JoinRefused('full', `The swarm is full, with ${count} tabs. Try again later.`);
+  }
+
+  #own({ donorId, tab }: { donorId: string; tab: number }): PeerSession | undefined {
+    return this.#options.peers().find((peer) => peer.donorId === donorId && peer.tab === tab);
   }
 
   #makeRoom({ address }: PeerSession): boolean {
@@ -77,10 +89,17 @@ export class Entrance {
   #session(hello: Hello, address: string, control: DonorControl): PeerSession {
     const { model, rowFormat, trust, clock, donors } = this.#options;
     const donorId = createHash('sha256').update(hello.donorToken).digest('hex').slice(0, 16);
+    const donor = donors.of(donorId);
+    const { tab = 0 } = hello;
+    const cluster = this.#options.cluster();
+    const elsewhere = cluster?.elsewhere(donorId, tab);
+    // Its browser still has what it held there.
+    if (elsewhere) donors.remember({ ...elsewhere, donor });
     return new PeerSession({
-      peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, 4)}`,
+      peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, cluster ? 8 : 4)}`,
       donorId,
-      donor: donors.of(donorId),
+      donor,
+      visit: 1 + Math.max(elsewhere?.visit ?? 0, this.#own({ donorId, tab })?.visit ?? 0),
       hello,
       address,
       control,

@@ -1,5 +1,15 @@
-import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
-import type { AdapterShards, Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
+import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
+import type {
+  AdapterShards,
+  Assign,
+  Dismissed,
+  Guest,
+  Hello,
+  PeerState,
+  RowFormat,
+  Signal,
+  Standing,
+} from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -9,8 +19,8 @@ import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { DonorHistory } from './donor-records.ts';
-import type { Migrant } from './migration.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
+import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
 import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
@@ -35,6 +45,10 @@ export interface DonorControl {
   /** Of tabs that know adapters. */
   adapters?(message: AdapterShards): void;
   standing(message: Standing): void;
+  /** Of tabs that serve several coordinators. */
+  guest?(message: Guest): void;
+  /** A guest's signal. */
+  signal?(message: Signal): void;
   /** The last message; the connection is closed after it. */
   dismiss(message: Dismissed): void;
 }
@@ -46,6 +60,8 @@ export interface PeerSessionOptions {
   donor: DonorHistory;
   hello: Hello;
   address: string;
+  /** Number of this visit of the tab in the cluster (RemoteTab.visit). */
+  visit?: number;
   control: DonorControl;
   shardBytes: number;
   expertsPerLayer: number;
@@ -57,8 +73,14 @@ export interface PeerSessionOptions {
   clock?: Clock;
 }
 
+/** What a tab has done for a coordinator that is not its home; which of it was verified, all know (shareTrust). */
+export interface RemoteWork {
+  rows: number;
+  tokens: number;
+}
+
 /** One admitted tab, from hello to goodbye: what it is to hold, what it holds, and how it performs. */
-export class PeerSession implements LapPeer, Migrant {
+export class PeerSession implements LapPeer, PlannedTab {
   readonly peerId: string;
   readonly donorId: string;
   /** The history of its donor, shared with the donor's other tabs. */
@@ -66,6 +88,7 @@ export class PeerSession implements LapPeer, Migrant {
   /** Its number among the donor's tabs. */
   readonly tab: number;
   readonly address: string;
+  readonly visit: number;
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = steadyUnixMs();
@@ -92,14 +115,19 @@ export class PeerSession implements LapPeer, Migrant {
   readonly #intents: TokenBucket;
   /** Epoch of the assignment that is completely loaded. */
   readyEpoch = NO_EPOCH;
-  /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
-  target = new Set<ExpertIndex>();
+  /** Called when other members of the cluster should know it anew. */
+  onChange: () => void = () => {};
+  #target = new Set<ExpertIndex>();
+  /** Number of the leader's order that was carried out last (TabOrder); 0 if there was none. */
+  order = 0;
   allocatedBytes = 0;
   loadedShare = 0;
   /** Of the newest assignment, as the tab tells it. */
   loadedBytes = 0;
   verifiedShare: number | null = null;
   tokensHelped = 0;
+  /** What it has done for other coordinators. */
+  #rowsForGuests = 0;
   rowsPerSecond = 0;
   /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
@@ -127,6 +155,7 @@ export class PeerSession implements LapPeer, Migrant {
     this.donor = options.donor;
     this.tab = options.hello.tab ?? 0;
     this.address = options.address;
+    this.visit = options.visit ?? 1;
     this.hello = options.hello;
     this.control = options.control;
     const { adapter, pledgeBytes } = options.hello;
@@ -148,7 +177,37 @@ export class PeerSession implements LapPeer, Migrant {
     const next = PEER_TRANSITIONS[this.#state][event];
     if (next === undefined) return false;
     this.#state = next;
+    this.onChange();
     return true;
+  }
+
+  /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
+  get target(): Set<ExpertIndex> {
+    return this.#target;
+  }
+
+  set target(experts: Set<ExpertIndex>) {
+    this.#target = experts;
+    this.onChange();
+  }
+
+  get takesPart(): boolean {
+    return takesPart(this);
+  }
+
+  get measured(): PlacementPeer {
+    const { peerId, donorId, hello, maxExpertsPerLayer } = this;
+    const rttMs = this.link?.stats().rttMs ?? undefined;
+    const assignmentsPerSecond = speedStep(this.#laps?.assignmentsPerSecond);
+    return {
+      peerId,
+      donorId,
+      pledgeBytes: hello.pledgeBytes,
+      maxExpertsPerLayer,
+      ...(rttMs !== undefined && { rttMs }),
+      ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
+      trust: placementTrust(this.trust.auditShare),
+    };
   }
 
   /** Throws before the link is open. */
@@ -198,6 +257,7 @@ export class PeerSession implements LapPeer, Migrant {
     this.hasServed ||= this.live.size > 0;
     if (this.live.size === this.assigned.size) this.#lacking = undefined;
     else this.#lacking ??= { sinceMs: nowMs, progress: 0, progressMs: nowMs };
+    this.onChange();
   }
 
   /** Whether it has been loading for so long that others should load as well what nobody serves. */
@@ -265,6 +325,17 @@ export class PeerSession implements LapPeer, Migrant {
     this.donor.tokensHelped += tokens;
   }
 
+  /** Rows that it has answered, for whichever coordinator. */
+  get rows(): number {
+    return (this.#laps?.rows ?? 0) + this.#rowsForGuests;
+  }
+
+  /** Credits what it has done for another coordinator. */
+  workedFor({ rows, tokens }: RemoteWork): void {
+    this.#rowsForGuests += rows;
+    this.helped(tokens);
+  }
+
   /** Layers of which it serves at least one expert, ascending. */
   liveLayers(): number[] {
     const { layerIndex, expertsPerLayer } = this.#options;
@@ -275,7 +346,7 @@ export class PeerSession implements LapPeer, Migrant {
 
   /** Updates the rates. Called once a second. */
   tick(): void {
-    const rows = this.#laps?.rows ?? 0;
+    const { rows } = this;
     const nowMs = this.#clock.now();
     this.#watchLoading(nowMs);
     // The time is measured, since ticks are late in a busy process.
@@ -294,7 +365,7 @@ export class PeerSession implements LapPeer, Migrant {
       epoch: this.epoch,
       layers: this.liveLayers(),
       experts: this.live.size,
-      rows: this.#laps?.rows ?? 0,
+      rows: this.rows,
       rowsPerSecond: this.rowsPerSecond,
       tokensHelped: this.tokensHelped,
       tokensHelpedTotal: this.donor.tokensHelped,

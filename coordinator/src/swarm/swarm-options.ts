@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { SwarmCluster } from './swarm-cluster.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
 
 export type Planner = typeof planPlacement;
@@ -31,7 +32,10 @@ export interface SwarmOptions {
   load?: () => ArrayLike<number>;
   /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */
   cpuDonors?: boolean;
+  /** Of each coordinator. */
   maxPeers?: number;
+  /** Coordinators that have one swarm together. */
+  cluster?: SwarmCluster | undefined;
   timings?: Partial<SwarmTimings>;
   clock?: Clock;
   /** Replaces planPlacement, to compare other placements with it. */

@@ -9,6 +9,7 @@ import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
 import { DonorRecords } from './donor-records.ts';
 import { Entrance } from './entrance.ts';
+import { Guests } from './guests.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
 import {
   expelledText,
@@ -23,19 +24,18 @@ import {
   TOO_MANY_TESTS,
 } from './messages.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
+import { REPLACED } from './published-tabs.ts';
 import { RejoinDelays } from './rejoin-delays.ts';
-import { ReturningDonors } from './returning-donors.ts';
-import { Rollout } from './rollout.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
+import { SwarmPlacement } from './swarm-placement.ts';
 import { TabAdapters } from './tab-adapters.ts';
+import type { RemotePeer } from './remote-peer.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
 
 /** The signalling schema's limit. */
 const MAX_FAREWELL_CHARS = 1000;
 
-/** From a plan that deferred moves to stay within its byte budget until the next one. */
-const DEFERRED_PLAN_MS = 10_000;
 const DRAIN_CHECK_MS = 50;
 
 /** All peers, their states, and what happens when one joins, fails or leaves. */
@@ -43,6 +43,8 @@ export class Swarm {
   readonly model: SwarmOptions['model'];
   /** The low-rank shards of all tabs. */
   readonly adapters: TabAdapters | undefined;
+  /** Of a coordinator that may be one of several. */
+  readonly guests: Guests | undefined;
   /** Peers that joined and left since startup. */
   joined = 0;
   departed = 0;
@@ -55,14 +57,10 @@ export class Swarm {
   readonly #loading: LoadDeadlines;
   readonly #rejoins: RejoinDelays;
   readonly #entrance: Entrance;
-  readonly #rollout: Rollout;
+  readonly #placement: SwarmPlacement;
   readonly #vetting: Vetting;
-  readonly #returning: ReturningDonors;
   readonly #clock: Clock;
   readonly #ticker: Timer;
-  #planTimer: { atMs: number; timer: Timer } | undefined;
-  /** What the last tick found (`Rollout.doubt`). */
-  #doubt = '';
   #draining = false;
 
   constructor(options: SwarmOptions) {
@@ -82,19 +80,16 @@ export class Swarm {
       donors: this.#donors,
       rejoins: this.#rejoins,
       peers: () => this.peers,
+      cluster: () => this.#placement.cluster,
       dismiss: (peer, message) => this.dismiss(peer, message),
     });
-    this.#returning = new ReturningDonors({
+    this.#placement = new SwarmPlacement({
       ...options,
       clock: this.#clock,
-      returnDelayMs: this.#timings.returnDelayMs,
-      onOver: () => this.#planSoon(0),
-    });
-    this.#rollout = new Rollout({
-      ...options,
+      timings: this.#timings,
       peers: () => this.peers,
-      heldBefore: (peer) => this.#returning.held(peer) ?? peer.donor.held.get(peer.tab) ?? [],
       onAssigned: (peer) => this.#expectLoading(peer),
+      onReplaced: (peer) => this.dismiss(peer, REPLACED),
     });
     const { local, trust } = options;
     const compute = (request: WorkItem): Promise<Float32Array> => local.compute(request);
@@ -103,31 +98,43 @@ export class Swarm {
       ...options,
       hiddenSize: this.model.hiddenSize,
       judge,
-      ref: (expert) => this.#rollout.ref(expert),
+      ref: (expert) => this.#placement.rollout.ref(expert),
       dismiss: (peer, message) => this.dismiss(peer, message),
-      onServes: () => this.#rollout.advance(),
+      onServes: () => this.#placement.planning.advance(),
       onWaiting: (peer) => this.#expectLoading(peer),
       letGo: (peer, message) => this.letGo(peer, message),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
     this.adapters = TabAdapters.of(options, this.#clock, judge, this.#vetting, () => this.peers);
+    this.guests =
+      options.cluster &&
+      new Guests({
+        ...options,
+        ...options.cluster,
+        clock: this.#clock,
+        peers: () => this.peers,
+        peer: (peerId) => this.#peers.get(peerId),
+        letGo: (peer, farewell) => this.letGo(peer, farewell),
+        expelDonor: (donorId, farewell) => this.expelDonor(donorId, farewell),
+        onEnd: (peer) => this.#wire.end(peer),
+      });
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
     this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
   }
 
   get plan(): PlacementPlan {
-    return this.#rollout.plan;
+    return this.#placement.plan;
   }
 
   /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
   get uncoveredByMoves(): number {
-    return this.#rollout.uncoveredByMoves;
+    return this.#placement.rollout.uncoveredByMoves;
   }
 
   /** Bytes on all lap channels since startup. */
   get wireBytes(): WireBytes {
-    return this.#wire.read(this.#peers.values());
+    return this.#wire.read([...this.#peers.values(), ...(this.guests?.links.peers() ?? [])]);
   }
 
   /** All peers, in the order in which they joined. */
@@ -135,15 +142,22 @@ export class Swarm {
     return [...this.#peers.values()];
   }
 
-  /** The peers that may be given laps now. */
-  *serving(): Iterable<PeerSession> {
+  /** The peers that may be given laps now, those with another home last. */
+  *serving(): Iterable<PeerSession | RemotePeer> {
     for (const peer of this.#peers.values()) if (peer.serving) yield peer;
+    yield* this.guests?.links.serving() ?? [];
   }
 
-  /** Number of experts that no peer serves. */
+  /** The tabs of all coordinators that serve: this one's peers, and those that the others say serve. */
+  *servingAnywhere(): Iterable<{ readonly peerId: string; readonly live: ReadonlySet<ExpertIndex> }> {
+    for (const peer of this.#peers.values()) if (peer.serving) yield peer;
+    yield* this.#placement.cluster?.serving() ?? [];
+  }
+
+  /** Number of experts that no tab serves. */
   uncovered(): number {
     const covered = new Set<ExpertIndex>();
-    for (const peer of this.serving()) for (const expert of peer.live) covered.add(expert);
+    for (const tab of this.servingAnywhere()) for (const expert of tab.live) covered.add(expert);
     return this.model.layers.length * this.model.expertsPerLayer - covered.size;
   }
 
@@ -152,6 +166,7 @@ export class Swarm {
     if (this.#draining) throw new JoinRefused('draining', SHUTTING_DOWN);
     const session = this.#entrance.enter(hello, address, control);
     this.#peers.set(session.peerId, session);
+    this.#placement.cluster?.joined(session);
     this.joined++;
     return session;
   }
@@ -179,8 +194,8 @@ export class Swarm {
     peer.apply('connect');
     const { peerId, address } = peer;
     this.#event('info', `${peerId} joined from ${address} and lends ${mebibytes(peer.hello.pledgeBytes)}`, peer);
-    this.#returning.arrived(peer);
-    this.#planSoon(this.#timings.joinDelayMs);
+    this.#placement.arrived(peer);
+    this.guests?.links.arrived(peer);
   }
 
   progress(peer: PeerSession, progress: Progress): void {
@@ -216,7 +231,7 @@ export class Swarm {
       return;
     }
     const retry = code === 'download' || code === 'hash';
-    if (retry) this.#options.onBadShards?.([...peer.target].map((expert) => this.#rollout.shardHash(expert)));
+    if (retry) this.#options.onBadShards?.([...peer.target].map((expert) => this.#placement.rollout.shardHash(expert)));
     const farewell = `The tab could not load its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
     this.letGo(peer, { code: 'removed', message: farewell, retry });
   }
@@ -230,13 +245,13 @@ export class Swarm {
         peer.tests.clear();
         if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
-        return this.#planSoon(this.#timings.leaveDelayMs);
+        return this.#placement.planning.soon(this.#timings.leaveDelayMs);
       case 'resume': {
         const event = peer.live.size > 0 ? 'resume-serving' : 'resume-empty';
         if (!peer.apply(peer.connected ? event : 'resume-unconnected')) return;
         this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
         void this.#vetting.testNew(peer);
-        return this.#planSoon(this.#timings.joinDelayMs);
+        return this.#placement.planning.soon(this.#timings.joinDelayMs);
       }
       case 'finish':
         return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
@@ -255,13 +270,13 @@ export class Swarm {
     this.#event(PLANNED_ENDS.has(farewell.code) ? 'info' : 'warning', `${peer.peerId} is being drained`, peer);
     peer.control.standing(peer.standing());
     if (!serves) return this.dismiss(peer, farewell);
-    this.#planSoon(0);
+    this.#placement.planning.soon(0);
     const startedMs = this.#clock.now();
     const timer = this.#clock.setInterval(() => {
       if (peer.state === 'gone') return this.#clock.clear(timer);
       const late = this.#clock.now() - startedMs > this.#timings.peerDrainTimeoutMs;
       // Once others serve all of its experts it gets no new laps, but may still answer those in flight.
-      if (!this.#planTimer && this.#rollout.replaceable(peer)) peer.live.clear();
+      if (this.#placement.planning.isReplaced(peer)) peer.live.clear();
       if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;
       this.#clock.clear(timer);
       this.dismiss(peer, farewell);
@@ -290,6 +305,7 @@ export class Swarm {
     this.#loading.stop(peer);
     this.#donors.remember(peer);
     this.#peers.delete(peer.peerId);
+    this.#placement.cluster?.left(peer);
     this.departed++;
     const laps = peer.connected ? peer.laps.inFlight : 0;
     if (peer.connected) peer.laps.close(`${peer.peerId} ${why}`);
@@ -298,7 +314,7 @@ export class Swarm {
     this.#wire.end(peer);
     const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
     this.#event(lost > 0 || !isPlanned ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
-    this.#planSoon(this.#timings.leaveDelayMs);
+    this.#placement.planning.soon(this.#timings.leaveDelayMs);
   }
 
   /** Dismisses every peer and stops. */
@@ -307,22 +323,10 @@ export class Swarm {
     for (const peer of this.peers) {
       this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
     }
+    this.guests?.close();
     this.#options.trust?.close();
     this.#clock.clear(this.#ticker);
-    this.#clock.clear(this.#planTimer?.timer);
-    this.#planTimer = undefined;
-  }
-
-  #planSoon(delayMs: number): void {
-    if (this.#draining) return;
-    const atMs = this.#clock.now() + delayMs;
-    if (this.#planTimer && this.#planTimer.atMs <= atMs) return;
-    this.#clock.clear(this.#planTimer?.timer);
-    const replan = (): void => {
-      this.#planTimer = undefined;
-      this.#rollout.replan(() => !this.#returning.expected);
-    };
-    this.#planTimer = { atMs, timer: this.#clock.setTimeout(replan, delayMs) };
+    this.#placement.planning.close();
   }
 
   /** A result of a peer is confirmed wrong. The peer may have left by now; its donor is quarantined all the same. */
@@ -332,11 +336,12 @@ export class Swarm {
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
     const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
-    this.#expelDonor(wrong.donorId, farewell);
+    this.expelDonor(wrong.donorId, farewell);
   }
 
   /** Dismisses all tabs of a donor, since the same browser and GPU are behind them. */
-  #expelDonor(donorId: string, farewell: Dismissed): void {
+  expelDonor(donorId: string, farewell: Dismissed): void {
+    this.guests?.links.expel(donorId);
     for (const other of this.peers) {
       if (other.donorId !== donorId) continue;
       this.#options.trust?.expel(other);
@@ -352,26 +357,18 @@ export class Swarm {
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
-    this.#expelDonor(peer.donorId, farewell);
+    this.expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {
-    // Takes up the moves that the last plan deferred to stay within its byte budget.
-    if (this.#rollout.deferred && !this.#planTimer) this.#planSoon(DEFERRED_PLAN_MS);
     this.#options.trust?.tick();
-    this.#watchDoubt();
+    this.guests?.links.tick();
+    this.#placement.planning.tick();
     for (const peer of this.peers) {
       peer.tick();
       if (!peer.connected) continue;
       if (!this.#relieve(peer)) peer.control.standing(peer.standing());
     }
-  }
-
-  /** Plans again when what a tab has not loaded in time should be loaded by others. */
-  #watchDoubt(): void {
-    const { doubt } = this.#rollout;
-    if (doubt !== '' && doubt !== this.#doubt) this.#planSoon(0);
-    this.#doubt = doubt;
   }
 
   #expectLoading(peer: PeerSession): void {

@@ -88,7 +88,7 @@ export class TabMeetings {
   /** Passes a signal on, or what of it may be. What is for a tab that it has no link to is dropped: the link may just have ended. */
   signal(from: string, { tab: to, signal }: TabSignal): void {
     const way = this.#ways.get(`${from} ${to}`);
-    if (!way || way.left === 0 || signal.connection) return;
+    if (!way || way.left === 0 || signal.connection || signal.guest) return;
     way.left--;
     const passed = way.filter.pass(signal);
     if (passed) this.#guests.get(to)?.control.signal({ tab: from, signal: passed });

@@ -96,11 +96,14 @@ export class Quarantine {
     return this.#toEpoch(donor.untilMs);
   }
 
-  /** What is to be kept over a restart. */
-  kept(): KeptEntry[] {
+  /** What is to be kept over a restart, of these keys or of all. */
+  kept(keys: Iterable<string> = this.#entries.keys()): KeptEntry[] {
     const nowMs = this.#clocks.now();
     const kept: KeptEntry[] = [];
-    for (const [key, { failures, atMs, untilMs }] of this.#entries) {
+    for (const key of keys) {
+      const entry = this.#entries.get(key);
+      if (!entry) continue;
+      const { failures, atMs, untilMs } = entry;
       const isQuarantined = untilMs > nowMs;
       if (!isQuarantined && fadedAt(nowMs, failures, atMs) < FORGOTTEN) continue;
       kept.push({ key, failures, at: this.#toEpoch(atMs), until: isQuarantined ? this.#toEpoch(untilMs) : null });
@@ -116,6 +119,26 @@ export class Quarantine {
       const untilMs = until === null ? Number.NEGATIVE_INFINITY : Math.min(fromEpoch(until), nowMs + LONGEST_MS);
       setNewest(this.#entries, key, { failures, atMs: Math.min(fromEpoch(at), nowMs), untilMs }, MAX_ENTRIES);
     }
+  }
+
+  /** What is remembered of a donor and its address. */
+  entriesOf({ donorId, address }: Suspect): KeptEntry[] {
+    return this.kept([`donor ${donorId}`, ...foreignNetworks(address).map(addressEntry)]);
+  }
+
+  /** Takes up what another coordinator has found: the longer quarantine and the greater weight of failures hold. */
+  merge(entries: readonly KeptEntry[]): void {
+    const nowMs = this.#clocks.now();
+    this.restore(
+      entries.map((entry) => {
+        const [known] = this.kept([entry.key]);
+        if (!known) return entry;
+        const untilMs = Math.max(known.until ?? 0, entry.until ?? 0);
+        const [older, newer] = known.at < entry.at ? [known, entry] : [entry, known];
+        const failures = Math.max(newer.failures, fadedAt(newer.at, older.failures, older.at));
+        return { key: entry.key, failures, at: newer.at, until: untilMs > this.#toEpoch(nowMs) ? untilMs : null };
+      }),
+    );
   }
 
   #toEpoch(atMs: number): number {

@@ -12,7 +12,7 @@ import type { NormLimits } from './norm-limits.ts';
 import { PeerTrust, type TrustRecord } from './peer-trust.ts';
 import { runProbation } from './probation.ts';
 import { ProbationRows } from './probation-rows.ts';
-import { Quarantine, type Suspect } from './quarantine.ts';
+import { type KeptEntry, Quarantine, type Suspect } from './quarantine.ts';
 
 /** Donors whose record is kept, at about 100 B each. */
 const MAX_DONORS = 20_000;
@@ -47,19 +47,30 @@ export interface Wrong {
   untilMs: number;
 }
 
+export interface TrustEvents {
+  /** A peer's result is confirmed wrong; its trust is `quarantined` already. */
+  wrong: [peerId: string, wrong: Wrong];
+  /** A failure of a donor was counted here. */
+  excluded: [suspect: Suspect];
+}
+
+/** Rows of a donor that were found right: since its last failure, and all. */
+export type RightRows = readonly [donorId: string, consecutiveRight: number, verifiedRows: number];
+
 export interface TrustedPeer extends AuditedPeer, Suspect {}
 
 /** Probation before a peer serves, audits while it does, and quarantine after a wrong result. */
 export class Trust {
   readonly quarantine: Quarantine;
   readonly judge: Judge;
-  /** `wrong`: a peer's result is confirmed wrong; its trust is `quarantined` already. */
-  readonly events = new EventEmitter<{ wrong: [peerId: string, wrong: Wrong] }>();
+  readonly events = new EventEmitter<TrustEvents>();
 
   readonly #options: TrustOptions;
   readonly #auditor: Auditor<TrustedPeer>;
   readonly #rows: ProbationRows;
   readonly #donors = new Map<string, TrustRecord>();
+  /** Verified rows of a record that the other coordinators know of. */
+  readonly #told = new WeakMap<TrustRecord, number>();
   /** Time that the coordinator has spent computing audits. */
   readonly #meter = { busyMs: 0 };
   /** Rows compared on probation, answers rejected for their norm, and unaudited rows of quarantined peers. */
@@ -149,7 +160,51 @@ export class Trust {
   exclude(suspect: Suspect, harmless = false): number {
     const record = this.#donors.get(suspect.donorId);
     if (record) record.consecutiveRight = 0;
-    return this.quarantine.add(suspect, harmless);
+    const untilMs = this.quarantine.add(suspect, harmless);
+    this.events.emit('excluded', suspect);
+    return untilMs;
+  }
+
+  /** Takes up failures that another coordinator has counted. */
+  hearExcluded(donorIds: readonly string[], entries: readonly KeptEntry[]): void {
+    this.quarantine.merge(entries);
+    for (const donorId of donorIds) {
+      const record = this.#donors.get(donorId);
+      if (record) record.consecutiveRight = 0;
+    }
+  }
+
+  /** Rows that were found right here since the last call, by donor; at most so many donors. */
+  takeRight(most: number): RightRows[] {
+    const news: RightRows[] = [];
+    for (const [donorId, record] of this.#donors) {
+      const rows = record.verifiedRows - (this.#told.get(record) ?? 0);
+      if (rows <= 0) continue;
+      if (news.length === most) break;
+      news.push([donorId, Math.min(rows, record.consecutiveRight), rows]);
+      this.#told.set(record, record.verifiedRows);
+    }
+    return news;
+  }
+
+  /** What is known of the donors that were here last. */
+  allRight(most: number): RightRows[] {
+    const newest = [...this.#donors].slice(-most);
+    return newest.map(([donorId, { consecutiveRight, verifiedRows }]) => [donorId, consecutiveRight, verifiedRows]);
+  }
+
+  /** Counts rows that another coordinator has found right. `isAll`: these are all that it knows of, rather than new ones. */
+  hearRight(rows: readonly RightRows[], isAll: boolean): void {
+    for (const [donorId, consecutive, verified] of rows) {
+      const record = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
+      const before = record.verifiedRows;
+      record.consecutiveRight = isAll
+        ? Math.max(record.consecutiveRight, consecutive)
+        : record.consecutiveRight + consecutive;
+      record.verifiedRows = isAll ? Math.max(before, verified) : before + verified;
+      this.#told.set(record, (this.#told.get(record) ?? 0) + record.verifiedRows - before);
+      setNewest(this.#donors, donorId, record, MAX_DONORS);
+    }
   }
 
   /** Called once a second. */

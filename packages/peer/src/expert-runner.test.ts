@@ -12,7 +12,9 @@ import {
 import { memoryLinkPair } from '@shoal/transport';
 import { assert, asyncProperty, nat, tuple } from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ExpertRunner, MAX_LAPS_QUEUED, MAX_LAPS_RUNNING } from './expert-runner.ts';
+import { ExpertRunner, HOME, MAX_LAPS_RUNNING } from './expert-runner.ts';
+import { MAX_LAPS_QUEUED } from './link-laps.ts';
+import { heldBackend } from './testing/held-backend.ts';
 import { LapAsker, makeLap, makeShards, nmseOf, SHAPE } from './testing/tiny-peer.ts';
 
 let reference: ExpertBackend;
@@ -30,7 +32,7 @@ beforeEach(async () => {
   closed = [];
   runner = new ExpertRunner({
     holds: (layer, expert) => backend.has(layer, expert),
-    onLinkClosed: (reason) => closed.push(reason),
+    onLinkClosed: (reason, coordinator) => closed.push(`${coordinator} ${reason}`),
   });
   runner.setBackend(backend);
   runner.epoch = 5;
@@ -38,24 +40,6 @@ beforeEach(async () => {
   runner.attach(links.b);
   asker = new LapAsker(links.a);
 });
-
-/** A backend whose laps finish when the test says so. */
-function heldBackend(): { backend: ExpertBackend; started: number[]; release: () => void } {
-  const gates: (() => void)[] = [];
-  const started: number[] = [];
-  const held: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
-    run: async (lap: WorkItem) => {
-      started.push(started.length);
-      await new Promise<void>((resolve) => gates.push(resolve));
-      return backend.run(lap);
-    },
-    shape: SHAPE,
-  });
-  const release = () => {
-    for (const open of gates.splice(0)) open();
-  };
-  return { backend: held, started, release };
-}
 
 /** All that was sent before has arrived and been handled, however busy the machine is: the link keeps its order, and this is refused at once. */
 const arrived = () => asker.ask(makeLap(1, [0xdead]), 5);
@@ -72,7 +56,7 @@ describe('laps', () => {
   });
 
   it('that are cancelled are not answered: neither what waits, nor what is on the GPU', async () => {
-    const held = heldBackend();
+    const held = heldBackend(backend);
     runner.setBackend(held.backend);
     const answered: number[] = [];
     const asked = Array.from({ length: MAX_LAPS_RUNNING + 2 }, () => makeLap(1, [0]));
@@ -94,7 +78,7 @@ describe('laps', () => {
   });
 
   it('run a few at a time; what waits behind them says how long it has waited', async () => {
-    const held = heldBackend();
+    const held = heldBackend(backend);
     runner.setBackend(held.backend);
     const asked = Array.from({ length: MAX_LAPS_RUNNING + 2 }, () => asker.ask(makeLap(1, [0]), 5));
     await arrived();
@@ -109,7 +93,7 @@ describe('laps', () => {
   });
 
   it('beyond the queue are refused as busy, and the others answered', async () => {
-    const held = heldBackend();
+    const held = heldBackend(backend);
     runner.setBackend(held.backend);
     const room = MAX_LAPS_RUNNING + MAX_LAPS_QUEUED;
     const asked = Array.from({ length: room + 3 }, () => asker.ask(makeLap(1, [0]), 5));
@@ -137,7 +121,7 @@ describe('refusals', () => {
   });
 
   it('while paused, of what waits as well as of what comes; what runs is answered', async () => {
-    const held = heldBackend();
+    const held = heldBackend(backend);
     runner.setBackend(held.backend);
     const asked = Array.from({ length: MAX_LAPS_RUNNING + 1 }, () => asker.ask(makeLap(1, [0]), 5));
     await arrived();
@@ -305,7 +289,7 @@ describe('malformed frames', () => {
 
 it('tells when its link has gone, and answers on the next one', async () => {
   links.wire.die('abrupt');
-  await expect.poll(() => closed).toEqual(['failed']);
+  await expect.poll(() => closed).toEqual([`${HOME} failed`]);
   const next = memoryLinkPair();
   runner.attach(next.b);
   expect((await new LapAsker(next.a).ask(makeLap(2, [1]), 5)).combine).toBeDefined();

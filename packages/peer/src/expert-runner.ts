@@ -19,6 +19,7 @@ import {
 } from '@shoal/protocol';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { FramePool } from './frame-pool.ts';
+import { LinkLaps, type QueuedLap } from './link-laps.ts';
 
 /** Laps submitted at once, one by one: enough to keep the backend busy, few enough that a pause takes effect at once. */
 export const MAX_LAPS_RUNNING = 4;
@@ -26,9 +27,6 @@ export const MAX_LAPS_RUNNING = 4;
 export const MAX_BATCHES_RUNNING = 2;
 /** Rows of a batch: a chunk of prefill. A single lap may have more. */
 const MAX_BATCH_ROWS = 64;
-/** Laps waiting behind those. A coordinator has at most one layer of each of two micro-batches in flight, and as many laps to one peer (`LapClient`). */
-export const MAX_LAPS_QUEUED = 32;
-
 /** Counters since the peer was created. */
 export interface RunnerCounters {
   laps: number;
@@ -42,21 +40,21 @@ export interface RunnerCounters {
   cancelled: number;
   /** Frames that were not a valid dispatch for this model. */
   malformed: number;
+  /** On all links, including message headers and heartbeats. */
+  bytesSent: number;
+  bytesReceived: number;
 }
 
-interface QueuedLap {
-  link: Link;
-  dispatch: DispatchFrame;
-  arrivedMs: number;
-  queueUs: number;
-}
+/** The link to the coordinator with which the tab signals; the others go by their coordinators' names. */
+export const HOME = 'home';
 
 export interface ExpertRunnerOptions {
   /** Whether an expert is loaded and not about to be unloaded. */
   holds: (layer: number, expert: number) => boolean;
-  /** What adapters add to a frame's assignments; undefined if one of them is not held. */
+  /** What adapters add to the assignments of the home's frame; undefined if one of them is not held. */
   adaptersOf?: (dispatch: DispatchFrame) => ItemAdapters<HeldAdapter> | undefined;
-  onLinkClosed: (reason: LinkCloseReason) => void;
+  /** Called with HOME or a guest's name, unless the link was detached. */
+  onLinkClosed: (reason: LinkCloseReason, coordinator: string) => void;
   /** Monotonic clock, in milliseconds. */
   now?: () => number;
 }
@@ -66,11 +64,14 @@ export interface LapBackend extends Pick<ExpertBackend, 'run' | 'runTogether'> {
   readonly shape: Pick<ExpertBackend['shape'], 'hiddenSize'>;
 }
 
-/** Answers the laps of a link with a backend: dispatch in, combine or refuse out. Link and backend can be replaced at any time. */
+/**
+ * Answers laps with a backend: dispatch in, combine or refuse out. Links and backend can be replaced at any time. Links of several
+ * coordinators take turns, one lap each, so that none of them delays another's lap by more than what is running and one round.
+ */
 export class ExpertRunner {
   /** Epoch of the latest assignment; a lap of an older one may name experts that were unloaded. */
   epoch = 0;
-  readonly counters: RunnerCounters = {
+  readonly #counters: RunnerCounters = {
     laps: 0,
     rows: 0,
     computeUs: 0,
@@ -78,18 +79,18 @@ export class ExpertRunner {
     refused: 0,
     cancelled: 0,
     malformed: 0,
+    // Of links that have ended.
+    bytesSent: 0,
+    bytesReceived: 0,
   };
   readonly #options: ExpertRunnerOptions;
   readonly #now: () => number;
   #backend: LapBackend | undefined;
   #deviceLost = false;
   #paused = false;
-  #link: Link | undefined;
-  #queue: QueuedLap[] = [];
+  /** By coordinator, in the order of their turns. */
+  readonly #links = new Map<string, LinkLaps>();
   readonly #running = new Set<Promise<void>>();
-  /** Laps on the GPU whose answer is no longer needed. */
-  readonly #cancelled = new Set<number>();
-  readonly #runningIds = new Set<number>();
   readonly #frames = new FramePool();
 
   constructor(options: ExpertRunnerOptions) {
@@ -97,29 +98,46 @@ export class ExpertRunner {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Takes laps from this link, and closes an earlier one. */
-  attach(link: Link): void {
-    this.detach('closed');
-    this.#link = link;
-    link.onFrame = (frame) => this.#onFrame(link, frame);
+  /** Takes laps from this coordinator's link, and closes an earlier one of it. */
+  attach(link: Link, coordinator = HOME): void {
+    this.detach('closed', coordinator);
+    const laps = new LinkLaps(link, coordinator === HOME);
+    this.#links.set(coordinator, laps);
+    link.onFrame = (frame) => this.#onFrame(laps, frame);
     link.onClose = (reason) => {
-      if (this.#link !== link) return;
-      this.#link = undefined;
-      this.#queue = [];
-      this.#options.onLinkClosed(reason);
+      if (this.#links.get(coordinator) !== laps) return;
+      this.#forget(coordinator, laps);
+      this.#options.onLinkClosed(reason, coordinator);
     };
   }
 
-  detach(reason: LinkCloseReason): void {
-    const link = this.#link;
-    this.#link = undefined;
-    this.#queue = [];
-    if (link) link.onClose = undefined;
-    link?.close(reason);
+  detach(reason: LinkCloseReason, coordinator = HOME): void {
+    const laps = this.#links.get(coordinator);
+    if (!laps) return;
+    this.#forget(coordinator, laps);
+    laps.link.onClose = undefined;
+    laps.link.close(reason);
   }
 
-  get link(): Link | undefined {
-    return this.#link;
+  detachAll(reason: LinkCloseReason): void {
+    for (const coordinator of this.#links.keys()) this.detach(reason, coordinator);
+  }
+
+  get counters(): RunnerCounters {
+    const counters = { ...this.#counters };
+    for (const { link } of this.#links.values()) addBytes(counters, link);
+    return counters;
+  }
+
+  /** Links by coordinator; HOME names the home's. */
+  get links(): ReadonlyMap<string, Pick<LinkLaps, 'link'>> {
+    return this.#links;
+  }
+
+  #forget(coordinator: string, laps: LinkLaps): void {
+    this.#links.delete(coordinator);
+    laps.takeAll();
+    addBytes(this.#counters, laps.link);
   }
 
   /** Sets or removes the backend; `deviceLost` tells why laps are refused without one. */
@@ -132,14 +150,13 @@ export class ExpertRunner {
   setPaused(paused: boolean): void {
     this.#paused = paused;
     if (!paused) return;
-    const waiting = this.#queue;
-    this.#queue = [];
-    for (const { link, dispatch } of waiting) this.#refuse(link, dispatch.lapId, 'paused');
+    for (const laps of this.#links.values())
+      for (const { from, dispatch } of laps.takeAll()) this.#refuse(from.link, dispatch.lapId, 'paused');
   }
 
   /** Whether no lap is queued or running. */
   get isIdle(): boolean {
-    return this.#queue.length === 0 && this.#running.size === 0;
+    return this.#running.size === 0 && [...this.#links.values()].every(({ next }) => next === undefined);
   }
 
   /** Resolves when the laps that are on the GPU now have finished. */
@@ -147,23 +164,25 @@ export class ExpertRunner {
     await Promise.all(this.#running);
   }
 
-  #onFrame(link: Link, frame: Uint8Array): void {
+  #onFrame(laps: LinkLaps, frame: Uint8Array): void {
+    const { link } = laps;
     const arrivedMs = this.#now();
-    const dispatch = this.#decode(link, frame);
+    const dispatch = this.#decode(laps, frame);
     if (!dispatch) return;
-    const refusal = this.#refusalFor(dispatch);
+    const refusal = this.#refusalFor(laps, dispatch);
     if (refusal) return this.#refuse(link, dispatch.lapId, refusal);
-    if (this.#queue.length >= MAX_LAPS_QUEUED) return this.#refuse(link, dispatch.lapId, 'busy');
-    this.#queue.push({ link, dispatch, arrivedMs, queueUs: 0 });
+    if (laps.isFull) return this.#refuse(link, dispatch.lapId, 'busy');
+    laps.add(dispatch, arrivedMs);
     this.#startNext();
   }
 
-  #decode(link: Link, frame: Uint8Array): DispatchFrame | undefined {
+  #decode(laps: LinkLaps, frame: Uint8Array): DispatchFrame | undefined {
+    const { link } = laps;
     let lapId: number | undefined;
     try {
       const peeked = peekFrame(frame);
       if (peeked.type === 'cancel') {
-        this.#cancel(decodeCancel(frame).lapId);
+        if (laps.cancel(decodeCancel(frame).lapId)) this.#counters.cancelled++;
         return undefined;
       }
       lapId = peeked.lapId;
@@ -175,27 +194,17 @@ export class ExpertRunner {
       return decodeDispatch(frame, { hiddenSize: this.#backend.shape.hiddenSize });
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      this.counters.malformed++;
+      this.#counters.malformed++;
       if (lapId !== undefined) this.#refuse(link, lapId, 'bad-frame');
       return undefined;
     }
   }
 
-  #cancel(lapId: number): void {
-    const waiting = this.#queue.findIndex((lap) => lap.dispatch.lapId === lapId);
-    if (waiting >= 0) {
-      this.#queue.splice(waiting, 1);
-      this.counters.cancelled++;
-    } else if (this.#runningIds.has(lapId)) {
-      this.#cancelled.add(lapId);
-    }
-  }
-
-  #refusalFor(dispatch: DispatchFrame): LapRefusal | undefined {
+  #refusalFor(laps: LinkLaps, dispatch: DispatchFrame): LapRefusal | undefined {
     if (this.#paused) return 'paused';
     const { layer, experts } = dispatch;
     // Adapters may go without a new epoch.
-    if (dispatch.adapterNumbers && !this.#options.adaptersOf?.(dispatch)) return 'stale-epoch';
+    if (dispatch.adapterNumbers && !this.#adaptersOf(laps, dispatch)) return 'stale-epoch';
     if (experts.every((expert) => this.#options.holds(layer, expert))) return undefined;
     return isOlderEpoch(dispatch.epoch, this.epoch) ? 'stale-epoch' : 'unknown-expert';
   }
@@ -213,21 +222,34 @@ export class ExpertRunner {
     }
   }
 
-  /** Takes the first queued lap and further ones up to `maxRows` rows in all. */
+  /** Takes a lap of each link in turn, up to `maxRows` rows in all; the first may have more. */
   #takeWaiting(maxRows: number): QueuedLap[] {
     const laps: QueuedLap[] = [];
     let rows = 0;
-    while (this.#queue.length > 0) {
-      const lap = this.#queue[0]!;
+    for (let turn = this.#nextTurn(); turn; turn = this.#nextTurn()) {
+      const [coordinator, from] = turn;
+      const lap = from.next!;
       // Since the lap arrived, its experts may have been unloaded or the device lost.
-      const refusal = this.#backend ? this.#refusalFor(lap.dispatch) : 'device-lost';
+      const refusal = this.#backend ? this.#refusalFor(from, lap.dispatch) : 'device-lost';
       rows += refusal ? 0 : lap.dispatch.numRows;
       if (laps.length > 0 && rows > maxRows) break;
-      this.#queue.shift();
-      if (refusal) this.#refuse(lap.link, lap.dispatch.lapId, refusal);
-      else laps.push(lap);
+      from.takeNext();
+      if (refusal) {
+        this.#refuse(from.link, lap.dispatch.lapId, refusal);
+        continue;
+      }
+      laps.push(lap);
+      // The link's next turn comes after those of all others.
+      this.#links.delete(coordinator);
+      this.#links.set(coordinator, from);
     }
     return laps;
+  }
+
+  /** The link whose turn it is among those with laps that wait. */
+  #nextTurn(): [coordinator: string, laps: LinkLaps] | undefined {
+    for (const turn of this.#links) if (turn[1].next) return turn;
+    return undefined;
   }
 
   /** Never rejects. Resolves when the answers have been sent, so that a slow wire slows the runner down. */
@@ -235,40 +257,43 @@ export class ExpertRunner {
     const nowMs = this.#now();
     for (const lap of laps) {
       lap.queueUs = Math.round((nowMs - lap.arrivedMs) * 1000);
-      this.#runningIds.add(lap.dispatch.lapId);
+      lap.from.begin(lap.dispatch.lapId);
     }
     const sent: (Promise<void> | undefined)[] = [];
     const take = (i: number, sums: Float32Array, computeUs: number): void => {
       sent[i] = this.#answer(laps[i]!, sums, Math.round(computeUs));
     };
     try {
-      const items = laps.map(({ dispatch }) => this.#itemOf(dispatch));
+      const items = laps.map((lap) => this.#itemOf(lap));
       await compute(backend, items, take);
     } catch (error) {
       const unanswered = laps.filter((_, i) => sent[i] === undefined);
       // An invalid lap must not fail the others of its batch.
       if (laps.length > 1 && isOfOneLap(error)) await Promise.all(unanswered.map((lap) => this.#run([lap], backend)));
-      else for (const { link, dispatch } of unanswered) this.#refuse(link, dispatch.lapId, refusalOf(error));
+      else for (const { from, dispatch } of unanswered) this.#refuse(from.link, dispatch.lapId, refusalOf(error));
     }
     await Promise.all(sent);
-    for (const { dispatch } of laps) {
-      this.#runningIds.delete(dispatch.lapId);
-      this.#cancelled.delete(dispatch.lapId);
-    }
+    for (const { from, dispatch } of laps) from.end(dispatch.lapId);
   }
 
-  #itemOf(dispatch: DispatchFrame): WorkItem {
+  /** A guest's frames name no adapters, since their numbers are the home's. */
+  #adaptersOf({ isHome }: LinkLaps, dispatch: DispatchFrame): ItemAdapters<HeldAdapter> | undefined {
+    return isHome ? this.#options.adaptersOf?.(dispatch) : undefined;
+  }
+
+  #itemOf({ from, dispatch }: QueuedLap): WorkItem {
     if (!dispatch.adapterNumbers) return dispatch;
-    const adapters = this.#options.adaptersOf?.(dispatch);
+    const adapters = this.#adaptersOf(from, dispatch);
     if (!adapters) throw new KernelError('not-loaded', 'an adapter of the lap is not held here');
     return { ...dispatch, adapters };
   }
 
   /** Resolves when the answer has been sent; never rejects. */
-  async #answer({ link, dispatch, queueUs }: QueuedLap, sums: Float32Array, computeUs: number): Promise<void> {
+  async #answer({ from, dispatch, queueUs }: QueuedLap, sums: Float32Array, computeUs: number): Promise<void> {
+    const { link } = from;
     const { lapId, numRows, hiddenSize, rowFormat } = dispatch;
-    if (this.#cancelled.delete(lapId)) {
-      this.counters.cancelled++;
+    if (from.isUnwanted(lapId)) {
+      this.#counters.cancelled++;
       return;
     }
     const combine = { lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs, partial: sums };
@@ -278,19 +303,25 @@ export class ExpertRunner {
     } catch (error) {
       return this.#refuse(link, lapId, refusalOf(error));
     }
-    this.counters.laps++;
-    this.counters.rows += numRows;
-    this.counters.computeUs += computeUs;
-    this.counters.queueUs += queueUs;
+    this.#counters.laps++;
+    this.#counters.rows += numRows;
+    this.#counters.computeUs += computeUs;
+    this.#counters.queueUs += queueUs;
     // If the link has closed, the coordinator has already asked another peer.
     await link.send(frame).catch(() => {});
     this.#frames.give(frame);
   }
 
   #refuse(link: Link, lapId: number, reason: LapRefusal): void {
-    this.counters.refused++;
+    this.#counters.refused++;
     link.send(encodeRefuse({ lapId, reason })).catch(() => {});
   }
+}
+
+function addBytes(counters: RunnerCounters, link: Link): void {
+  const { bytesSent, bytesReceived } = link.stats();
+  counters.bytesSent += bytesSent;
+  counters.bytesReceived += bytesReceived;
 }
 
 async function compute(backend: LapBackend, laps: readonly WorkItem[], take: TakeSums): Promise<void> {

@@ -1,4 +1,4 @@
-export { ExpertRunner, type LapBackend } from './expert-runner.ts';
+export { ExpertRunner, HOME, type LapBackend } from './expert-runner.ts';
 export type { FetchedBytes } from './fetch-tally.ts';
 export { EXPERT_KINDS, KEPT_PLEDGES, PeerHost, type PeerHostStats } from './peer-host.ts';
 export type { PeerModel } from './peer-model.ts';
@@ -10,6 +10,7 @@ export {
   BROWSER_SPREAD_ABOVE_BYTES,
   connectDonor,
   type DataChannelLike,
+  type DonorConnection,
   FramedChannel,
   MAX_MISSED_OF_COORDINATOR,
 } from '@shoal/transport';

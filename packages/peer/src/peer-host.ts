@@ -13,7 +13,7 @@ import {
 import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
-import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
+import { ExpertRunner, HOME, type RunnerCounters } from './expert-runner.ts';
 import { TabExchange, type TabExchangeOptions } from './exchange/tab-exchange.ts';
 import { type FetchedBytes, FetchTally } from './fetch-tally.ts';
 import { HeldAdapters } from './held-adapters.ts';
@@ -51,7 +51,8 @@ export interface PeerHostEvents {
   onAdapted?(adapted: Adapted): void;
   /** Shards can't be kept for the next visit; this one goes on. */
   onCacheFailure(error: ShardCacheError): void;
-  onLinkClosed(reason: LinkCloseReason): void;
+  /** Of the home's link (`HOME`), or of the named guest's. */
+  onLinkClosed(reason: LinkCloseReason, coordinator: string): void;
   /** A lost device could not be replaced. */
   onBackendGone(error: KernelError): void;
 }
@@ -63,9 +64,10 @@ export interface PeerHostStats extends RunnerCounters {
   adapterBytes: number;
   /** Since the page was opened. */
   fetched: FetchedBytes;
+  /** Coordinators that it has links to. */
+  coordinators: number;
+  /** To the home. */
   rttMs: number | undefined;
-  bytesSent: number;
-  bytesReceived: number;
 }
 
 /**
@@ -103,7 +105,7 @@ export class PeerHost {
     this.#runner = new ExpertRunner({
       holds,
       adaptersOf: (dispatch) => this.#adapters.of(dispatch),
-      onLinkClosed: (reason) => options.events.onLinkClosed(reason),
+      onLinkClosed: (reason, coordinator) => options.events.onLinkClosed(reason, coordinator),
     });
     this.exchange = new TabExchange({
       seek: options.seek ?? (() => Promise.reject(new Error('No tracker'))),
@@ -124,6 +126,8 @@ export class PeerHost {
     this.#adapters.clear();
     if (this.#backend && this.#model && sameModel(this.#model, model)) return;
     await this.#stopApplying();
+    // The guests are of the cluster of another model.
+    for (const coordinator of this.#runner.links.keys()) if (coordinator !== HOME) this.detach('goodbye', coordinator);
     this.#dropBackend();
     this.#model = model;
     this.#store = new ShardStore({
@@ -139,12 +143,14 @@ export class PeerHost {
     this.#useBackend(await this.#options.createBackend(shapeOf(model)));
   }
 
-  attach(link: Link): void {
-    this.#runner.attach(link);
+  /** Takes laps from the home's link, or from that of a guest. */
+  attach(link: Link, coordinator = HOME): void {
+    this.#runner.attach(link, coordinator);
   }
 
-  detach(reason: LinkCloseReason): void {
-    this.#runner.detach(reason);
+  /** Ends the home's link, or that of a guest. */
+  detach(reason: LinkCloseReason, coordinator = HOME): void {
+    this.#runner.detach(reason, coordinator);
   }
 
   /** Loads these experts and no others. `onReady` or `onTrouble` follows, unless a later assignment comes first. */
@@ -170,16 +176,15 @@ export class PeerHost {
   }
 
   stats(): PeerHostStats {
-    const wire = this.#runner.link?.stats();
+    const { links } = this.#runner;
     return {
       ...this.#runner.counters,
       allocatedBytes: this.#backend?.allocatedBytes ?? 0,
       expertsLoaded: this.#loaded.size,
       adapterBytes: this.#adapters.bytes,
       fetched: this.#fetched.bytes,
-      rttMs: wire?.rttMs,
-      bytesSent: wire?.bytesSent ?? 0,
-      bytesReceived: wire?.bytesReceived ?? 0,
+      coordinators: links.size,
+      rttMs: links.get(HOME)?.link.stats().rttMs,
     };
   }
 
@@ -196,7 +201,7 @@ export class PeerHost {
   async close(): Promise<void> {
     this.#closed = true;
     this.exchange.stop();
-    this.#runner.detach('goodbye');
+    this.#runner.detachAll('goodbye');
     await this.#stopApplying();
     this.#dropBackend();
   }

@@ -1,4 +1,4 @@
-export type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan, PlacementResult } from './types.ts';
+export type { Elsewhere, ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan, PlacementResult } from './types.ts';
 export { coverRows } from './cover.ts';
 export { capacityInExperts, peerCapacity, PLEDGE_FILL, pledgeFor } from './ledger.ts';
 export { LoadMeter } from './load.ts';

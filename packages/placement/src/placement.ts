@@ -67,20 +67,33 @@ function placeMissing(ledger: Ledger, counts: Int32Array): boolean {
   return ledger.numReplicas > before;
 }
 
-/** [numExperts] wanted replicas of each expert, given the available memory and donors. */
+/** [numExperts] wanted replicas of each expert on these peers, given the available memory and donors. */
 function wantedCounts(
   { capacity, numDonors }: Roster,
   before: readonly (readonly ExpertIndex[])[],
   load: Float64Array,
   options: PlacementOptions,
 ): Int32Array {
-  const now = new Int32Array(load.length);
-  for (const experts of before) for (const expert of experts) if (expert < now.length) now[expert]!++;
-  return replicaCounts(load, now, {
-    slots: capacity.reduce((sum, experts) => sum + Math.max(0, experts), 0),
-    replicas: Math.min(numDonors, options.replicas),
-    maxReplicas: Math.min(numDonors, Math.max(options.replicas, options.maxReplicas ?? 0)),
+  const { elsewhere, replicas } = options;
+  const own = new Int32Array(load.length);
+  for (const experts of before) for (const expert of experts) if (expert < own.length) own[expert]!++;
+  const all = own.slice();
+  let slots = capacity.reduce((sum, experts) => sum + Math.max(0, experts), 0);
+  for (const [expert, count] of elsewhere?.replicas ?? []) {
+    all[expert]! += count;
+    slots += count;
+  }
+  const donors = numDonors + (elsewhere?.donors ?? 0);
+  const counts = replicaCounts(load, all, {
+    slots,
+    replicas: Math.min(donors, replicas),
+    maxReplicas: Math.min(donors, Math.max(replicas, options.maxReplicas ?? 0)),
   });
+  for (const [expert, count] of elsewhere?.replicas ?? []) {
+    const wanted = counts[expert]!;
+    counts[expert] = Math.max(wanted - count, Math.min(own[expert]!, wanted));
+  }
+  return counts;
 }
 
 /** Lets each peer keep what it held, as far as it still fits. */

@@ -39,6 +39,11 @@ export interface PlacementOptions {
   /** If memory is left after `replicas`, the experts with the highest load per replica get up to this many. */
   maxReplicas?: number;
   previous?: PlacementPlan;
+  /**
+   * Replicas on tabs that are not among the peers, since others decide about them: they count as placed. Nothing is fetched that
+   * they make unnecessary, and no peer gives up for them what it holds.
+   */
+  elsewhere?: Elsewhere;
   /** [layers × expertsPerLayer] recent rows (`LoadMeter`); without it all experts count as equally busy. */
   load?: ArrayLike<number>;
   /**
@@ -48,6 +53,13 @@ export interface PlacementOptions {
   maxMoveBytes?: number;
   /** Plan only with what peers already hold: add no missing replica, move nothing. */
   keepOnly?: boolean;
+}
+
+export interface Elsewhere {
+  /** By expert. */
+  replicas: ReadonlyMap<ExpertIndex, number>;
+  /** How many donors have them. */
+  donors: number;
 }
 
 /** A plan and its cost. */

@@ -48,6 +48,8 @@ export interface PeerView {
   };
   /** Median lap time of each of the last 60 seconds; null without a lap. */
   lapHistoryMs: (number | null)[];
+  /** Name of the coordinator that it signals with, where there are several. */
+  coordinator?: string;
 }
 
 export interface PlacementView {
@@ -127,6 +129,37 @@ export interface RequestView {
   drafted: number;
   accepted: number;
   ageMs: number;
+  /** Name of the coordinator that answers it, where there are several. */
+  coordinator?: string;
+}
+
+/** One of the coordinators that serve one swarm. */
+export interface CoordinatorView {
+  /** Member id. */
+  id: string;
+  /** Host name and port. */
+  name: string;
+  /** Whether the console is connected to it. */
+  isSelf: boolean;
+  /** Whether it leads the placement of all tabs. */
+  isLeader: boolean;
+  /** `cut`: it cannot reach the database. `silent`: it has sent no figures for some seconds. */
+  state: ConsoleSnapshot['verdict']['state'] | 'cut' | 'silent';
+  /** Null without figures of it. */
+  figures: CoordinatorFigures | null;
+  version: string;
+  /** How long it has been running, in milliseconds. */
+  upMs: number;
+}
+
+export interface CoordinatorFigures {
+  tokensPerSecond: number;
+  requests: number;
+  /** Tabs that signal with it, and links to tabs of others. */
+  tabs: number;
+  guestLinks: number;
+  /** How late timers were, in 99 % of cases over the last seconds. */
+  eventLoopP99Ms: number;
 }
 
 export interface AdapterView {
@@ -175,9 +208,13 @@ export interface ConsoleEvent {
   /** A sentence for people. */
   text: string;
   peerId?: string;
+  /** Name of the coordinator that it is from, where there are several. */
+  coordinator?: string;
 }
 
 export interface ConsoleSnapshot {
+  /** Where several coordinators serve one swarm: all of them. The other figures are then about all too. */
+  coordinators?: CoordinatorView[];
   modelId: string;
   quant: string;
   version: string;

@@ -1,4 +1,5 @@
 export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot, FlowView } from './console.ts';
+export type { CoordinatorFigures, CoordinatorView } from './console.ts';
 export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './console.ts';
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
@@ -23,16 +24,20 @@ export {
   MAX_FRAME_BYTES,
   MAX_KEPT_SHARDS,
   MAX_PLEDGE_BYTES,
+  PATH_TIMEOUT_MS,
 } from './limits.ts';
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
 export { isList, list } from './list.ts';
+export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
   MAX_ADAPTER_SHARD_BYTES,
   MAX_ADAPTER_SHARDS_PER_MESSAGE,
   MAX_ADAPTER_SHARDS_PER_TAB,
   MAX_CANDIDATES,
+  MAX_COORDINATORS,
   MAX_LAP_CONNECTIONS,
+  MAX_SHARDS_PER_ASSIGNMENT,
   MAX_MESSAGE_BYTES,
   MAX_ASSIGNMENTS_PER_LAP,
   MAX_ROWS_PER_LAP,
@@ -50,16 +55,22 @@ export type {
   CoordinatorToDonor,
   Dismissed,
   DonorToCoordinator,
+  Guest,
+  GuestRefused,
   Hello,
 } from './signalling.ts';
 export type { HelloReply, IceServer, Intent, Progress, Ready, RefusalCode } from './signalling.ts';
 export type { ShardRef, Signal, Standing, Trouble } from './signalling.ts';
 export {
   adaptedSchema,
+  adapterSchema,
   adapterShardsSchema,
   assignSchema,
+  coordinatorIdSchema,
   dismissedSchema,
   donorTokenSchema,
+  guestRefusedSchema,
+  guestSchema,
   helloReplySchema,
   helloSchema,
 } from './signalling.ts';

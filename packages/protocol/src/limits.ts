@@ -89,6 +89,12 @@ export const HELLO_TIMEOUT_MS = 10_000;
 /** From the first signal to an open lap channel. ICE gives up after about 30 s; a TURN allocation behind a slow link takes several. */
 export const CONNECT_TIMEOUT_MS = 30_000;
 
+/**
+ * From the first signal until ICE has found a way. It takes a second or two, and some more through a relay over a slow line; a page
+ * that has found none by then says why, and begins again.
+ */
+export const PATH_TIMEOUT_MS = 15_000;
+
 /** Interval of the coordinator's pings on a lap channel; it notices a dead peer well before SCTP's own minute. */
 export const HEARTBEAT_MS = 2_000;
 
@@ -97,6 +103,9 @@ export const MAX_TABS_PER_DONOR = 16;
 
 /** Connections of one tab. Four carry 56 KiB in one round trip (docs/adr/0017); each costs an ICE and a DTLS handshake. */
 export const MAX_LAP_CONNECTIONS = 4;
+
+/** Coordinators that one tab serves, its home included. Each is a link of its own with a queue of its own. */
+export const MAX_COORDINATORS = 8;
 
 /** Mirrors of shards that a coordinator may name to its tabs. */
 export const MAX_SHARD_URLS = 8;

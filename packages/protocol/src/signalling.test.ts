@@ -2,12 +2,13 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commandSchema } from './console.ts';
 import { controlSchema, parseControl } from './control.ts';
-import { MAX_CONTROL_BYTES, MAX_LAP_CONNECTIONS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
+import { MAX_CONTROL_BYTES, MAX_COORDINATORS, MAX_LAP_CONNECTIONS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
 import * as signalling from './signalling.ts';
 import { negotiateVersion, PROTOCOL_VERSION } from './version.ts';
 
 const { helloSchema, signalSchema, progressSchema, readySchema, troubleSchema, intentSchema, assignSchema } =
   signalling;
+const { guestSchema, guestRefusedSchema } = signalling;
 /** All that a donor or a console may say. */
 const fromStrangers = [
   helloSchema,
@@ -16,6 +17,8 @@ const fromStrangers = [
   readySchema,
   troubleSchema,
   intentSchema,
+  guestSchema,
+  guestRefusedSchema,
   commandSchema,
   controlSchema,
 ];
@@ -33,6 +36,7 @@ const hello = {
   },
   pledgeBytes: 2 ** 30,
 };
+const guest = { coordinator: 'c-0123abcd', attempt: 1 };
 const candidate = { candidate: 'candidate:1 1 UDP 1 127.0.0.1 9 typ host', sdpMid: '0', sdpMLineIndex: 0 };
 
 describe('what strangers say', () => {
@@ -40,6 +44,9 @@ describe('what strangers say', () => {
     expect(helloSchema.safeParse(hello).success).toBe(true);
     expect(signalSchema.safeParse({ type: 'offer', sdp: 'v=0' }).success).toBe(true);
     expect(signalSchema.safeParse({ type: 'candidate', candidate }).success).toBe(true);
+    expect(helloSchema.safeParse({ ...hello, maxCoordinators: MAX_COORDINATORS }).success).toBe(true);
+    expect(signalSchema.parse({ type: 'candidate', candidate, guest })).toMatchObject({ guest });
+    expect(guestRefusedSchema.safeParse({ ...guest, code: 'limit' }).success).toBe(true);
     expect(intentSchema.safeParse({ intent: 'pause' }).success).toBe(true);
     expect(parseControl('{"control":"goodbye"}')).toEqual({ control: 'goodbye' });
   });
@@ -55,6 +62,8 @@ describe('what strangers say', () => {
     ['a fraction of a byte', { ...hello, pledgeBytes: 1.5 }],
     ['a vendor of a megabyte', { ...hello, adapter: { ...hello.adapter, vendor: 'x'.repeat(1e6) } }],
     ['no adapter', { ...hello, adapter: null }],
+    ['room for no coordinator', { ...hello, maxCoordinators: 0 }],
+    ['more coordinators than a tab serves', { ...hello, maxCoordinators: MAX_COORDINATORS + 1 }],
   ])('hello with %s is refused', (_, message) => {
     expect(helloSchema.safeParse(message).success).toBe(false);
   });
@@ -70,8 +79,21 @@ describe('what strangers say', () => {
     ['a connection beyond the last', { type: 'offer', sdp: 'v=0', connection: MAX_LAP_CONNECTIONS }],
     ['a connection below the first', { type: 'candidate', candidate, connection: -1 }],
     ['a connection and a half', { type: 'answer', sdp: 'v=0', connection: 1.5 }],
+    ['a guest without a name', { type: 'offer', sdp: 'v=0', guest: { attempt: 1 } }],
+    ['a guest whose name is none', { type: 'offer', sdp: 'v=0', guest: { ...guest, coordinator: 'c-0123ABCD' } }],
+    ['a guest whose name is a path', { type: 'offer', sdp: 'v=0', guest: { ...guest, coordinator: '../c-0123abcd' } }],
+    ['a guest without an attempt', { type: 'offer', sdp: 'v=0', guest: { coordinator: guest.coordinator } }],
+    ['an attempt beyond the last', { type: 'offer', sdp: 'v=0', guest: { ...guest, attempt: 65_536 } }],
   ])('a signal with %s is refused', (_, message) => {
     expect(signalSchema.safeParse(message).success).toBe(false);
+  });
+
+  it.each<[string, unknown]>([
+    ['of nobody', { code: 'limit' }],
+    ['without a reason', guest],
+    ['for a reason that is none', { ...guest, code: 'x'.repeat(1e6) }],
+  ])('a refusal %s is refused', (_, message) => {
+    expect(guestRefusedSchema.safeParse(message).success).toBe(false);
   });
 
   it('loses fields that nobody asked for', () => {
@@ -105,6 +127,17 @@ describe('an assignment', () => {
     const many = Array.from({ length: MAX_SHARDS_PER_ASSIGNMENT + 1 }, () => shard);
     expect(assignSchema.safeParse({ epoch: 1, shards: many }).success).toBe(false);
     expect(assignSchema.safeParse({ epoch: 1, shards: [{ ...shard, sha256: '../secret' }] }).success).toBe(false);
+  });
+});
+
+describe('a guest', () => {
+  const terms = { iceServers: [], lapConnections: 4 };
+  it('is announced with what a link to it needs, and taken leave of without', () => {
+    expect(guestSchema.safeParse({ ...guest, open: true, ...terms }).success).toBe(true);
+    expect(guestSchema.safeParse({ ...guest, open: false }).success).toBe(true);
+    expect(guestSchema.safeParse({ ...guest, open: true }).success).toBe(false);
+    const connections = { lapConnections: MAX_LAP_CONNECTIONS + 1 };
+    expect(guestSchema.safeParse({ ...guest, open: true, ...terms, ...connections }).success).toBe(false);
   });
 });
 

@@ -5,6 +5,7 @@ import {
   MAX_ADAPTER_SHARD_BYTES,
   MAX_ADAPTER_SHARDS_PER_MESSAGE,
   MAX_ADAPTER_SHARDS_PER_TAB,
+  MAX_COORDINATORS,
   MAX_KEPT_SHARDS,
   MAX_LAP_CONNECTIONS,
   MAX_PLEDGE_BYTES,
@@ -13,6 +14,7 @@ import {
   MAX_TABS_PER_DONOR,
 } from './limits.ts';
 import { MAX_SHARD_URLS } from './limits.ts';
+import type { NoPath } from './no-path.ts';
 import { type Fetched, shardUrlSchema } from './shard-sources.ts';
 
 /**
@@ -68,6 +70,8 @@ export const helloSchema = z.object({
   tabToTab: z.boolean().optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
+  /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
+  maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -104,6 +108,13 @@ export const iceServerSchema = z.object({
 
 export type IceServer = z.infer<typeof iceServerSchema>;
 
+/** What a tab needs to know to connect to a coordinator. */
+const linkTerms = {
+  iceServers: z.array(iceServerSchema).max(8),
+  /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
+  lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
+};
+
 export const helloReplySchema = z.discriminatedUnion('ok', [
   z.object({
     ok: z.literal(true),
@@ -122,10 +133,8 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
       /** Size of every shard. */
       shardBytes: bytes,
     }),
-    iceServers: z.array(iceServerSchema).max(8),
     heartbeatMs: z.number().int().positive(),
-    /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
-    lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
+    ...linkTerms,
     /** Where to look for shards first, in this order; the coordinator has them too. */
     shardUrls: z.array(shardUrlSchema).max(MAX_SHARD_URLS).optional(),
     /** Whether the tab is to `seek` shards that other tabs have. Only tabs that agreed to it are asked. */
@@ -138,6 +147,18 @@ export type HelloReply = z.infer<typeof helloReplySchema>;
 /** The tab's connection that a signal belongs to; 0, the main one, by default. */
 const connectionNumber = upTo(MAX_LAP_CONNECTIONS - 1).optional();
 
+/** A coordinator among those of its cluster, as `c-0123abcd`; new at each of its starts. */
+export const coordinatorIdSchema = z.string().regex(/^c-[0-9a-f]{8}$/);
+
+/**
+ * A guest of the tab: a coordinator that is not its home. `attempt` numbers the guest's links to the tab, since signals of an
+ * earlier one may still be on their way.
+ */
+const guestRef = { coordinator: coordinatorIdSchema, attempt: u16 };
+
+/** The guest that a signal is from or for; without it, it is the home's. */
+const guest = z.object(guestRef).optional();
+
 /**
  * Both ways, event `signal`: WebRTC's own signalling. simple-peer's other kinds (media tracks, renegotiation) are not needed for
  * data and not accepted.
@@ -147,6 +168,7 @@ export const signalSchema = z.discriminatedUnion('type', [
     type: z.enum(['offer', 'answer']),
     sdp: z.string().min(1).max(MAX_SDP_CHARS),
     connection: connectionNumber,
+    guest,
   }),
   z.object({
     type: z.literal('candidate'),
@@ -156,9 +178,27 @@ export const signalSchema = z.discriminatedUnion('type', [
       sdpMLineIndex: u16.nullable(),
     }),
     connection: connectionNumber,
+    guest,
   }),
 ]);
 export type Signal = z.infer<typeof signalSchema>;
+
+/**
+ * Coordinator → donor, event `guest`: another coordinator of the cluster wants a link to the tab (`open`), or no longer. The tab
+ * connects to it as to its home, with signals that name it and travel over the home. Only tabs that say `maxCoordinators` get it.
+ */
+export const guestSchema = z.discriminatedUnion('open', [
+  z.object({ open: z.literal(true), ...guestRef, ...linkTerms }),
+  z.object({ open: z.literal(false), ...guestRef }),
+]);
+export type Guest = z.infer<typeof guestSchema>;
+
+/**
+ * Donor → coordinator, event `guest-refused`: the tab has no link to a guest, and will have none before it is asked again. `limit`:
+ * it serves as many coordinators as it may. `failed`: it could not connect.
+ */
+export const guestRefusedSchema = z.object({ ...guestRef, code: z.enum(['limit', 'failed']) });
+export type GuestRefused = z.infer<typeof guestRefusedSchema>;
 
 export const shardRefSchema = z.object({
   layer: u16,
@@ -278,9 +318,12 @@ export interface DonorToCoordinator {
   adapted(message: Adapted): void;
   fetched(message: Fetched): void;
   intent(message: Intent): void;
+  'guest-refused'(message: GuestRefused): void;
+  'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
   signal(message: Signal): void;
+  guest(message: Guest): void;
   assign(message: Assign): void;
   adapters(message: AdapterShards): void;
   standing(message: Standing): void;

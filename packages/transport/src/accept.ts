@@ -1,5 +1,7 @@
 import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
+import { AnnouncedAddresses } from './announced-addresses.ts';
+import { addressOf, candidatesOf } from './candidates.ts';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import type { DataChannelLike } from './channel.ts';
 import { startDeadline } from './deadline.ts';
@@ -28,6 +30,8 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
    * MAX_CANDIDATES of a connection's candidates are used, and no names. Without it, signals are taken as they are.
    */
   allowsTarget?: (address: string) => boolean;
+  /** Addresses that the peer is told in place of this machine's own. */
+  announce?: readonly string[];
   onControl?: (message: ControlMessage) => void;
   /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
@@ -38,8 +42,26 @@ export interface AcceptedPeer {
   /** Resolves when laps can be sent; rejects with a TransportError (`timeout`, `failed`, `closed`). */
   readonly link: Promise<Link>;
   sendControl(message: ControlMessage): boolean;
+  /** The first addresses that the peer was told to reach this end at, as `ADDRESS:PORT`. */
+  readonly told: readonly string[];
   /** Ends link and connections. */
   close(): void;
+}
+
+/** Enough to tell an operator which addresses were tried. */
+const MAX_TOLD = 3;
+
+/** What the peer was told. */
+class ToldAddresses {
+  readonly addresses: string[] = [];
+
+  note(signal: Signal): void {
+    for (const candidate of candidatesOf(signal)) {
+      const address = addressOf(candidate);
+      if (address && this.addresses.length < MAX_TOLD && !this.addresses.includes(address))
+        this.addresses.push(address);
+    }
+  }
 }
 
 /** Time for a goodbye or a clean close to go out before the connection is torn down. */
@@ -50,7 +72,15 @@ const FLUSH_MS = 250;
  * donor opens once this one is up, carry fragments of the same link's frames.
  */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
-  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1, allowsTarget } = options;
+  const { rtc, iceServers, initiator = false, lapConnections = 1, allowsTarget, announce = [] } = options;
+  const announced = announce.length > 0 ? new AnnouncedAddresses(announce) : undefined;
+  const told = new ToldAddresses();
+  const onSignal = (signal: Signal): void => {
+    for (const each of announced?.rewrite(signal) ?? [signal]) {
+      told.note(each);
+      options.onSignal(each);
+    }
+  };
   const filter = allowsTarget && new SignalFilter(allowsTarget);
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const connect = (onSignal: (signal: Signal) => void): Connection =>
@@ -79,7 +109,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
     onChannelLost: (lost) => further.lost(lost),
   });
   if (initiator) connection.onOpen = () => further.openAll();
-  const opened = openLink(connection, channel, link, connectTimeoutMs);
+  const opened = openLink(connection, channel, link, connectTimeoutMs, told);
   // If the donor is gone, nothing may be awaiting this promise, and its rejection must not crash the process.
   opened.catch(() => {});
   return {
@@ -90,6 +120,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
     },
     link: opened,
     sendControl: (message) => connection.sendControl(message),
+    told: told.addresses,
     close() {
       link.close();
       closeAll();
@@ -102,10 +133,16 @@ function openLink(
   channel: DataChannelLike,
   link: FramedChannel,
   connectTimeoutMs: number,
+  told: ToldAddresses,
 ): Promise<Link> {
   return new Promise((resolve, reject) => {
     const cancelDeadline = startDeadline(() => {
-      reject(new TransportError('timeout', `No connection to the peer within ${connectTimeoutMs} ms.`));
+      reject(
+        new TransportError(
+          'timeout',
+          `No connection to the peer within ${connectTimeoutMs} ms: ${whyNone(connection, told)}.`,
+        ),
+      );
       link.close('failed');
     }, connectTimeoutMs);
     channel.addEventListener('open', () => {
@@ -118,6 +155,14 @@ function openLink(
       link.close(closeReasons[end.reason]);
     };
   });
+}
+
+/** What this end knows of it. A tab that can still speak knows more (its `no-path`). */
+function whyNone({ path }: Connection, { addresses }: ToldAddresses): string {
+  if (path.isFound) return 'there is a way by UDP, but the handshake did not end';
+  const { host, srflx, relay } = path.facts().theirs;
+  const named = `it named ${host + srflx + relay} addresses, ${relay} of them relays`;
+  return `there is no way by UDP to ${addresses.join(' or ') || 'an address of this machine, which has none'} (${named})`;
 }
 
 const closeReasons: Record<ConnectionEnd['reason'], LinkCloseReason> = {

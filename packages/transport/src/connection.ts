@@ -1,6 +1,7 @@
 import { parseControl, type ControlMessage, type Signal } from '@shoal/protocol';
 import type SimplePeer from 'simple-peer';
 import { CONTROL_CHANNEL_ID, LAP_CHANNEL_INIT, LAP_CHANNEL_LABEL } from './channel.ts';
+import { PathWatch } from './path-watch.ts';
 import { Rate } from './rate.ts';
 
 export type RtcClasses = NonNullable<SimplePeer.Options['wrtc']>;
@@ -26,6 +27,7 @@ export type ConnectionEnd = { reason: 'goodbye' | 'closed' | 'failed' | 'protoco
  */
 export class Connection {
   readonly lapChannel: RTCDataChannel;
+  readonly path: PathWatch;
   onControl: ((message: ControlMessage) => void) | undefined;
   /** The connection is up. The lap channel opens at about the same time. */
   onOpen: (() => void) | undefined;
@@ -48,6 +50,7 @@ export class Connection {
     this.#peer.on('error', (error) => this.#end({ reason: 'failed', error }));
     this.#peer.on('close', () => this.#end({ reason: 'closed' }));
     const pc = peerConnectionOf(this.#peer);
+    this.path = new PathWatch(pc, options.iceServers);
     this.lapChannel = pc.createDataChannel(LAP_CHANNEL_LABEL, LAP_CHANNEL_INIT);
     // An announced channel is never legitimate here, and would take memory for as long as it stays open.
     pc.addEventListener('datachannel', () => this.#end({ reason: 'protocol' }));
@@ -55,13 +58,17 @@ export class Connection {
       const signal = toSignal(data);
       if (signal) options.onSignal(signal);
     });
-    this.#peer.on('connect', () => this.onOpen?.());
+    this.#peer.on('connect', () => {
+      this.path.close();
+      this.onOpen?.();
+    });
     this.#peer.on('data', (data: unknown) => this.#receive(data));
   }
 
   /** Takes a signal of the other side. One that simple-peer rejects ends the connection. Never throws. */
   signal(signal: Signal): void {
     if (this.#ended) return;
+    this.path.heard(signal);
     try {
       this.#peer.signal(signal as SimplePeer.SignalData);
     } catch (error) {
@@ -98,6 +105,7 @@ export class Connection {
   #end(end: ConnectionEnd): void {
     if (this.#ended) return;
     this.#ended = end;
+    this.path.close();
     this.onEnd?.(end);
     this.#peer.destroy();
   }

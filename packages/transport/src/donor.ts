@@ -2,6 +2,7 @@ import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import { FurtherConnections } from './further-connections.ts';
+import type { PathWatch } from './path-watch.ts';
 
 export interface DonorConnectionOptions extends Omit<ConnectionOptions, 'initiator'> {
   /** True by default, as `acceptPeer` expects. */
@@ -15,6 +16,8 @@ export interface DonorConnectionOptions extends Omit<ConnectionOptions, 'initiat
    */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onControl?: (message: ControlMessage) => void;
+  /** The first connection is up. */
+  onOpen?: () => void;
   /** Called once when the connection is over, also after `close`. The link in the worker closes by itself. */
   onEnd?: (end: ConnectionEnd) => void;
 }
@@ -23,6 +26,8 @@ export interface DonorConnection {
   signal(signal: Signal): void;
   /** Returns false if the message could not be sent. On `pagehide` there is only time for `{ control: 'goodbye' }`. */
   sendControl(message: ControlMessage): boolean;
+  /** What is known of the way to the coordinator. */
+  readonly path: Pick<PathWatch, 'isFound' | 'addresses' | 'facts'>;
   close(): void;
 }
 
@@ -40,7 +45,10 @@ export function connectDonor(options: DonorConnectionOptions): DonorConnection {
     onChannel: (channel) => onLapChannel(channel, true),
     onMisuse: () => connection.close(),
   });
-  if (initiator) connection.onOpen = () => further.openAll();
+  connection.onOpen = () => {
+    if (initiator) further.openAll();
+    options.onOpen?.();
+  };
   connection.onControl = options.onControl;
   connection.onEnd = (end) => {
     further.close();
@@ -50,6 +58,7 @@ export function connectDonor(options: DonorConnectionOptions): DonorConnection {
   return {
     signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
     sendControl: (message) => connection.sendControl(message),
+    path: connection.path,
     close: () => connection.close(),
   };
 }

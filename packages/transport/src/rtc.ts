@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { PeerConnection as NativePeerConnection } from 'node-datachannel';
 import type { RtcClasses } from './connection.ts';
 import { TransportError } from './errors.ts';
+import { freeUdpPort, type PortRange } from './udp-port.ts';
 
 export type RtcName = 'node-datachannel' | 'wrtc';
 
@@ -9,13 +10,26 @@ export type RtcName = 'node-datachannel' | 'wrtc';
 export interface RtcImplementation {
   readonly name: RtcName;
   readonly classes: RtcClasses;
+  /** The one UDP port of all connections, if there is one (`RtcOptions.udpPorts`). */
+  readonly udpPort: number | undefined;
   /** Releases the implementation. When the last user has, its threads end so that the process can exit. */
   close(): void;
 }
 
+export interface RtcOptions {
+  /**
+   * All connections share one UDP port, a free one of these, which is held until the implementation is closed. By default
+   * each connection has a port of its own, which the system chooses.
+   */
+  udpPorts?: PortRange | undefined;
+}
+
 /** A loaded library, shared by the whole process. */
 interface Library {
-  classes: RtcClasses;
+  /** Classes whose connections use this port, each one of its own by default. */
+  classes(udpPort?: number): RtcClasses;
+  /** Takes a port for good; returns the call that gives it back. Undefined if connections cannot share one. */
+  hold?: (udpPort: number) => () => void;
   /** Ends the library; its connections are unusable afterwards. */
   end(): void;
   /** Callers of `loadRtc` that have not closed it yet. */
@@ -33,17 +47,24 @@ const loaded = new Map<RtcName, Promise<Library>>();
  * Loads the first of `order` that works here; the caller must close it. node-datachannel comes first because it is several times
  * faster and reports when its buffer has drained. Throws a TransportError (`unavailable`) that names the failures and the remedy.
  */
-export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', 'wrtc']): Promise<RtcImplementation> {
+export async function loadRtc(
+  order: readonly RtcName[] = ['node-datachannel', 'wrtc'],
+  { udpPorts }: RtcOptions = {},
+): Promise<RtcImplementation> {
   const failures: unknown[] = [];
   for (const name of order) {
     let promise = loaded.get(name);
     if (!promise) loaded.set(name, (promise = loaders[name]()));
+    let library: Library;
     try {
-      return lend(name, await promise);
+      library = await promise;
+      if (udpPorts && !library.hold) throw new Error('its connections cannot share a port, so omit --udp-ports');
     } catch (error) {
       loaded.delete(name);
       failures.push(new Error(`${name}: ${(error as Error).message}`, { cause: error }));
+      continue;
     }
+    return lend(name, library, udpPorts && (await freeUdpPort(udpPorts)));
   }
   const details = failures.map((failure) => (failure as Error).message).join('; ');
   throw new TransportError(
@@ -54,17 +75,19 @@ export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', '
   );
 }
 
-function lend(name: RtcName, library: Library): RtcImplementation {
+function lend(name: RtcName, library: Library, udpPort: number | undefined): RtcImplementation {
+  const giveBack = udpPort === undefined ? undefined : library.hold!(udpPort);
   library.users++;
   let isOpen = true;
   const close = (): void => {
     if (!isOpen) return;
     isOpen = false;
+    giveBack?.();
     if (--library.users > 0) return;
     loaded.delete(name);
     library.end();
   };
-  return { name, classes: library.classes, close };
+  return { name, classes: library.classes(udpPort), udpPort, close };
 }
 
 /** Ends every library that `loadRtc` has loaded, even while it is in use. */
@@ -84,15 +107,16 @@ async function loadNodeDataChannel(): Promise<Library> {
   library.setSctpSettings({ delayedSackTime: 0 });
 
   /** The polyfill, adapted to what simple-peer expects of a browser. */
-  class RTCPeerConnection extends polyfill.RTCPeerConnection {
+  class AdaptedConnection extends polyfill.RTCPeerConnection {
     #native: NativePeerConnection;
 
-    constructor(config: RTCConfiguration = {}) {
+    constructor(config: RTCConfiguration = {}, udpPort?: number) {
       // By default libdatachannel makes an offer as soon as there is a channel, even on the answering side, and the two offers
       // race. Here a description is made only when simple-peer asks for one.
       const native = new library.PeerConnection('shoal', {
         iceServers: iceServerUrls(config.iceServers ?? []),
         disableAutoNegotiation: true,
+        ...(udpPort !== undefined && { enableIceUdpMux: true, portRangeBegin: udpPort, portRangeEnd: udpPort }),
       });
       super({ ...config, peerConnection: native } as RTCConfiguration);
       this.#native = native;
@@ -119,8 +143,21 @@ async function loadNodeDataChannel(): Promise<Library> {
   }
 
   const { RTCSessionDescription, RTCIceCandidate } = polyfill;
-  const classes = { RTCPeerConnection, RTCSessionDescription, RTCIceCandidate } as unknown as RtcClasses;
-  return { classes, end: () => library.cleanup(), users: 0 };
+  const classes = (udpPort?: number): RtcClasses => {
+    class RTCPeerConnection extends AdaptedConnection {
+      constructor(config: RTCConfiguration = {}) {
+        super(config, udpPort);
+      }
+    }
+    return { RTCPeerConnection, RTCSessionDescription, RTCIceCandidate } as unknown as RtcClasses;
+  };
+  // Connections that share a port close it with the last of them. A port that another program takes meanwhile would end this
+  // process at the next connection, by an exception in native code: so it is held.
+  const hold = (udpPort: number): (() => void) => {
+    const listener = new library.IceUdpMuxListener(udpPort);
+    return () => listener.stop();
+  };
+  return { classes, hold, end: () => library.cleanup(), users: 0 };
 }
 
 /** libdatachannel takes credentials inside the URL, percent-encoded. */
@@ -142,5 +179,5 @@ function plainDescription({ type, sdp }: RTCSessionDescriptionInit): RTCSessionD
 async function loadWrtc(): Promise<Library> {
   // Optional CommonJS with native code and without suitable types, so it is required by name.
   const classes = createRequire(import.meta.url)('@roamhq/wrtc') as RtcClasses;
-  return { classes, end: () => {}, users: 0 };
+  return { classes: () => classes, end: () => {}, users: 0 };
 }

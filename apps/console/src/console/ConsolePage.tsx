@@ -5,6 +5,7 @@ import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { Adapters } from './Adapters.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
+import { Coordinators } from './Coordinators.tsx';
 import { EventLog } from './EventLog.tsx';
 import { Flow } from './Flow.tsx';
 import { Login } from './Login.tsx';
@@ -64,6 +65,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
         }}
       />
       <Flow flow={now.flow} />
+      {now.coordinators && <Coordinators coordinators={now.coordinators} />}
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
       <EventLog events={events.value} />

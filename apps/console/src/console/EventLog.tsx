@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import type { ConsoleEvent } from '@shoal/protocol';
 import { download } from '../environment.ts';
 import { formatClock, plural } from '../format.ts';
-import { type EventFilter, eventsToCsv, eventsToJson, filterEvents } from './event-log.ts';
+import { type EventFilter, eventsToCsv, eventsToJson, filterEvents, keyOf } from './event-log.ts';
 import { type Tone, ToneIcon } from './peer-state.tsx';
 
 const levels: EventFilter['level'][] = ['all', 'info', 'warning', 'error'];
@@ -87,16 +87,20 @@ function Select<T extends string>({ name, value, options, onChange }: SelectProp
 
 /** Newest first, since that is what an operator looks for. */
 export function EventRows({ events }: { events: ConsoleEvent[] }) {
+  const hasSeveral = new Set(events.map(({ coordinator }) => coordinator)).size > 1;
   return (
     <ol class="events" reversed>
       {[...events].reverse().map((event) => (
-        <li key={`${event.timeMs}:${event.seq}`}>
+        <li key={keyOf(event)}>
           <time dateTime={new Date(event.timeMs).toISOString()}>{formatClock(event.timeMs)}</time>
           <span class={`level tone-${levelTones[event.level]}`}>
             <ToneIcon tone={levelTones[event.level]} /> {event.level}
           </span>
           <span class="kind">{event.kind}</span>
-          <span class="text">{event.text}</span>
+          <span class="text">
+            {hasSeveral && <span class="of">{event.coordinator}: </span>}
+            {event.text}
+          </span>
         </li>
       ))}
     </ol>

@@ -8,8 +8,9 @@ import { stateWord, ToneIcon, toneOf } from './peer-state.tsx';
 import type { Cell } from './map-layout.ts';
 import { nextOrder, type Order, type PeerColumn, sortPeers } from './sort.ts';
 
-const columns: { id: PeerColumn; name: string; numeric?: boolean; title?: string }[] = [
+const allColumns: { id: PeerColumn; name: string; numeric?: boolean; title?: string }[] = [
   { id: 'peerId', name: 'Tab' },
+  { id: 'coordinator', name: 'Coordinator', title: 'The one that it signals with' },
   { id: 'state', name: 'State' },
   { id: 'adapter', name: 'Adapter' },
   { id: 'address', name: 'Address' },
@@ -25,12 +26,18 @@ const columns: { id: PeerColumn; name: string; numeric?: boolean; title?: string
   { id: 'sinceMs', name: 'Connected', numeric: true },
 ];
 
+/** The coordinator of a tab is shown where there are several. */
+function columnsOf({ coordinators }: ConsoleSnapshot): typeof allColumns {
+  return allColumns.filter(({ id }) => id !== 'coordinator' || coordinators !== undefined);
+}
+
 export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cell: Signal<Cell | null> }) {
   const { now, cell } = props;
   const order = useSignal<Order>({ column: 'peerId', direction: 'ascending' });
   const open = useSignal<ReadonlySet<string>>(new Set());
   const result = useSignal<{ ok: boolean; text: string } | null>(null);
 
+  const columns = columnsOf(now);
   const holders = cell.value ? holdersOf(now, cell.value) : null;
   const shown = sortPeers(holders ? now.peers.filter((peer) => holders.has(peer.peerId)) : now.peers, order.value);
   const toggle = (peerId: string): void => {
@@ -75,6 +82,7 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
                 <PeerRows
                   key={peer.peerId}
                   peer={peer}
+                  columns={columns}
                   nowMs={now.nowMs}
                   open={open.value.has(peer.peerId)}
                   events={props.events}
@@ -95,7 +103,7 @@ function holdersOf(now: ConsoleSnapshot, cell: Cell): Set<string | undefined> {
   return new Set(indices.map((index) => now.placement.peerIds[index]));
 }
 
-function Heading({ column, order }: { column: (typeof columns)[number]; order: Signal<Order> }) {
+function Heading({ column, order }: { column: (typeof allColumns)[number]; order: Signal<Order> }) {
   const sorted = order.value.column === column.id ? order.value.direction : undefined;
   return (
     <th role="columnheader" scope="col" aria-sort={sorted ?? 'none'} class={column.numeric ? 'numeric' : ''}>
@@ -111,6 +119,7 @@ function Heading({ column, order }: { column: (typeof columns)[number]; order: S
 
 interface RowProps {
   peer: PeerView;
+  columns: typeof allColumns;
   nowMs: number;
   open: boolean;
   events: ConsoleEvent[];
@@ -118,7 +127,7 @@ interface RowProps {
   onResult: (ok: boolean, text: string) => void;
 }
 
-function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
+function PeerRows({ peer, columns, nowMs, open, events, onToggle, onResult }: RowProps) {
   const tone = toneOf(peer);
   const noLap = 'No lap answered yet';
   const cells: Record<PeerColumn, ComponentChildren> = {
@@ -130,6 +139,7 @@ function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
         <span class="id">{peer.peerId}</span>
       </button>
     ),
+    coordinator: peer.coordinator,
     state: (
       <span class={`state tone-${tone}`}>
         <ToneIcon tone={tone} /> {stateWord(peer)}

@@ -20,6 +20,7 @@ interface RequestsProps {
 }
 
 export function Requests({ requests, queued, waits }: RequestsProps) {
+  const hasSeveral = requests.some(({ coordinator }) => coordinator !== undefined);
   return (
     <section class="card" id="requests" aria-labelledby="requests-title" tabIndex={-1}>
       <h2 id="requests-title">Requests</h2>
@@ -40,6 +41,7 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
             <thead>
               <tr>
                 <th scope="col">Request</th>
+                {hasSeveral && <th scope="col">Coordinator</th>}
                 <th scope="col">State</th>
                 {NUMERIC_COLUMNS.map((name) => (
                   <th scope="col" class="numeric">
@@ -52,6 +54,7 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
               {requests.map((request) => (
                 <tr key={request.id}>
                   <td class="id">{request.id}</td>
+                  {hasSeveral && <td>{request.coordinator}</td>}
                   <td>
                     <span class={`state tone-${tones[request.state]}`}>
                       <ToneIcon tone={tones[request.state]} /> {request.state}

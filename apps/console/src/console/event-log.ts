@@ -10,13 +10,18 @@ export interface EventFilter {
 }
 
 /**
- * Merges new events into the known ones, oldest first. Events are identified by time and `seq` together, since a reconnection
- * sends the backlog again and a restarted coordinator restarts `seq`.
+ * Merges new events into the known ones, oldest first. A reconnection sends the backlog again, perhaps from another coordinator,
+ * which numbers events of its own (`keyOf`).
  */
 export function mergeEvents(known: readonly ConsoleEvent[], news: readonly ConsoleEvent[]): ConsoleEvent[] {
-  const byKey = new Map(known.map((event) => [`${event.timeMs}:${event.seq}`, event]));
-  for (const event of news) byKey.set(`${event.timeMs}:${event.seq}`, event);
+  const byKey = new Map(known.map((event) => [keyOf(event), event]));
+  for (const event of news) byKey.set(keyOf(event), event);
   return [...byKey.values()].sort((a, b) => a.timeMs - b.timeMs || a.seq - b.seq).slice(-EVENTS_KEPT);
+}
+
+/** By time and `seq` together, since a restarted coordinator restarts `seq`; where there are several, by what they say. */
+export function keyOf({ timeMs, seq, coordinator, text }: ConsoleEvent): string {
+  return coordinator === undefined ? `${timeMs}:${seq}` : `${timeMs}:${coordinator}:${text}`;
 }
 
 export function filterEvents(events: readonly ConsoleEvent[], filter: EventFilter): ConsoleEvent[] {
@@ -25,16 +30,16 @@ export function filterEvents(events: readonly ConsoleEvent[], filter: EventFilte
     (event) =>
       (filter.level === 'all' || event.level === filter.level) &&
       (filter.kind === 'all' || event.kind === filter.kind) &&
-      (words === '' || `${event.text} ${event.peerId ?? ''}`.toLowerCase().includes(words)),
+      (words === '' || `${event.text} ${event.peerId ?? ''} ${event.coordinator ?? ''}`.toLowerCase().includes(words)),
   );
 }
 
-const columns = ['seq', 'time', 'level', 'kind', 'peerId', 'text'] as const;
+const columns = ['seq', 'time', 'level', 'kind', 'peerId', 'coordinator', 'text'] as const;
 
 /** CSV as in RFC 4180: CRLF line ends, a header line, quotes doubled. */
 export function eventsToCsv(events: readonly ConsoleEvent[]): string {
-  const rows = events.map(({ seq, timeMs, level, kind, peerId = '', text }) =>
-    [String(seq), new Date(timeMs).toISOString(), level, kind, peerId, text].map(csvCell),
+  const rows = events.map(({ seq, timeMs, level, kind, peerId = '', coordinator = '', text }) =>
+    [String(seq), new Date(timeMs).toISOString(), level, kind, peerId, coordinator, text].map(csvCell),
   );
   return [columns.join(','), ...rows.map((row) => row.join(','))].join('\r\n') + '\r\n';
 }

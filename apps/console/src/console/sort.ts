@@ -2,6 +2,7 @@ import type { PeerView } from '@shoal/protocol';
 
 export type PeerColumn =
   | 'peerId'
+  | 'coordinator'
   | 'state'
   | 'adapter'
   | 'address'
@@ -23,6 +24,7 @@ export interface Order {
 
 const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
   peerId: (peer) => peer.peerId,
+  coordinator: (peer) => peer.coordinator ?? null,
   state: (peer) => peer.state,
   adapter: (peer) => peer.adapter,
   address: (peer) => peer.address,
@@ -43,7 +45,7 @@ export function nextOrder(order: Order, column: PeerColumn): Order {
   if (order.column === column) {
     return { column, direction: order.direction === 'ascending' ? 'descending' : 'ascending' };
   }
-  const words: readonly PeerColumn[] = ['peerId', 'state', 'adapter', 'address', 'sinceMs'];
+  const words: readonly PeerColumn[] = ['peerId', 'coordinator', 'state', 'adapter', 'address', 'sinceMs'];
   return { column, direction: words.includes(column) ? 'ascending' : 'descending' };
 }
 

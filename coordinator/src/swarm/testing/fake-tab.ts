@@ -5,15 +5,17 @@ import {
   type Dismissed,
   encodeCombine,
   encodeRefuse,
+  type Guest,
   type Hello,
   type LapRefusal,
   peekFrame,
   PROTOCOL_VERSION,
   type Standing,
 } from '@shoal/protocol';
-import { memoryLinkPair } from '@shoal/transport';
+import { type Link, memoryLinkPair } from '@shoal/transport';
 import { ReferenceWork } from '../../laps/testing/reference-work.ts';
 import type { PeerSession } from '../peer-session.ts';
+import type { MemoryGuests } from './memory-guests.ts';
 import type { SwarmOptions } from '../swarm-options.ts';
 import type { Swarm } from '../swarm.ts';
 
@@ -72,18 +74,37 @@ export class FakeTab {
   loads = true;
   laps = 0;
   cancels = 0;
+  /** What it was told of guests. */
+  readonly guests: Guest[] = [];
+  /** Its links to them. */
+  readonly guestLinks = new Map<string, Link>();
   /** Answers wait for it. */
   mayAnswer: Promise<void> = Promise.resolve();
   readonly #local = localWork();
 
   static join(
     swarm: Swarm,
-    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; tab?: number; experts?: number } = {},
+    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & {
+      donorToken?: string;
+      tab?: number;
+      experts?: number;
+      /** By which it serves other coordinators as well. */
+      guests?: MemoryGuests;
+    } = {},
   ): FakeTab {
     const tab = new FakeTab();
-    const { donorToken = crypto.randomUUID(), tab: number = 0, experts = 100, ...rest } = options;
+    const { donorToken = crypto.randomUUID(), tab: number = 0, experts = 100, guests, ...rest } = options;
     Object.assign(tab, rest);
-    const session = swarm.join({ ...helloOf(donorToken, experts), tab: number }, '127.0.0.1', {
+    const hello = { ...helloOf(donorToken, experts), tab: number, ...(guests && { maxCoordinators: 8 }) };
+    const session = swarm.join(hello, '127.0.0.1', {
+      guest: (guest) => {
+        tab.guests.push(guest);
+        if (guests && guest.open) swarm.guests!.relay.fromTab(tab.session, guests.offer(guest));
+      },
+      signal: (signal) => {
+        const link = guests?.linkOf(tab.session.peerId, signal);
+        if (link) tab.#serve(link, signal.guest!.coordinator);
+      },
       assign: (message) => {
         tab.assigned.push(message);
         if (tab.loads) queueMicrotask(() => tab.ready(swarm));
@@ -98,9 +119,15 @@ export class FakeTab {
   /** Opens the lap channel. */
   connect(swarm: Swarm): this {
     const { a, b } = memoryLinkPair();
-    b.onFrame = (frame) => void this.#answer(frame, (reply) => void b.send(reply).catch(() => {}));
+    this.#serve(b);
     swarm.attach(this.session, a);
     return this;
+  }
+
+  #serve(link: Link, guest?: string): void {
+    if (guest !== undefined) this.guestLinks.set(guest, link);
+    link.onFrame = (frame) => void this.#answer(frame, (reply) => void link.send(reply).catch(() => {}));
+    link.onClose = () => guest !== undefined && this.guestLinks.delete(guest);
   }
 
   ready(swarm: Swarm): void {

@@ -38,6 +38,8 @@ function pidNamespace(): string {
   }
 }
 
+export type What = string | ((who: string) => Error);
+
 export interface LockClock {
   /** Milliseconds that never go back. */
   now(): number;
@@ -50,9 +52,9 @@ const SYSTEM: LockClock = { now: () => performance.now(), delay };
  * Locks a folder for one packer of any process, machine or container. A lock is stale at once if its process ran here and has
  * ended. Any other is watched until it is touched or released, or is stale after half a minute. Its date is not compared with this
  * machine's, since either clock may be wrong. Throws WeightsError `busy`, `disk-full` or `unwritable`. `what` is
- * for errors.
+ * what is being done, for the error `busy`, or makes that error.
  */
-export async function lockFolder(dir: string, clock: LockClock = SYSTEM, what = 'packing'): Promise<PackLock> {
+export async function lockFolder(dir: string, clock: LockClock = SYSTEM, what: What = 'packing'): Promise<PackLock> {
   const path = join(dir, LOCK_FILE);
   const own: Owner = { pid: process.pid, machine: MACHINE, token: randomBytes(8).toString('hex') };
   const text = JSON.stringify(own);
@@ -102,7 +104,7 @@ async function write(path: string, work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function refuseLive(dir: string, path: string, { now, delay }: LockClock, what: string): Promise<void> {
+async function refuseLive(dir: string, path: string, { now, delay }: LockClock, what: What): Promise<void> {
   const first = await lookAt(path);
   const owner = first && parseOwner(first.text);
   if (owner && owner.machine === MACHINE && owner.pid !== process.pid && !isRunning(owner.pid)) return;
@@ -146,6 +148,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function busy(dir: string, who: string, what: string): WeightsError {
+function busy(dir: string, who: string, what: What): Error {
+  if (typeof what === 'function') return what(who);
   return new WeightsError('busy', `${who} is already ${what} into ${dir}; wait for it, or choose another folder`);
 }

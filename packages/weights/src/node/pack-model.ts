@@ -198,6 +198,11 @@ async function openMended(
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
+/** Where `ensurePacked` keeps the packed model by its own name, whether it is there or not. Reads no weights. */
+export async function packedFolder(source: ModelSource, formats: Formats, cacheDir: string): Promise<string> {
+  return join(cacheDir, cacheName(formats, source.modelId, await source.fingerprint()));
+}
+
 function cacheName({ quant, denseQuant }: Formats, modelId: string, fingerprint: string) {
   const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
   return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;

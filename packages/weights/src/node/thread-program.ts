@@ -49,7 +49,8 @@ const locations: Plugin = {
       if (!source.includes('import.meta.')) return undefined;
       const contents = source
         .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href))
-        .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)));
+        .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)))
+        .replaceAll('import.meta.filename', JSON.stringify(path));
       return { contents, loader: 'ts' };
     });
   },

@@ -1,5 +1,4 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import { threadProgram } from './thread-program.ts';
 
 /** Waits for the program, and runs it with `workerData` as any thread has it. */
 const START = `
@@ -13,8 +12,12 @@ const START = `
   });
 `;
 
-/** Starts a thread that runs a TypeScript module. It gets none of the parent's flags. What is sent to it waits for its program. */
+/**
+ * Starts a thread that runs a module: of TypeScript in a checkout, where what is sent to it waits for its program, and of JavaScript
+ * in the package, whose bundle has each such module as a file (tools/package/bundle.ts). It gets none of the parent's flags.
+ */
 export function startTypescriptThread(module: URL, workerData: unknown): Worker {
+  if (!module.pathname.endsWith('.ts')) return new Worker(module, { workerData, execArgv: [] });
   const { port1, port2 } = new MessageChannel();
   const data = { program: port2, workerData };
   const worker = new Worker(START, { eval: true, workerData: data, transferList: [port2], execArgv: [] });
@@ -24,6 +27,8 @@ export function startTypescriptThread(module: URL, workerData: unknown): Worker 
 
 async function sendProgram(module: URL, port: MessagePort): Promise<void> {
   try {
+    // The bundler is there in a checkout only.
+    const { threadProgram } = await import('./thread-program.ts');
     port.postMessage({ source: await threadProgram(module) });
   } catch (error) {
     port.postMessage({ error });

@@ -1,7 +1,9 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, type Socket as TcpSocket } from 'node:net';
+import { connect, isIPv6, type Socket as TcpSocket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import {
+  addressOf,
   type Attributes,
   type Credentials,
   decode,
@@ -14,23 +16,30 @@ import {
 } from './stun.ts';
 
 const TIMEOUT_MS = 3_000;
+/** Before a request is sent again over UDP; doubled each time (RFC 8489, 6.2.1). */
+const RESEND_MS = 500;
 const UDP = 17;
 const TCP = 6;
 
 export interface TurnServer {
   address: string;
   port: number;
+  /** For TLS. */
+  host?: string;
   username: string;
   password: string;
+  /** How long it may take to answer. */
+  timeoutMs?: number;
 }
 
-/** A client of a TURN server with one allocation, as a donor with the password could be. */
+/** A client of a TURN server with one allocation, as a donor with the password could be, or of a STUN server. */
 export class TurnClient {
   readonly #server: TurnServer;
   readonly #send: (bytes: Buffer) => void;
   readonly #close: () => void;
   readonly #waiting = new Map<string, (message: Message) => void>();
   #credentials: Credentials | undefined;
+  #resends = false;
   #nextChannel = 0x4000;
   /** Called with what the relay brings. */
   onData: (data: Buffer) => void = () => {};
@@ -41,20 +50,34 @@ export class TurnClient {
     this.#close = close;
   }
 
-  static async overUdp(server: TurnServer): Promise<TurnClient> {
-    const socket: UdpSocket = createSocket('udp4');
+  /** @param from the local address; the system's choice if undefined */
+  static async overUdp(server: TurnServer, from?: string): Promise<TurnClient> {
     const { address, port } = server;
-    const send = (bytes: Buffer): void => socket.send(bytes, port, address);
+    const socket: UdpSocket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+    const send = (bytes: Buffer): void => socket.send(bytes, port, address, () => {});
     const client = new TurnClient(server, send, () => socket.close());
+    client.#resends = true;
     socket.on('message', (bytes) => client.#receive(bytes));
-    socket.bind(0, server.address);
+    socket.bind(0, from);
     await once(socket, 'listening');
+    socket.on('error', () => {});
     return client;
   }
 
-  static async overTcp(server: TurnServer): Promise<TurnClient> {
-    const socket: TcpSocket = connect(server.port, server.address);
-    await once(socket, 'connect');
+  /** Rejects where no connection can be made. */
+  static async overTcp(server: TurnServer, tls = false): Promise<TurnClient> {
+    const { address, port, host = address, timeoutMs = TIMEOUT_MS } = server;
+    const signal = AbortSignal.timeout(timeoutMs);
+    const socket: TcpSocket = tls
+      ? connectTls({ host: address, port, ...(!isIPv6(host) && { servername: host }) })
+      : connect(port, address);
+    try {
+      await once(socket, tls ? 'secureConnect' : 'connect', { signal });
+    } catch (error) {
+      socket.on('error', () => {}).destroy();
+      if (!signal.aborted) throw error;
+      throw new Error(`no connection within ${timeoutMs / 1000} s`, { cause: error });
+    }
     const client = new TurnClient(
       server,
       (bytes) => socket.write(bytes),
@@ -74,6 +97,19 @@ export class TurnClient {
 
   close(): void {
     this.#close();
+  }
+
+  /** Returns this end's address as the server sees it. */
+  async bind(): Promise<string | undefined> {
+    return addressOf(await this.#exchange(METHODS.binding, {}), 'mapped');
+  }
+
+  /** The relay's address, after an allocation. */
+  relayed: string | undefined;
+
+  /** Gives the allocation back. */
+  release(): Promise<number> {
+    return this.#ask(METHODS.refresh, { lifetime: Buffer.alloc(4) });
   }
 
   /** Asks for a relay. Each method returns the error's code, 0 for a success. */
@@ -113,23 +149,34 @@ export class TurnClient {
       this.#credentials = { username, password, realm, nonce };
       answer = await this.#exchange(method, attributes);
     }
+    this.relayed = addressOf(answer, 'relayed') ?? this.relayed;
     return errorCode(answer);
   }
 
   #exchange(method: number, attributes: Attributes): Promise<Message> {
     const bytes = encode('request', method, attributes, this.#credentials);
     const id = bytes.subarray(8, 20).toString('hex');
+    const { timeoutMs = TIMEOUT_MS } = this.#server;
     return new Promise((resolve, reject) => {
+      let resend: NodeJS.Timeout | undefined;
       const timer = setTimeout(() => {
-        this.#waiting.delete(id);
-        reject(new Error(`the TURN server gave no answer within ${TIMEOUT_MS / 1000} s`));
-      }, TIMEOUT_MS);
-      this.#waiting.set(id, (message) => {
+        end();
+        reject(new Error(`no answer within ${timeoutMs / 1000} s`));
+      }, timeoutMs);
+      const end = (): void => {
         clearTimeout(timer);
+        clearTimeout(resend);
         this.#waiting.delete(id);
+      };
+      this.#waiting.set(id, (message) => {
+        end();
         resolve(message);
       });
-      this.#send(bytes);
+      const send = (afterMs: number): void => {
+        this.#send(bytes);
+        if (this.#resends) resend = setTimeout(() => send(2 * afterMs), afterMs);
+      };
+      send(RESEND_MS);
     });
   }
 

@@ -1,9 +1,11 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 
-/** As much of STUN (RFC 8489) and TURN (RFC 8656, RFC 6062) as it takes to ask a TURN server what it relays to. */
+/** As much of STUN (RFC 8489) and TURN (RFC 8656, RFC 6062) as it takes to ask a server whether it answers and what it relays to. */
 export const METHODS = {
+  binding: 0x001,
   allocate: 0x003,
+  refresh: 0x004,
   send: 0x006,
   data: 0x007,
   createPermission: 0x008,
@@ -16,12 +18,15 @@ const ATTRIBUTES = {
   integrity: 0x0008,
   error: 0x0009,
   channelNumber: 0x000c,
+  lifetime: 0x000d,
   peer: 0x0012,
   data: 0x0013,
   realm: 0x0014,
   nonce: 0x0015,
+  relayed: 0x0016,
   requestedFamily: 0x0017,
   transport: 0x0019,
+  mapped: 0x0020,
 } as const;
 type AttributeName = keyof typeof ATTRIBUTES;
 
@@ -50,8 +55,13 @@ export interface Credentials {
 export type Attributes = Partial<Record<AttributeName, Buffer | ((id: Buffer) => Buffer)>>;
 
 /** A message's bytes, signed if there are credentials. */
-export function encode(kind: Class, method: number, attributes: Attributes, credentials?: Credentials): Buffer {
-  const id = randomBytes(12);
+export function encode(
+  kind: Class,
+  method: number,
+  attributes: Attributes,
+  credentials?: Credentials,
+  id = randomBytes(12),
+): Buffer {
   const all: Attributes = { ...attributes };
   if (credentials) {
     const { username, realm, nonce } = credentials;
@@ -111,11 +121,24 @@ export function read(message: Message, name: AttributeName): Buffer | undefined 
 /** 0 for a success. */
 export function errorCode(message: Message): number {
   if (message.class !== 'error') return 0;
-  const value = read(message, 'error')!;
-  return value[2]! * 100 + value[3]!;
+  const value = read(message, 'error');
+  return value === undefined || value.length < 4 ? 500 : value[2]! * 100 + value[3]!;
 }
 
-/** The value of XOR-PEER-ADDRESS in the message of this transaction. */
+/** The address in the value of XOR-MAPPED-ADDRESS or XOR-RELAYED-ADDRESS, as `HOST:PORT`; undefined for one that is no such value. */
+export function addressOf(message: Message, name: 'mapped' | 'relayed'): string | undefined {
+  const value = read(message, name);
+  if (value === undefined || (value.length !== 8 && value.length !== 20)) return undefined;
+  const mask = Buffer.concat([Buffer.from([0x21, 0x12, 0xa4, 0x42]), message.id]);
+  const bytes = [...value.subarray(4)].map((byte, i) => byte ^ mask[i]!);
+  const port = value.readUInt16BE(2) ^ (COOKIE >>> 16);
+  if (bytes.length === 4) return `${bytes.join('.')}:${port}`;
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!).toString(16));
+  // As URLs write it, with the longest run of zeros left out.
+  return `${new URL(`http://[${groups.join(':')}]`).hostname}:${port}`;
+}
+
+/** The value of XOR-PEER-ADDRESS, or of another such address, in the message of this transaction. */
 export function peerAddress(address: string, port: number): (id: Buffer) => Buffer {
   return (id) => {
     const bytes = addressBytes(address);
@@ -132,7 +155,7 @@ export function peerAddress(address: string, port: number): (id: Buffer) => Buff
 function addressBytes(address: string): number[] {
   if (!isIPv6(address)) return address.split('.').map(Number);
   const mapped = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
-  const [head = '', tail = ''] = (mapped ? mapped[1]! + hexPair(mapped[2]!) : address).split('::');
+  const [head = '', tail = ''] = (mapped ? mapped[1]! + mappedGroups(mapped[2]!) : address).split('::');
   const groups = (text: string): string[] => (text === '' ? [] : text.split(':'));
   const [before, after] = [groups(head), groups(tail)];
   const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0');
@@ -142,7 +165,7 @@ function addressBytes(address: string): number[] {
   });
 }
 
-function hexPair(ipv4: string): string {
+function mappedGroups(ipv4: string): string {
   const [a = 0, b = 0, c = 0, d = 0] = ipv4.split('.').map(Number);
   return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
 }

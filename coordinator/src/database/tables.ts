@@ -1,0 +1,156 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+
+/*
+ * What the tables hold, as queries see it. The SQL is in `migrations/`. Whole numbers are `bigint` in SQL and `number` here: none
+ * is beyond 2^53. Secrets are only ever their SHA-256 (64 hex digits).
+ */
+
+/** `timestamptz`, with `now()` where none is given. */
+type MadeAt = ColumnType<Date, Date | undefined, Date>;
+/** A day in UTC, as `YYYY-MM-DD`. */
+type Day = string;
+/** `jsonb`. Written as text, so that arrays are not taken for arrays of SQL. */
+type Json<T extends object | null> = JSONColumnType<T>;
+
+export interface Tables {
+  api_keys: {
+    id: Generated<number>;
+    name: string;
+    token_hash: string;
+    /** Limits by the names that the access file has for them. */
+    limits: Json<Record<string, number>>;
+    created_at: MadeAt;
+    created_by: string | null;
+    expires_at: Date | null;
+    revoked_at: Date | null;
+  };
+  invites: {
+    id: Generated<number>;
+    name: string;
+    token_hash: string;
+    /** Tabs at a time. */
+    max_peers: number | null;
+    created_at: MadeAt;
+    created_by: string | null;
+    expires_at: Date | null;
+    revoked_at: Date | null;
+  };
+  admins: {
+    id: Generated<number>;
+    name: string;
+    token_hash: string;
+    role: 'viewer' | 'operator';
+    created_at: MadeAt;
+    created_by: string | null;
+    revoked_at: Date | null;
+  };
+  settings: { name: string; value: Json<object | null>; changed_at: MadeAt };
+  usage: {
+    /** Name of the API key; '' where none is required. */
+    key: string;
+    day: Day;
+    model: string;
+    requests: Generated<number>;
+    refusals: Generated<number>;
+    prompt_tokens: Generated<number>;
+    completion_tokens: Generated<number>;
+  };
+  donors: {
+    /** Hash of the donor's token (DonorIdentity). */
+    donor: string;
+    first_seen: MadeAt;
+    last_seen: MadeAt;
+    team: number | null;
+  };
+  donor_days: {
+    donor: string;
+    day: Day;
+    /** Tokens that its tabs helped with. */
+    tokens_helped: Generated<number>;
+    /** Rows compared with the coordinator's own and right. */
+    verified_rows: Generated<number>;
+    /** Rows that it computed and that were used. */
+    rows: Generated<number>;
+  };
+  teams: { id: Generated<number>; name: string; created_at: MadeAt };
+  /** Wrong results that were confirmed. */
+  findings: {
+    id: Generated<number>;
+    at: MadeAt;
+    donor: string;
+    what: string;
+    used_rows: number;
+    unchecked_rows: number;
+    /** End of the quarantine; null if there is none. */
+    until: Date | null;
+  };
+  quarantine: {
+    /** `donor HASH` or `address ADDRESS` (KeptEntry). */
+    key: string;
+    failures: number;
+    at: Date;
+    until: Date | null;
+  };
+  events: {
+    id: Generated<number>;
+    at: Date;
+    /** Cluster and member that wrote it. */
+    member: string;
+    level: string;
+    kind: string;
+    text: string;
+    peer_id: string | null;
+  };
+  /** The last batch of each writer that was written (WriteQueue). */
+  written_batches: { writer: string; seq: number; at: MadeAt };
+  members: {
+    member: string;
+    cluster: string;
+    name: string;
+    started_at: MadeAt;
+    seen_at: MadeAt;
+    view: Json<object>;
+  };
+  leases: {
+    cluster: string;
+    name: string;
+    holder: string;
+    term: number;
+    expires_at: Date;
+  };
+  quotas: {
+    name: string;
+    level: number;
+    at: MadeAt;
+  };
+  cluster_tabs: {
+    cluster: string;
+    member: string;
+    peer_id: string;
+    version: number;
+    /** JSON's null: the tab has left. The row without a peer's id is about the member itself. */
+    view: Json<object | null>;
+  };
+  placements: {
+    cluster: string;
+    epoch: number;
+    term: number;
+    at: MadeAt;
+  };
+  tab_orders: {
+    cluster: string;
+    home: string;
+    peer_id: string;
+    number: number;
+    regime: number;
+    /** Experts as ranges. */
+    assigned: string;
+    target: string;
+  };
+  bus_messages: {
+    id: Generated<number>;
+    recipient: string;
+    body: Json<object>;
+    at: MadeAt;
+  };
+}

@@ -1,0 +1,254 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { HelloReply } from '@shoal/protocol';
+import { createRng } from '@shoal/model';
+import { io } from 'socket.io-client';
+import { hello } from '../../integration/virtual-donor.ts';
+import { type ClientCounts, healthyTexts, runClient, runGreedy } from './clients.ts';
+import { ClusterStage, REQUESTS_PER_MINUTE } from './cluster-stage.ts';
+import type { FromMember, MemberProcess, MemberState } from './member-process.ts';
+
+export const CLUSTER_HAPPENINGS = ['kill-leader', 'kill-other', 'partition', 'cut-database', 'crash-database'] as const;
+export type ClusterHappening = (typeof CLUSTER_HAPPENINGS)[number];
+
+export interface ClusterChaosOptions {
+  seed: number;
+  members: number;
+  streams: number;
+  durationMs: number;
+  everyMs: number;
+  /** How long the database is away at most. */
+  cutMs: number;
+  kinds: readonly ClusterHappening[];
+  say: (line: string) => void;
+}
+
+export interface ClusterChaosReport extends ClientCounts {
+  happenings: Partial<Record<ClusterHappening, number>>;
+  /** From kill -9 of a leader until another led. */
+  takeoverMs: number[];
+  /** Writes of a term that was over and were refused, and pairs of writes of which the later one had an older term. */
+  staleRefused: number;
+  staleWritten: number;
+  /** Terms that two members believed to have. */
+  sharedTerms: number;
+  /** Requests that a key's limit allowed, and what it may have been at most. */
+  allowed: number;
+  allowedAtMost: number;
+  /** Coordinators that let a quarantined donor in after all had been restarted. */
+  letIn: number;
+}
+
+const TAKEOVER_MS = 5_000;
+const SETTLE_MS = 60_000;
+/** Of the key with a limit, which ask for more than it allows. */
+const GREEDY_CLIENTS = 3;
+const LIAR = 'l'.repeat(32);
+/** The coordinator's name for its donor (PeerSession.donorId). */
+const LIAR_ID = createHash('sha256').update(LIAR).digest('hex').slice(0, 16);
+
+/** Several coordinators over one database, with faults: see `breaches`. */
+export async function runClusterChaos(options: ClusterChaosOptions): Promise<ClusterChaosReport> {
+  return new ClusterChaos(options).run();
+}
+
+/** What did not hold, in words. */
+export function breaches(report: ClusterChaosReport): string[] {
+  const slow = report.takeoverMs.filter((ms) => ms >= TAKEOVER_MS);
+  const found: [boolean, string][] = [
+    [report.failed.length > 0, `${report.failed.length} requests failed: ${report.failed[0]}`],
+    [report.different.length > 0, `${report.different.length} answers differ: ${report.different[0]}`],
+    [slow.length > 0, `another led only after ${slow.join(', ')} ms`],
+    [report.staleWritten > 0, `${report.staleWritten} writes of an old term came after those of a newer one`],
+    [report.sharedTerms > 0, `${report.sharedTerms} terms were held by two coordinators`],
+    [report.allowed > report.allowedAtMost, `${report.allowed} requests were allowed, ${report.allowedAtMost} at most`],
+    [report.letIn > 0, `${report.letIn} coordinators let a quarantined donor in after a restart`],
+    [report.answers === 0, 'there were no answers'],
+  ];
+  return found.flatMap(([isBroken, text]) => (isBroken ? [text] : []));
+}
+
+class ClusterChaos {
+  readonly #options: ClusterChaosOptions;
+  readonly #rng: () => number;
+  readonly #report: ClusterChaosReport;
+  /** Who had which term. */
+  readonly #terms = new Map<number, Set<string>>();
+  #gainedMs = 0;
+  #stage!: ClusterStage;
+  #isOver = false;
+  /** Members and lines that were taken away: each may cost or give a slice of a limit. */
+  #disturbances = 0;
+
+  constructor(options: ClusterChaosOptions) {
+    this.#options = options;
+    this.#rng = createRng(options.seed);
+    this.#report = {
+      answers: 0,
+      retries: {},
+      different: [],
+      failed: [],
+      happenings: {},
+      takeoverMs: [],
+      staleRefused: 0,
+      staleWritten: 0,
+      sharedTerms: 0,
+      allowed: 0,
+      allowedAtMost: 0,
+      letIn: 0,
+    };
+  }
+
+  async run(): Promise<ClusterChaosReport> {
+    const { members, streams, durationMs, say } = this.#options;
+    this.#stage = await ClusterStage.open(members, (member, message) => this.#hear(member, message));
+    try {
+      await this.#settled();
+      say('healthy run');
+      const { url } = this.#stage;
+      const healthy = await healthyTexts(url);
+      say('chaos');
+      const startMs = performance.now();
+      const isOver = (): boolean => this.#isOver;
+      const clients = Array.from({ length: streams }, () => runClient(url, healthy, this.#report, isOver));
+      const greedy = Promise.all(Array.from({ length: GREEDY_CLIENTS }, () => runGreedy(url, isOver)));
+      await this.#unleash(startMs + durationMs);
+      await this.#settled();
+      this.#isOver = true;
+      await Promise.all(clients);
+      this.#report.allowed = (await greedy).reduce((sum, n) => sum + n, 0);
+      this.#report.allowedAtMost = this.#allowedAtMost(performance.now() - startMs);
+      await this.#checkWrites();
+      await this.#checkQuarantine();
+      this.#report.sharedTerms = [...this.#terms.values()].filter((holders) => holders.size > 1).length;
+    } finally {
+      await this.#stage.close();
+    }
+    return this.#report;
+  }
+
+  #hear(member: MemberProcess, message: FromMember): void {
+    if (message.type === 'gained') {
+      this.#gainedMs = performance.now();
+      const holders = this.#terms.get(message.term) ?? new Set();
+      this.#terms.set(message.term, holders.add(member.id));
+      this.#options.say(`${member.id} leads in term ${message.term}`);
+    }
+    if (message.type === 'wrote' && message.isStale) this.#report.staleRefused++;
+  }
+
+  async #unleash(untilMs: number): Promise<void> {
+    const { everyMs, kinds, say } = this.#options;
+    for (let n = 0; performance.now() < untilMs; n++) {
+      // Each kind in its turn, so that a short run has them all.
+      const kind = kinds[n % kinds.length]!;
+      say(kind);
+      this.#report.happenings[kind] = (this.#report.happenings[kind] ?? 0) + 1;
+      this.#disturbances++;
+      await this.#happen(kind);
+      await this.#settled();
+      await delay(everyMs * (0.5 + this.#rng()));
+    }
+  }
+
+  async #happen(kind: ClusterHappening): Promise<void> {
+    const { cutMs } = this.#options;
+    const leader = await this.#leader();
+    const others = this.#stage.members.flatMap((_, i) => (i === leader ? [] : [i]));
+    const other = others[Math.floor(this.#rng() * others.length)]!;
+    const how = this.#rng() < 0.5 ? 'refusing' : 'silent';
+    const awayMs = cutMs * (0.5 + this.#rng() / 2);
+    switch (kind) {
+      case 'kill-leader':
+        await this.#killLeader(leader);
+        return this.#stage.start(leader);
+      case 'kill-other':
+        await this.#stage.kill(other);
+        await delay(1_000 * this.#rng());
+        return this.#stage.start(other);
+      case 'partition': {
+        const line = this.#stage.line(this.#rng() < 0.5 ? leader : other);
+        line.cut(how);
+        await delay(awayMs);
+        return line.heal();
+      }
+      case 'cut-database':
+        for (const line of this.#stage.lines) line.cut(how);
+        await delay(awayMs);
+        for (const line of this.#stage.lines) line.heal();
+        return;
+      case 'crash-database':
+        await this.#stage.postgres.kill();
+        await delay(1_000);
+        return this.#stage.postgres.restart();
+      default:
+        kind satisfies never;
+    }
+  }
+
+  async #killLeader(leader: number): Promise<void> {
+    const killedMs = performance.now();
+    await this.#stage.kill(leader);
+    const deadlineMs = killedMs + 2 * TAKEOVER_MS;
+    while (this.#gainedMs < killedMs && performance.now() < deadlineMs) await delay(20);
+    this.#report.takeoverMs.push(
+      this.#gainedMs < killedMs ? Number.POSITIVE_INFINITY : Math.round(this.#gainedMs - killedMs),
+    );
+  }
+
+  async #leader(): Promise<number> {
+    const states = await this.#stage.states();
+    return Math.max(
+      0,
+      states.findIndex((state) => state?.term !== undefined),
+    );
+  }
+
+  /** Waits until all are there, know each other, and one leads. */
+  async #settled(): Promise<void> {
+    const { members } = this.#options;
+    const isSettled = (states: readonly (MemberState | undefined)[]): boolean =>
+      states.every((state) => state !== undefined && state.members === members && !state.isCut) &&
+      states.filter((state) => state?.term !== undefined).length === 1;
+    const untilMs = performance.now() + SETTLE_MS;
+    let states = await this.#stage.states();
+    while (!isSettled(states)) {
+      if (performance.now() > untilMs) throw new Error(`The coordinators do not settle: ${JSON.stringify(states)}`);
+      await delay(100);
+      states = await this.#stage.states();
+    }
+  }
+
+  /** A bucket gives its capacity and what it gains; the slack of several is half of it, and each disturbance may cost a slice. */
+  #allowedAtMost(elapsedMs: number): number {
+    const slices = 0.5 + (this.#disturbances * 2) / 4;
+    return Math.ceil(REQUESTS_PER_MINUTE * (1 + elapsedMs / 60_000 + slices));
+  }
+
+  async #checkWrites(): Promise<void> {
+    const text = 'select term::int as term from chaos_writes order by seq';
+    const terms = (await this.#stage.query<{ term: number }>(text)).map(({ term }) => term);
+    for (let i = 1; i < terms.length; i++) if (terms[i]! < terms[i - 1]!) this.#report.staleWritten++;
+    if (terms.length === 0) this.#report.failed.push('no leader has written anything');
+  }
+
+  /** A donor that one coordinator has caught is let in by none, also after all have been restarted. */
+  async #checkQuarantine(): Promise<void> {
+    const { say } = this.#options;
+    this.#stage.members[0]!.tell({ type: 'exclude', donorId: LIAR_ID });
+    const untilMs = performance.now() + SETTLE_MS;
+    while ((await this.#stage.states()).some((state) => state?.quarantined === 0) && performance.now() < untilMs)
+      await delay(50);
+    say('restart of all');
+    const all = this.#stage.members.map((_, i) => i);
+    await Promise.all(all.map((i) => this.#stage.kill(i)));
+    await Promise.all(all.map((i) => this.#stage.start(i)));
+    await this.#settled();
+    for (const member of this.#stage.members) {
+      const socket = io(`${member!.url}/donor`, { reconnection: false, forceNew: true, transports: ['websocket'] });
+      const reply = (await socket.timeout(10_000).emitWithAck('hello', hello(LIAR, 2 ** 26))) as HelloReply;
+      socket.close();
+      if (reply.ok || reply.code !== 'banned') this.#report.letIn++;
+    }
+  }
+}
