@@ -7,6 +7,7 @@ import { parseDatabaseUrl } from './base/database-url.ts';
 import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET } from './base/network-values.ts';
 import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
 import { OWN_DIRS, ROOT_DIR } from './base/places.ts';
+import { SHARD_URLS } from './base/shard-url.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
 import { UsageError } from './base/usage-error.ts';
 
@@ -187,6 +188,19 @@ const SECTIONS = {
         more: 'Such tabs hold experts like others and are much slower. With this switch the donor page asks for a GPU.',
       },
     ),
+    shardUrls: option('shard-url', SHARD_URLS, {
+      default: '',
+      defaultText: "none: all weights come from the coordinator's line",
+      many: true,
+      help: 'static host, bucket or cache that tabs fetch weights from first; may be given several times, tried in this order',
+      more:
+        'As `URL` (followed by `/SHA-256`, or with `{sha256}` where the hash belongs), or `s3:REGION:URL` for a private bucket ' +
+        'whose URLs the coordinator signs. See [below](#weights-from-elsewhere).',
+    }),
+    tabToTab: option('tab-to-tab', SWITCH, {
+      help: 'tabs whose donors agree hand weights to each other; they learn each other’s addresses',
+      more: 'See [below](#from-tab-to-tab).',
+    }),
     iceServers: option('ice-servers', ICE_SERVERS, {
       default: '[]',
       defaultText: 'none, which is enough on one network',

@@ -23,21 +23,25 @@ import {
   holdAddress,
   type HttpAccess,
   isScopeIn,
+  mirrorTemplates,
+  s3Credentials,
   type SamplingDefaults,
+  type ShardMirrors,
   sourceModel,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
+import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { readQuarantine } from './records/index.ts';
 import { readinessOf } from './readiness.ts';
 import { shareTrust } from './share-trust.ts';
-import { serveDonors } from './swarm/donor-gateway.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
+import { openShardExchange } from './open-shard-exchange.ts';
 
 /**
  * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
@@ -70,8 +74,9 @@ export type StartHooks = Omit<CoreHooks, 'onLap' | 'port'>;
 
 /** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(config: Config, hooks: StartHooks = {}): Promise<Coordinator> {
-  // First, since a bad access file is found at no cost.
+  // First, since a bad access file and missing credentials are found at no cost.
   const access = openAccess(config);
+  const s3 = s3Credentials(config.shardUrls);
   let progress: StartProgress = { doing: 'opening the model' };
   const held = await holdAddress(config.host, config.port, () => progress);
   let network: Network | undefined;
@@ -93,7 +98,7 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
       },
     });
     books = await openBooks(access, config, core.records);
-    return await serve({ core, config, access, books, network, registry, held, joined: joined! });
+    return await serve({ core, config, access, s3, books, network, registry, held, joined: joined! });
   } catch (error) {
     await held.close();
     await joined?.close();
@@ -146,20 +151,24 @@ interface Serving {
   network: Network;
   registry: Registry;
   held: HeldAddress;
+  /** For mirrors whose URLs are signed. */
+  s3: ShardMirrors['s3'];
   joined: JoinedCluster;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
   const { core, config, access, books, network, registry, held, joined } = serving;
   const { scheduler, swarm, events, packed } = core;
+  const { shardReports, meetings } = openShardExchange(core, config, registry);
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
   const { modelId } = scheduler;
   const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
-  const http = await openHttp(serving, keys, log, isDraining);
-  const sockets = openSockets(serving, log, http.server);
+  const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
+  const http = await openHttp(serving, keys, mirrors, log, isDraining);
+  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
@@ -213,7 +222,13 @@ async function serve(serving: Serving): Promise<Coordinator> {
   return { ...core, url, udpPort, adminToken, access, snapshots, joined, close: () => (closing ??= close()) };
 }
 
-async function openHttp(serving: Serving, access: HttpAccess, log: Logger, isDraining: () => boolean) {
+async function openHttp(
+  serving: Serving,
+  access: HttpAccess,
+  mirrors: ShardMirrors,
+  log: Logger,
+  isDraining: () => boolean,
+) {
   const { core, config, registry, held, joined } = serving;
   const { scheduler, packed, health } = core;
   return buildHttpServer({
@@ -237,8 +252,10 @@ async function openHttp(serving: Serving, access: HttpAccess, log: Logger, isDra
       if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
+    mirrors,
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
+    offersTabToTab: config.tabToTab,
     listener: held.listener,
     access,
   });
@@ -255,6 +272,7 @@ function openSockets(
   { core, config, access, network, joined: { shared } }: Serving,
   log: Logger,
   server: HttpServer,
+  ofShards: Pick<DonorGatewayOptions, 'shardReports' | 'meetings'>,
 ): Server {
   const { scheduler, swarm, packed, config: model } = core;
   const guard = new SocketGuard(access);
@@ -268,6 +286,7 @@ function openSockets(
   // socket.io leaves the sockets of other upgrades open, without a timeout, if they have carried an answer before.
   server.on('upgrade', ({ url }, socket) => url?.startsWith(sockets.path()) || socket.destroy());
   const terms = {
+    shardUrls: mirrorTemplates({ urls: config.shardUrls }),
     heartbeatMs: HEARTBEAT_MS,
     lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
     model: {
@@ -277,7 +296,7 @@ function openSockets(
     },
   };
   const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
-  serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, terms });
+  serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, ...ofShards, terms });
   if (swarm.guests) swarm.guests.links.connector = guestConnector({ network, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }

@@ -1,6 +1,6 @@
 import type { Quant } from '@shoal/weights';
 import { expect } from 'vitest';
-import { type Coordinator } from '../../coordinator/src/index.ts';
+import type { Config, Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
@@ -21,6 +21,8 @@ export interface NetworkOptions {
   cpuDonors?: boolean;
   /** From where adapters are loaded. */
   adapterRoot?: string;
+  /** Other options of the coordinator. */
+  config?: Partial<Config>;
   /** Endpoint of another browser than the one with WebGPU that all tests share. */
   chromium?: string;
 }
@@ -58,6 +60,7 @@ export class Network {
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,
       cpuDonors: options.cpuDonors ?? true,
+      ...options.config,
     });
     return new Network(coordinator, new DonorBrowser(await connectChromium(options.chromium)));
   }

@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { VERSION } from '../../coordinator/src/base/version.ts';
 import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
-import type { HttpDeps } from '../../coordinator/src/http/index.ts';
+import { Access } from '../../coordinator/src/access/access.ts';
+import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
+import { parseShardUrl } from '../../coordinator/src/base/shard-url.ts';
+import { type HttpAccess, type HttpDeps, mirrorTemplates, s3Credentials } from '../../coordinator/src/http/index.ts';
 import { until } from '../../coordinator/src/http/testing/harness.ts';
 import { json, server, start } from './plain-server.ts';
 
@@ -84,14 +87,63 @@ describe('shards', () => {
     });
     const again = await get(`/shards/${sha256}`, { headers: { 'if-none-match': `"${sha256}"` } });
     expect(again.status).toBe(304);
+    const rest = await get(`/shards/${sha256}`, { headers: { range: 'bytes=99990-' } });
+    expect([rest.status, rest.headers.get('content-range')]).toEqual([206, 'bytes 99990-99999/100000']);
+    expect(Buffer.from(await rest.arrayBuffer())).toEqual(bytes.subarray(99_990));
     expect((await get(`/shards/${sha256}`, { method: 'HEAD' })).headers.get('content-length')).toBe('100000');
     expect((await get(`/shards/${sha256.toUpperCase()}`)).status).toBe(404);
     expect((await get(`/shards/${'0'.repeat(64)}`)).status).toBe(404);
 
     const metrics = await (await get('/metrics')).text();
-    expect(metrics).toContain('shoal_shard_downloads_total 1');
-    expect(metrics).toContain('shoal_shard_bytes_total 100000');
+    expect(metrics).toContain('shoal_shard_downloads_total 2');
+    expect(metrics).toContain('shoal_shard_bytes_total{source="coordinator"} 100010');
     expect(metrics).toContain('shoal_http_request_seconds_count{route="/shards/:sha256",method="GET",status="404"} 2');
+  });
+});
+
+describe('mirrors of shards', () => {
+  const urls = ['https://cdn.example/w?token=t', 's3:eu-west-1:https://private.s3.example/w'].map(parseShardUrl);
+  const s3 = { accessKeyId: 'id', secretAccessKey: 'secret' };
+  const sha256 = 'a'.repeat(64);
+  const shard = (name: string) => (name === sha256 ? { path: '/dev/null', bytes: 1000 } : undefined);
+
+  it('are what the pages may connect to, and a private bucket gets a signed URL for a shard of the model', async () => {
+    const get = await start({ shard, mirrors: { urls, s3, tabBytes: () => ({ mirror: 7, tab: 5 }) } });
+    const policy = (await get('/healthz')).headers.get('content-security-policy');
+    expect(policy).toContain("connect-src 'self' https://cdn.example https://private.s3.example;");
+    expect(mirrorTemplates({ urls })).toEqual(['https://cdn.example/w/{sha256}?token=t', '/mirrors/1/{sha256}']);
+    const signed = await get(`/mirrors/1/${sha256}`, { redirect: 'manual' });
+    expect([signed.status, signed.headers.get('cache-control')]).toEqual([307, 'no-store']);
+    const to = new URL(signed.headers.get('location')!);
+    expect(to.href).toMatch(new RegExp(`^https://private.s3.example/w/${sha256}\\?X-Amz-Algorithm=`));
+    expect(to.searchParams.get('X-Amz-Credential')).toMatch(/^id\/\d{8}\/eu-west-1\/s3\/aws4_request$/);
+    for (const path of [`/mirrors/0/${sha256}`, `/mirrors/1/${'b'.repeat(64)}`, `/mirrors/9/${sha256}`]) {
+      expect((await get(path, { redirect: 'manual' })).status).toBe(404);
+    }
+    const metrics = await (await get('/metrics')).text();
+    expect(metrics).toContain('shoal_shard_bytes_total{source="mirror"} 7');
+    expect(metrics).toContain('shoal_shard_bytes_total{source="tab"} 5');
+  });
+
+  it('count towards the allowance of an address where URLs are signed', async () => {
+    const takeShardBytes = (_: unknown, bytes: number): number => (bytes === 1000 ? 5_000 : 0);
+    const access: HttpAccess = {
+      keys: new ApiKeys(new Access({})),
+      takeShardBytes,
+      refuseMetrics: () => undefined,
+      refuseOperator: () => undefined,
+      addressOf: () => '203.0.113.7',
+    };
+    const get = await start({ shard, access, mirrors: { urls, s3, tabBytes: () => ({ mirror: 0, tab: 0 }) } });
+    const refused = await get(`/mirrors/1/${sha256}`, { redirect: 'manual' });
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5']);
+  });
+
+  it('need credentials where URLs are signed', () => {
+    expect(() => s3Credentials(urls, {})).toThrow(/AWS_ACCESS_KEY_ID/);
+    expect(s3Credentials(urls.slice(0, 1), {})).toBeUndefined();
+    const env = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', AWS_SESSION_TOKEN: 'c' };
+    expect(s3Credentials(urls, env)).toEqual({ accessKeyId: 'a', secretAccessKey: 'b', sessionToken: 'c' });
   });
 });
 

@@ -280,7 +280,7 @@ class WorkerInNode {
       case 'probe':
         return this.#post({ type: 'probed', adapter: this.#adapter });
       case 'configure':
-        await this.#host.configure(message.model, message.pledgeBytes);
+        await this.#host.configure(message.model, message.pledgeBytes, message.shardUrls);
         return this.#post({ type: 'configured' });
       case 'channel':
         return this.#attach(message.channel as DataChannelLike, message);
@@ -294,6 +294,13 @@ class WorkerInNode {
         return this.#host.adapt(message.message);
       case 'pause':
         return this.#host.setPaused(message.paused);
+      // Tabs in Node never agree to exchange shards.
+      case 'exchange':
+      case 'tab-channel':
+      case 'tab-relay':
+      case 'tab-gone':
+      case 'seek-reply':
+        return undefined;
     }
     message satisfies never;
   }

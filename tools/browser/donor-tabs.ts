@@ -26,9 +26,9 @@ export class DonorBrowser {
 
   /**
    * Opens the donor page as a new donor (with its own storage, token and cache) and lends `pledgeMiB`.
-   * The page accepts `auto` only from an automated browser on this machine.
+   * `exchangeMbit`: that it agrees to exchange weights with other tabs, and how fast. The page accepts `auto` only from an automated browser on this machine.
    */
-  async open(url: string, pledgeMiB: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab> {
+  async open(url: string, pledgeMiB: number, device: 'gpu' | 'cpu' = 'gpu', exchangeMbit?: number): Promise<DonorTab> {
     const context = await this.browser.newContext();
     const page = await context.newPage();
     const errors: string[] = [];
@@ -36,7 +36,8 @@ export class DonorBrowser {
     page.on('console', (message) => {
       if (message.type() === 'error') errors.push(message.text());
     });
-    await page.goto(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
+    const exchange = exchangeMbit === undefined ? '' : `&exchange=${exchangeMbit}`;
+    await page.goto(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}${exchange}`);
     return { page, context, errors };
   }
 

@@ -2,7 +2,8 @@ import { withoutText } from './identifiers.ts';
 import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 
 /**
- * Files that read the calendar, because a date is meant: what clients and people are shown, days that usage is counted by, and dates of access. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
+ * Files that read the calendar, because a date is meant: what clients and people are shown, days that usage is counted by, dates of access,
+ * signatures that end, and times of files. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
  */
 const MEAN_A_DATE: readonly string[] = [
   'apps/console/src/console/access/access-state.ts',
@@ -18,6 +19,8 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',
+  'coordinator/src/http/signed-mirrors.ts',
+  'coordinator/src/mirror/disk-cache.ts',
   'coordinator/src/records/donor-work.ts',
   'coordinator/src/records/quarantine-records.ts',
   'coordinator/src/records/usage.ts',

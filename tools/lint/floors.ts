@@ -28,6 +28,7 @@ export const PACKAGE_FLOORS: FloorTable = {
 export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],
+  mirror: ['base'],
   database: ['base'],
   access: ['base', 'database'],
   cluster: ['base', 'database'],

@@ -32,11 +32,12 @@ describe('a page starts by itself', () => {
   });
 
   it('after a reload of a tab that was lending, as it was, and not in a copy of that tab', () => {
-    rememberConsent(storage, { device: 'cpu', pledgeBytes: 256 * MIB, paused: true });
+    rememberConsent(storage, { device: 'cpu', pledgeBytes: 256 * MIB, paused: true, exchangeMbit: 30 });
     expect(at('https://example.test/', false, 'reload')).toEqual({
       device: 'cpu',
       pledgeBytes: 256 * MIB,
       paused: true,
+      exchangeMbit: 30,
     });
     expect(at('https://example.test/', false, 'navigate')).toBeUndefined();
     expect(at('https://example.test/', false, 'back_forward')).toBeUndefined();
@@ -53,6 +54,10 @@ describe('a page starts by itself', () => {
     const address = 'http://127.0.0.1:8787/?auto=1&pledge=64';
     expect(at(address, true)).toEqual({ device: 'gpu', pledgeBytes: 64 * MIB, paused: false });
     expect(at(`${address}&device=cpu`, true)?.device).toBe('cpu');
+    // Whether weights are exchanged with other tabs is a choice of its own.
+    expect(at(address, true)?.exchangeMbit).toBeUndefined();
+    expect(at(`${address}&exchange=50`, true)?.exchangeMbit).toBe(50);
+    expect(at(`${address}&exchange=0`, true)?.exchangeMbit).toBeUndefined();
     expect(at(address, false)).toBeUndefined();
     expect(at('http://localhost:8787/?auto=1', true)).toEqual({ device: 'gpu', pledgeBytes: 512 * MIB, paused: false });
     expect(at('http://localhost:8787/', true)).toBeUndefined();

@@ -1,4 +1,5 @@
 import type { Device } from './device.ts';
+import { MAX_EXCHANGE_MBIT } from './offers.ts';
 
 const STORAGE_KEY = 'shoal.lending';
 const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]']);
@@ -8,6 +9,8 @@ export interface Consent {
   pledgeBytes: number;
   /** Kept over a reload, so that a paused tab stays paused. */
   paused: boolean;
+  /** Most that is sent to other tabs, in Mbit/s; undefined: no weights are exchanged with them. */
+  exchangeMbit?: number | undefined;
 }
 
 interface ConsentEnvironment {
@@ -22,7 +25,7 @@ interface ConsentEnvironment {
  * Returns the consent that holds without a click when the page opens. There are only two cases:
  * - a *reload* of a tab that was lending, since the click was for this tab. A duplicated tab or a fresh visit, which may inherit
  *   the same storage, needs its own click;
- * - `?auto=1&pledge=<MiB>&device=<gpu|cpu>` on this machine in a browser driven by a program, for the demo and the tests. No link
+ * - `?auto=1&pledge=<MiB>&device=<gpu|cpu>&exchange=<Mbit/s>` on this machine in a browser driven by a program, for the demo and the tests. No link
  *   or website can meet both conditions.
  */
 export function standingConsent(environment: ConsentEnvironment): Consent | undefined {
@@ -35,7 +38,8 @@ export function standingConsent(environment: ConsentEnvironment): Consent | unde
   if (parameters.get('auto') !== '1' || !webdriver || !LOCAL_HOSTS.has(location.hostname)) return undefined;
   const pledgeMib = Number(parameters.get('pledge')) || DEFAULT_AUTO_MIB;
   const device = parameters.get('device') === 'cpu' ? 'cpu' : 'gpu';
-  return { device, pledgeBytes: Math.max(1, Math.floor(pledgeMib)) * 2 ** 20, paused: false };
+  const exchangeMbit = exchangeOf(Number(parameters.get('exchange') ?? Number.NaN));
+  return { device, pledgeBytes: Math.max(1, Math.floor(pledgeMib)) * 2 ** 20, paused: false, exchangeMbit };
 }
 const DEFAULT_AUTO_MIB = 512;
 
@@ -49,10 +53,17 @@ export function withdrawConsent(storage: Storage): void {
 
 function readConsent(storage: Storage): Consent | undefined {
   try {
-    const { device, pledgeBytes, paused } = JSON.parse(storage.getItem(STORAGE_KEY) ?? '{}') as Partial<Consent>;
+    const { device, pledgeBytes, paused, exchangeMbit } = JSON.parse(
+      storage.getItem(STORAGE_KEY) ?? '{}',
+    ) as Partial<Consent>;
     if (typeof pledgeBytes !== 'number' || !(pledgeBytes >= 2 ** 20)) return undefined;
-    return { device: device === 'cpu' ? 'cpu' : 'gpu', pledgeBytes, paused: paused === true };
+    const exchange = exchangeOf(typeof exchangeMbit === 'number' ? exchangeMbit : Number.NaN);
+    return { device: device === 'cpu' ? 'cpu' : 'gpu', pledgeBytes, paused: paused === true, exchangeMbit: exchange };
   } catch {
     return undefined;
   }
+}
+
+function exchangeOf(mbit: number): number | undefined {
+  return mbit >= 1 && mbit <= MAX_EXCHANGE_MBIT ? mbit : undefined;
 }

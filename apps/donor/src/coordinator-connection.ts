@@ -13,11 +13,15 @@ import {
   signalSchema,
   standingSchema,
   ROW_FORMATS,
+  seekReplySchema,
   SUPPORTED_VERSIONS,
+  tabLinkSchema,
+  tabSignalSchema,
   type AdapterInfo,
   type AdapterShards,
   type Assign,
   type CoordinatorToDonor,
+  type CoordinatorToTab,
   type Dismissed,
   type DonorToCoordinator,
   type Guest,
@@ -26,8 +30,13 @@ import {
   type NoPath,
   PATH_TIMEOUT_MS,
   type RefusalCode,
+  type Seek,
+  type SeekReply,
   type Signal,
   type Standing,
+  type TabLink,
+  type TabSignal,
+  type TabToCoordinator,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 import { rtcIceServers } from './ice-servers.ts';
@@ -50,6 +59,9 @@ export interface ConnectionHandlers {
   onAssign: (assignment: Assign) => void;
   onAdapters: (message: AdapterShards) => void;
   onStanding: (standing: Standing) => void;
+  /** A connection to another tab is to be opened or closed. */
+  onTabLink: (link: TabLink) => void;
+  onTabSignal: (signal: TabSignal) => void;
   /** Another coordinator wants a link to the tab, or no longer. */
   onGuest: (guest: Guest) => void;
   /** A signal of a guest. */
@@ -65,6 +77,8 @@ export interface Introduction {
   inviteToken?: string;
   adapter: AdapterInfo;
   pledgeBytes: number;
+  /** Whether the donor agrees to exchange shards with other tabs. */
+  tabToTab: boolean;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
 }
@@ -72,7 +86,11 @@ export interface Introduction {
 /** Time for the last message to be sent before the socket is closed. */
 const LAST_WORDS_MS = 250;
 
-type DonorSocket = Socket<CoordinatorToDonor, DonorToCoordinator>;
+const SEEK_TIMEOUT_MS = 5_000;
+
+type ToCoordinator = DonorToCoordinator & TabToCoordinator;
+type ToDonor = CoordinatorToDonor & CoordinatorToTab;
+type DonorSocket = Socket<ToDonor, ToCoordinator>;
 type LapConnection = ReturnType<typeof connectDonor>;
 
 /** One connection to the coordinator, from the socket's opening to its end. Every attempt makes a new one. */
@@ -106,14 +124,26 @@ export class CoordinatorConnection {
       signal.guest ? handlers.onGuestSignal(signal) : this.#lap?.signal(signal),
     );
     this.#listen('guest', guestSchema, handlers.onGuest);
+    this.#listen('tab-link', tabLinkSchema, handlers.onTabLink);
+    this.#listen('tab-signal', tabSignalSchema, handlers.onTabSignal);
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'signal' | 'guest-refused'>(
+  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal'>(
     event: E,
-    ...message: Parameters<DonorToCoordinator[E]>
+    ...message: Parameters<ToCoordinator[E]>
   ): void {
     this.#socket.emit(event, ...message);
+  }
+
+  /** Resolves to undefined if the coordinator does not answer. */
+  async seek(message: Seek): Promise<SeekReply | undefined> {
+    try {
+      const answer: unknown = await this.#socket.timeout(SEEK_TIMEOUT_MS).emitWithAck('seek', message);
+      return seekReplySchema.safeParse(answer).data;
+    } catch {
+      return undefined;
+    }
   }
 
   intend(intent: Intent['intent']): void {
@@ -180,7 +210,7 @@ export class CoordinatorConnection {
   }
 
   #listen<T>(
-    event: keyof CoordinatorToDonor,
+    event: keyof ToDonor,
     schema: { safeParse: (message: unknown) => { success: true; data: T } | { success: false } },
     handle: (message: T) => void,
   ): void {

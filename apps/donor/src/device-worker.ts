@@ -1,4 +1,4 @@
-import { relayChannel, type PeerModel } from '@shoal/peer';
+import { relayChannel } from '@shoal/peer';
 import { DEVICE_WORD, type Device } from './device.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { configureProblem, troubleProblem, type Problem } from './problems.ts';
@@ -36,14 +36,14 @@ export class DeviceWorker {
   }
 
   /** Prepares the device for the coordinator's model. Rejects with a Problem. */
-  async configure(device: Device, model: PeerModel, pledgeBytes: number, heartbeatMs: number): Promise<void> {
+  async configure(device: Device, terms: Omit<Extract<ToWorker, { type: 'configure' }>, 'type'>): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
         const onTimeout = () => reject(configureProblem('device-lost', `The ${DEVICE_WORD[device]} did not respond`));
         timer = setTimeout(onTimeout, CONFIGURE_TIMEOUT_MS);
         this.#configuring = { resolve, reject };
-        this.post({ type: 'configure', model, pledgeBytes, heartbeatMs });
+        this.post({ type: 'configure', ...terms });
       });
     } finally {
       clearTimeout(timer);
@@ -61,6 +61,17 @@ export class DeviceWorker {
       relayChannel(channel, port1);
       this.post({ type: 'relay', port: port2, isFurther, coordinator }, [port2]);
       return true;
+    }
+  }
+
+  /** The same with a channel to another tab. */
+  handOverTab(tab: string, channel: RTCDataChannel): void {
+    try {
+      this.post({ type: 'tab-channel', tab, channel }, [channel as unknown as Transferable]);
+    } catch {
+      const { port1, port2 } = new MessageChannel();
+      relayChannel(channel, port1);
+      this.post({ type: 'tab-relay', tab, port: port2 }, [port2]);
     }
   }
 

@@ -1,4 +1,4 @@
-import { HOME, type PeerHostStats, type ShardCache } from '@shoal/peer';
+import { HOME } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
@@ -9,7 +9,10 @@ import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coord
 import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
 import { GuestLinks } from './guest-links.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
+import { ExchangeSession } from './exchange-session.ts';
+import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
+import type { DonorSessionOptions } from './donor-session-options.ts';
 import { rememberPledge } from './pledge.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
 import { VisitTallies } from './tally.ts';
@@ -19,22 +22,13 @@ const FINISH_TIMEOUT_MS = 30_000;
 /** Problems after which a reload must not start work again either. */
 const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
 
-export interface DonorSessionOptions {
-  createWorker: () => Worker;
-  cache: ShardCache;
-  claimIdentity: () => Promise<DonorIdentity>;
-  tabStorage: Storage;
-  browserStorage: Storage;
-  initialPledgeBytes: number;
-  initialDevice: Device;
-}
-
 /** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
 export class DonorSession {
   readonly state = signal<DonorState>(initialState(0));
   readonly #options: DonorSessionOptions;
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
+  readonly #exchange: ExchangeSession;
   readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
@@ -44,6 +38,7 @@ export class DonorSession {
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   #downloadEpoch = -1;
   #tallies = new VisitTallies();
+  readonly #fetched = new FetchedReport();
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
@@ -52,22 +47,24 @@ export class DonorSession {
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
     });
+    this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.#guests = new GuestLinks({
       onLapChannel: (...given) => this.#handOver(...given),
       onEnd: (coordinator) => this.#detach(coordinator),
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
+    this.#set({ offersTabToTab: options.offersTabToTab ?? false });
     void this.#measureCache();
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
-  async lend({ device, pledgeBytes: wantedBytes, paused }: Consent): Promise<void> {
+  async lend({ device, pledgeBytes: wantedBytes, paused, exchangeMbit }: Consent): Promise<void> {
     const pledgeBytes = device === 'cpu' ? Math.min(wantedBytes, MAX_CPU_PLEDGE_BYTES) : wantedBytes;
     this.#paused = paused;
     this.#finishing = false;
     this.#backoff.reset();
     this.#tallies = new VisitTallies();
-    this.#set({ device });
+    this.#set({ device, exchangeMbit });
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
     this.#set({ pledgeBytes, visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
@@ -88,7 +85,8 @@ export class DonorSession {
 
   /** Lends the CPU after a GPU problem, once the donor has agreed to that. */
   lendCpu(): void {
-    void this.lend({ device: 'cpu', pledgeBytes: this.state.value.pledgeBytes, paused: this.#paused });
+    const { pledgeBytes, exchangeMbit } = this.state.value;
+    void this.lend({ device: 'cpu', pledgeBytes, paused: this.#paused, exchangeMbit });
   }
 
   pause(): void {
@@ -127,6 +125,12 @@ export class DonorSession {
     this.#consent(pledgeBytes);
     this.#disconnect();
     this.#connect();
+  }
+
+  /** Changes what is exchanged with other tabs, also while lending. */
+  changeExchange(exchangeMbit: number | undefined): void {
+    this.#set({ exchangeMbit });
+    this.changePledge(this.state.value.pledgeBytes);
   }
 
   /** Uses a new invitation: the given one, or one that was already stored. */
@@ -171,6 +175,7 @@ export class DonorSession {
         ...this.#identity!,
         adapter: adapter!,
         pledgeBytes,
+        tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
         ...(inviteToken !== undefined && { inviteToken }),
       },
@@ -183,6 +188,7 @@ export class DonorSession {
         },
         onAdapters: (message) => this.#worker.post({ type: 'adapters', message }),
         onStanding: (standing) => this.#onStanding(standing),
+        ...this.#exchange.handlers,
         onGuest: (guest) => this.#guests.take(guest),
         onGuestSignal: (signal) => this.#guests.signal(signal),
         onEnd: (end) => this.#onEnd(end),
@@ -190,16 +196,18 @@ export class DonorSession {
     );
   }
 
-  async #onWelcome({ model, heartbeatMs }: Welcome): Promise<void> {
+  async #onWelcome(welcome: Welcome): Promise<void> {
+    const { model, heartbeatMs, shardUrls = [] } = welcome;
     this.#set({ model });
-    const { device, pledgeBytes } = this.state.value;
+    const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
-      await this.#worker.configure(device, model, pledgeBytes, heartbeatMs);
+      await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);
       throw problem;
     }
+    this.#exchange.start(welcome, exchangeMbit);
     if (this.#connection) this.#guests.settle(this.#connection);
     if (this.#paused) this.#setPaused(true);
   }
@@ -232,6 +240,7 @@ export class DonorSession {
     this.#connection = undefined;
     this.#guests.loseHome();
     this.#detach(HOME);
+    this.#exchange.stop();
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
     this.#recover(endProblem(end));
   }
@@ -259,6 +268,7 @@ export class DonorSession {
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
     this.#worker.terminate();
+    this.#fetched.restart();
     this.#finishing = false;
     this.#set({
       phase: hasHelped ? 'finished' : 'consent',
@@ -275,12 +285,13 @@ export class DonorSession {
     this.#connection = undefined;
     this.#guests.loseHome();
     this.#detach(HOME);
+    this.#exchange.stop();
   }
 
   #setPaused(paused: boolean): void {
     this.#paused = paused;
-    const { device, pledgeBytes } = this.state.value;
-    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused });
+    const { device, pledgeBytes, exchangeMbit } = this.state.value;
+    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused, exchangeMbit });
     // The worker first, since it refuses laps at once, before the coordinator knows.
     this.#worker.post({ type: 'pause', paused });
     this.#connection?.intend(paused ? 'pause' : 'resume');
@@ -288,7 +299,8 @@ export class DonorSession {
 
   #consent(pledgeBytes: number): void {
     rememberPledge(this.#options.browserStorage, pledgeBytes);
-    rememberConsent(this.#options.tabStorage, { device: this.state.value.device, pledgeBytes, paused: this.#paused });
+    const { device, exchangeMbit } = this.state.value;
+    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused: this.#paused, exchangeMbit });
   }
 
   #fromWorker(message: WorkerNews): void {
@@ -307,6 +319,8 @@ export class DonorSession {
         return this.#onTrouble(message.trouble);
       case 'adapted':
         return this.#connection?.send('adapted', message.adapted);
+      case 'seek':
+        return void this.#exchange.seek(message);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
       case 'cache-failed':
@@ -316,7 +330,7 @@ export class DonorSession {
         this.#connection?.leave();
         return this.#connection && this.#onEnd({ kind: 'gone' });
       case 'stats':
-        return this.#onStats(message.stats);
+        return this.#onStats(message);
     }
     message satisfies never;
   }
@@ -347,9 +361,11 @@ export class DonorSession {
     this.#recover(troubleProblem(trouble));
   }
 
-  #onStats(stats: PeerHostStats): void {
+  #onStats({ stats, mirrorFaults }: Extract<WorkerNews, { type: 'stats' }>): void {
+    this.#fetched.tell(this.#connection, stats.fetched, mirrorFaults);
     const rows = this.#tallies.rows.read(stats.rows);
     this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
+    this.#tallies.readFetched(stats.fetched);
     const rowsHistory = [...this.state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
     this.#set({ stats, rowsHistory });
     this.#updateVisit();
@@ -359,6 +375,7 @@ export class DonorSession {
     this.#disconnect();
     this.#guests.endAll();
     this.#worker.terminate();
+    this.#fetched.restart();
     this.#tallies.rows.restart();
     this.#tallies.wireBytes.restart();
     this.#recover(problem);

@@ -26,6 +26,10 @@ export interface DonorState {
   /** The device that is lent, or offered. */
   device: Device;
   pledgeBytes: number;
+  /** Whether the operator offers to exchange weights with other tabs. */
+  offersTabToTab: boolean;
+  /** What the donor allows to be sent to them, in Mbit/s; undefined: nothing is exchanged. */
+  exchangeMbit: number | undefined;
   /** Weights in the browser's storage; undefined until they have been counted. */
   keptBytes: number | undefined;
   adapter: AdapterInfo | undefined;
@@ -58,7 +62,23 @@ export interface Visit {
   wireBytes: number;
   /** Weights downloaded, without those from the cache. */
   downloadedBytes: number;
+  /** The parts of these that came from a mirror and from other tabs, and what other tabs were given. */
+  mirrorBytes: number;
+  tabBytes: number;
+  givenBytes: number;
 }
+
+const NO_VISIT: Visit = {
+  startedMs: undefined,
+  endedMs: undefined,
+  tokensHelped: 0,
+  rows: 0,
+  wireBytes: 0,
+  downloadedBytes: 0,
+  mirrorBytes: 0,
+  tabBytes: 0,
+  givenBytes: 0,
+};
 
 /** Long enough to show a trend, short enough to be current. */
 export const HISTORY_SECONDS = 120;
@@ -68,6 +88,8 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     phase: 'consent',
     device,
     pledgeBytes,
+    offersTabToTab: false,
+    exchangeMbit: undefined,
     keptBytes: undefined,
     adapter: undefined,
     model: undefined,
@@ -80,7 +102,7 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     retryAtMs: undefined,
     cacheFailure: undefined,
     relayed: false,
-    visit: { startedMs: undefined, endedMs: undefined, tokensHelped: 0, rows: 0, wireBytes: 0, downloadedBytes: 0 },
+    visit: NO_VISIT,
   };
 }
 

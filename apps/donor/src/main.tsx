@@ -8,6 +8,7 @@ import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
+import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
@@ -30,6 +31,7 @@ const session = new DonorSession({
   browserStorage: localStorage,
   initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
+  offersTabToTab: offersTabToTab(document),
 });
 
 effect(() => showInTab(session.state.value));

@@ -1,3 +1,4 @@
+import type { FetchedBytes } from '@shoal/peer';
 import type { Visit } from './donor-state.ts';
 
 /** Sums a counter that restarts at 0 whenever its source (a link, a connection) is replaced. */
@@ -29,14 +30,27 @@ export class VisitTallies {
   readonly rows = new Tally();
   readonly wireBytes = new Tally();
   readonly downloadedBytes = new Tally();
+  readonly mirrorBytes = new Tally();
+  readonly tabBytes = new Tally();
+  readonly givenBytes = new Tally();
 
-  get totals(): Pick<Visit, 'tokensHelped' | 'rows' | 'wireBytes' | 'downloadedBytes'> {
-    const { tokensHelped, rows, wireBytes, downloadedBytes } = this;
+  /** Bytes since the worker was started. */
+  readFetched({ mirror, tab, given }: FetchedBytes): void {
+    this.mirrorBytes.read(mirror);
+    this.tabBytes.read(tab);
+    this.givenBytes.read(given);
+  }
+
+  get totals(): Omit<Visit, 'startedMs' | 'endedMs'> {
+    const { tokensHelped, rows, wireBytes, downloadedBytes, mirrorBytes, tabBytes, givenBytes } = this;
     return {
       tokensHelped: tokensHelped.total,
       rows: rows.total,
       wireBytes: wireBytes.total,
       downloadedBytes: downloadedBytes.total,
+      mirrorBytes: mirrorBytes.total,
+      tabBytes: tabBytes.total,
+      givenBytes: givenBytes.total,
     };
   }
 }

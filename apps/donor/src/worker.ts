@@ -17,6 +17,7 @@ import {
 import type { AdapterInfo } from '@shoal/protocol';
 import { lentThreads, MAX_CPU_PLEDGE_BYTES, threadsInWords, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
+import { SeekCalls } from './seek-calls.ts';
 
 const STATS_INTERVAL_MS = 1_000;
 /** The coordinator accepts two progress messages per second, which is also enough for the progress bar. */
@@ -35,7 +36,9 @@ let heartbeatMs = 0;
 let lastProgressMs = -PROGRESS_INTERVAL_MS;
 let statsTimer: ReturnType<typeof setInterval> | undefined;
 
+const seekCalls = new SeekCalls(post);
 const host = new PeerHost({
+  seek: (message) => seekCalls.call(message),
   createBackend: async (shape) =>
     device === 'cpu'
       ? createWasmBackend({ shape, threads: lentThreads() })
@@ -95,6 +98,10 @@ async function probe(): Promise<AdapterInfo | ProbeFailure> {
 /** Limit of the signalling schema. */
 const MAX_TEXT_CHARS = 200;
 
+function postStats(): void {
+  post({ type: 'stats', stats: host.stats(), mirrorFaults: host.takeMirrorFaults() });
+}
+
 async function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'probe': {
@@ -106,8 +113,8 @@ async function handle(message: ToWorker): Promise<void> {
     }
     case 'configure':
       heartbeatMs = message.heartbeatMs;
-      await host.configure(message.model, message.pledgeBytes);
-      statsTimer ??= setInterval(() => post({ type: 'stats', stats: host.stats() }), STATS_INTERVAL_MS);
+      await host.configure(message.model, message.pledgeBytes, message.shardUrls);
+      statsTimer ??= setInterval(postStats, STATS_INTERVAL_MS);
       return post({ type: 'configured' });
     case 'channel':
       return attach(message.channel, message);
@@ -122,6 +129,17 @@ async function handle(message: ToWorker): Promise<void> {
       return host.adapt(message.message);
     case 'pause':
       return host.setPaused(message.paused);
+    case 'exchange':
+      if (message.uploadBitsPerSecond === undefined) return host.exchange.stop();
+      return host.exchange.start(message.uploadBitsPerSecond);
+    case 'tab-channel':
+      return host.exchange.attach(message.tab, message.channel);
+    case 'tab-relay':
+      return host.exchange.attach(message.tab, new RelayedChannel(message.port));
+    case 'tab-gone':
+      return host.exchange.detach(message.tab);
+    case 'seek-reply':
+      return seekCalls.settle(message.id, message.reply);
   }
   message satisfies never;
 }

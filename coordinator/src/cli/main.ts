@@ -14,6 +14,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'pack a checkpoint for serving, or check a packed one',
     run: async (argv) => (await import('./pack.ts')).runPack(argv, process),
   },
+  mirror: {
+    about: 'a cache of shards for the tabs of one network',
+    run: async (argv) => (await import('./mirror.ts')).runMirror(argv, process),
+  },
   plan: {
     about: 'what it takes to serve a model: memory, tabs, traffic, speed',
     run: async (argv) => (await import('./plan.ts')).runPlan(argv, process),

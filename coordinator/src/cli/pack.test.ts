@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openPacked } from '@shoal/weights/node';
@@ -60,6 +60,19 @@ describe('shoal pack', () => {
       code: 0,
       stdout: expect.stringContaining('every hash checked') as string,
     });
+    const dir = join(folder, 'public');
+    const published = await run('--publish', dir, '--out', out);
+    expect(published.stdout).toMatch(/192 shards are published in .*public \(192 (linked|copied) now\)/);
+    expect(await run('--publish', dir, '--check')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^192 shards .* are whole/) as string,
+    });
+    const [name] = await readdir(join(dir, 'shards'));
+    await rm(join(dir, 'shards', name!));
+    expect(await run('--publish', dir, '--check')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${name} is missing`) as string,
+    });
     await writeFile(join(out, 'config.json'), '{}');
     const damaged = await run('--verify', '--out', out);
     expect(damaged.code).toBe(1);
@@ -95,6 +108,7 @@ describe('shoal pack', () => {
       [[], '--model'],
       [['--model', MODEL], '--out'],
       [['--model', MODEL, '--out', folder, '--quant', 'q2'], 'q2'],
+      [['--check', '--out', folder], '--publish'],
       [['--nonsense'], '--nonsense'],
     ] as const) {
       expect(await run(...argv)).toMatchObject({

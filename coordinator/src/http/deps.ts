@@ -6,12 +6,14 @@ import type { Registry } from 'prom-client';
 import type { AccessBook } from '../access/access-book.ts';
 import type { ApiKeys } from '../access/api-keys.ts';
 import type { Adapters } from '../adapters/adapters.ts';
+import type { ShardUrl } from '../base/shard-url.ts';
 import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
+import type { S3Credentials } from './s3-presign.ts';
 import type { SourceModel } from './source-model.ts';
 
 /** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
@@ -111,6 +113,15 @@ export interface OperatorRefusal {
   message: string;
 }
 
+/** Mirrors of the shards, and what tabs say that they have fetched elsewhere. */
+export interface ShardMirrors {
+  urls: readonly ShardUrl[];
+  /** For those whose URLs are signed. */
+  s3?: S3Credentials | undefined;
+  /** Bytes so far. */
+  tabBytes(): Record<'mirror' | 'tab', number>;
+}
+
 export interface HttpDeps {
   generation: GenerationService;
   /** Of an encoder, which makes embeddings and no text; undefined for other models. */
@@ -141,9 +152,13 @@ export interface HttpDeps {
   shard(
     sha256: string,
   ): { path: string; bytes: number } | { contents: () => Uint8Array<ArrayBuffer>; bytes: number } | undefined;
+  /** Where else the shards are; nowhere by default. */
+  mirrors?: ShardMirrors | undefined;
   readiness(): { ready: boolean; detail: object };
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
+  /** Whether the donor page offers to exchange weights with other tabs. */
+  offersTabToTab?: boolean;
   limits?: Partial<HttpLimits>;
   /** A server that listens already, whose address `listen` takes over (`holdAddress`). */
   listener?: Server;

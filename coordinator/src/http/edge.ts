@@ -7,7 +7,7 @@ import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { shapedError } from './error-shape.ts';
 import { ApiError, describeFailure, toApiError } from './errors.ts';
-import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
+import { corsHeaders, SECURITY_HEADERS, securityHeaders } from './headers.ts';
 import { HostHeaderError } from './host-header.ts';
 import type { HttpMetrics } from './metrics.ts';
 
@@ -16,11 +16,14 @@ export interface EdgeDeps {
   limits: HttpLimits;
   metrics: HttpMetrics;
   corsOrigins: NonNullable<HttpDeps['corsOrigins']>;
+  /** Origins besides this one that the pages may fetch from. */
+  connectOrigins: readonly string[];
 }
 
 /** What applies to every request: headers, CORS, 404 and 405, one shape of errors, one log line and one observation. */
 export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
   const connections = new Connections(app.server);
+  const ofAll = securityHeaders(deps.connectOrigins);
   app.server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, connections));
   app.addHook('preClose', (done) => {
     connections.close();
@@ -30,7 +33,7 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
   app.addHook('onRequest', async (request, reply) => {
     const path = pathOf(request.raw.url);
     observeEnd(request, reply, deps, connections);
-    reply.headers({ ...SECURITY_HEADERS, ...corsHeaders(path, request.headers, deps.corsOrigins) });
+    reply.headers({ ...ofAll, ...corsHeaders(path, request.headers, deps.corsOrigins) });
     reply.header('x-request-id', request.id);
     if (connections.closing) {
       reply.header('connection', 'close');

@@ -1,32 +1,39 @@
 import { isCrossOrigin } from './api-paths.ts';
 
-/** Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. */
-const CONTENT_SECURITY_POLICY = [
-  "default-src 'self'",
-  // A tab without WebGPU computes in WebAssembly.
-  "script-src 'self' 'wasm-unsafe-eval'",
-  // By CSP 3 this includes WebSockets to the same host and port. Browsers that do not follow it yet (Chrome before 71, Safari
-  // before 16) leave socket.io with polling. The pages connect to nothing else.
-  "connect-src 'self'",
-  "img-src 'self' data:",
-  "style-src 'self' 'unsafe-inline'",
-  "worker-src 'self' blob:",
-  "object-src 'none'",
-  "base-uri 'none'",
-  "form-action 'self'",
-  "frame-ancestors 'none'",
-].join('; ');
+/**
+ * Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. `origins`: other places that the
+ * pages may fetch weights from.
+ */
+const contentSecurityPolicy = (origins: readonly string[]): string =>
+  [
+    "default-src 'self'",
+    // A tab without WebGPU computes in WebAssembly.
+    "script-src 'self' 'wasm-unsafe-eval'",
+    // By CSP 3 this includes WebSockets to the same host and port. Browsers that do not follow it yet (Chrome before 71, Safari
+    // before 16) leave socket.io with polling. The pages connect to nothing else but mirrors of shards.
+    ["connect-src 'self'", ...new Set(origins)].join(' '),
+    "img-src 'self' data:",
+    "style-src 'self' 'unsafe-inline'",
+    "worker-src 'self' blob:",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+  ].join('; ');
 
 /** Headers of every response. COOP and COEP isolate the pages, which WebAssembly threads (SharedArrayBuffer) need. */
-export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
-  'content-security-policy': CONTENT_SECURITY_POLICY,
+export const securityHeaders = (origins: readonly string[]): Readonly<Record<string, string>> => ({
+  'content-security-policy': contentSecurityPolicy(origins),
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-embedder-policy': 'require-corp',
   'cross-origin-resource-policy': 'same-origin',
   'permissions-policy': 'camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), midi=()',
-};
+});
+
+/** Of a coordinator without mirrors. */
+export const SECURITY_HEADERS = securityHeaders([]);
 
 /** Chromium's limit for caching the answer to a preflight. */
 const PREFLIGHT_MAX_AGE_S = 7200;

@@ -13,3 +13,5 @@ export { tokenizerCodec } from './codec.ts';
 export { sourceModel } from './source-model.ts';
 export type { StreamDetokenizer, TextCodec } from './codec.ts';
 export { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';
+export { mirrorTemplates, s3Credentials } from './signed-mirrors.ts';
+export type { ShardMirrors } from './deps.ts';

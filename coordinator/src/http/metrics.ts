@@ -6,13 +6,17 @@ const SECONDS_BUCKETS = [0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 6
 export interface HttpMetrics {
   requestSeconds: Histogram<'route' | 'method' | 'status'>;
   shardDownloads: Counter;
-  shardBytes: Counter;
+  shardBytes: Counter<'source'>;
   hangUps: Counter;
   stalledReaders: Counter;
   pipelineOverflows: Counter;
 }
 
-export function registerHttpMetrics(registry: Registry): HttpMetrics {
+/** @param tabBytes of shards that tabs say they have fetched elsewhere, so far */
+export function registerHttpMetrics(
+  registry: Registry,
+  tabBytes: () => Record<'mirror' | 'tab', number> = () => ({ mirror: 0, tab: 0 }),
+): HttpMetrics {
   const registers = [registry];
   return {
     requestSeconds: new Histogram({
@@ -23,7 +27,7 @@ export function registerHttpMetrics(registry: Registry): HttpMetrics {
       registers,
     }),
     shardDownloads: new Counter({ name: 'shoal_shard_downloads_total', help: 'Shards sent in full.', registers }),
-    shardBytes: new Counter({ name: 'shoal_shard_bytes_total', help: 'Bytes of shards sent in full.', registers }),
+    shardBytes: shardBytesCounter(registers, tabBytes),
     hangUps: new Counter({
       name: 'shoal_http_hangups_total',
       help: 'Generations whose client closed the connection early.',
@@ -40,4 +44,23 @@ export function registerHttpMetrics(registry: Registry): HttpMetrics {
       registers,
     }),
   };
+}
+
+function shardBytesCounter(registers: Registry[], tabBytes: () => Record<'mirror' | 'tab', number>): Counter<'source'> {
+  const counted = { mirror: 0, tab: 0 };
+  const counter = new Counter({
+    name: 'shoal_shard_bytes_total',
+    help: 'Bytes of shards, by where tabs got them: from this coordinator, or, as tabs say, from a mirror or another tab.',
+    labelNames: ['source'],
+    registers,
+    collect() {
+      const now = tabBytes();
+      for (const source of ['mirror', 'tab'] as const) {
+        this.inc({ source }, now[source] - counted[source]);
+        counted[source] = now[source];
+      }
+    },
+  });
+  counter.inc({ source: 'coordinator' }, 0);
+  return counter;
 }

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fastifyStatic from '@fastify/static';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 
 /** Files that Vite names by their content. */
@@ -12,7 +13,11 @@ const ASSET_MAX_AGE_S = 31_536_000;
  * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds refer to their files from `/`, in
  * folders of different names, so files are looked for in both.
  */
-export async function registerPages(app: FastifyInstance, roots: HttpDeps['staticRoots']): Promise<void> {
+export async function registerPages(
+  app: FastifyInstance,
+  roots: HttpDeps['staticRoots'],
+  offersTabToTab = false,
+): Promise<void> {
   const built = [roots.donor, roots.console].filter(
     (root): root is string => root !== undefined && existsSync(join(root, 'index.html')),
   );
@@ -31,9 +36,22 @@ export async function registerPages(app: FastifyInstance, roots: HttpDeps['stati
   const page = (url: string, root: string) => app.get(url, (_request, reply) => reply.sendFile('index.html', root));
 
   const { donor, console: consoleRoot } = roots;
-  if (donor !== undefined && built.includes(donor)) page('/', donor);
+  if (donor !== undefined && built.includes(donor)) {
+    if (offersTabToTab) app.get('/', (_request, reply) => sendOffer(reply, donor));
+    else page('/', donor);
+  }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
     for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*'])
       page(url, consoleRoot);
   }
+}
+
+/** The donor page, which asks its donor whether to exchange weights with other tabs: it must know before it connects to anything. */
+async function sendOffer(reply: FastifyReply, root: string): Promise<FastifyReply> {
+  const html = await readFile(join(root, 'index.html'), 'utf8');
+  const offer = '<meta name="shoal-offers" content="tab-to-tab" />';
+  return reply
+    .type('text/html; charset=utf-8')
+    .header('cache-control', 'no-cache')
+    .send(html.replace('</head>', `${offer}</head>`));
 }

@@ -19,6 +19,7 @@ import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
 import { registerShards } from './shards.ts';
+import { registerSignedMirrors } from './signed-mirrors.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
 const MAX_CONNECTION_CHECK_MS = 5_000;
@@ -28,11 +29,17 @@ const FINGERPRINT_DIGITS = 10;
 /** The HTTP server, ready to `listen`. Drain the scheduler before closing it: `close` waits for answers under way. */
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
-  const metrics = registerHttpMetrics(deps.registry);
+  const metrics = registerHttpMetrics(deps.registry, deps.mirrors?.tabBytes);
   const app = createApp(deps, limits, metrics);
 
   registerJsonBody(app, limits.bodyBytes);
-  registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
+  registerEdge(app, {
+    log: deps.log,
+    limits,
+    metrics,
+    corsOrigins: deps.corsOrigins ?? '*',
+    connectOrigins: (deps.mirrors?.urls ?? []).map(({ origin }) => origin),
+  });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   if (deps.access?.admin) registerAdmin(app, deps.access.admin);
   registerModels(app, deps);
@@ -40,9 +47,10 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
+  if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
   registerHealth(app, { ...deps, version: VERSION });
   await registerDocs(app, deps, limits);
-  await registerPages(app, deps.staticRoots);
+  await registerPages(app, deps.staticRoots, deps.offersTabToTab);
   await app.ready();
   return app;
 }

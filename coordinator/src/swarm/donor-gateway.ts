@@ -1,5 +1,6 @@
 import {
   adaptedSchema,
+  fetchedSchema,
   guestRefusedSchema,
   HELLO_TIMEOUT_MS,
   type Hello,
@@ -13,10 +14,12 @@ import {
   noPathSchema,
   progressSchema,
   readySchema,
+  seekSchema,
   SIGNALLING_BURST_MESSAGES,
   type Signal,
   signalSchema,
   SUPPORTED_VERSIONS,
+  tabSignalSchema,
   troubleSchema,
 } from '@shoal/protocol';
 import { startDeadline, TransportError } from '@shoal/transport';
@@ -31,7 +34,9 @@ import { TokenBucket } from '../base/token-bucket.ts';
 import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
+import type { ShardReports } from './shard-reports.ts';
 import type { Swarm } from './swarm.ts';
+import type { TabMeetings } from './tab-meetings.ts';
 
 type Welcome = Extract<HelloReply, { ok: true }>;
 
@@ -42,8 +47,12 @@ export interface DonorGatewayOptions {
   log: Logger;
   /** What the donors' door counts with other coordinators. */
   door?: DonorDoorOptions;
+  /** Takes what tabs say about where they got their shards. */
+  shardReports: ShardReports;
+  /** Where tabs exchange shards; undefined where the operator does not want that. */
+  meetings: TabMeetings | undefined;
   /** What every tab is told when it joins. */
-  terms: Pick<Welcome, 'model' | 'heartbeatMs'> & { lapConnections: number };
+  terms: Pick<Welcome, 'model' | 'heartbeatMs' | 'shardUrls'> & { lapConnections: number };
 }
 
 /** Time for a message handed to the socket to be sent before the socket is closed. */
@@ -98,6 +107,9 @@ class DonorSocket {
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('adapted', adaptedSchema, (peer, message) => options.swarm.adapters?.adapted(peer, message));
+    this.#on('fetched', fetchedSchema, (peer, message) => options.shardReports.take(peer, message));
+    this.#on('tab-signal', tabSignalSchema, ({ peerId }, message) => options.meetings?.signal(peerId, message));
+    socket.on('seek', (message: unknown, reply: unknown) => this.#seek(message, reply));
     this.#on('no-path', noPathSchema, (peer, facts) => this.#noPath(peer, facts));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
@@ -144,6 +156,25 @@ class DonorSocket {
     this.#connection?.signal(signal);
   }
 
+  #seek(message: unknown, reply: unknown): void {
+    const parsed = seekSchema.safeParse(message);
+    if (!parsed.success || typeof reply !== 'function') return this.#drop('a malformed "seek" message');
+    const { meetings } = this.#options;
+    if (!this.#peer || this.#peer.state === 'gone' || !meetings) return;
+    reply(meetings.seek(this.#peer.peerId, parsed.data));
+  }
+
+  /** Lets the tab exchange shards with others, if its donor and the operator agree. */
+  #meet(hello: Hello, peer: PeerSession): { tabToTab?: true } {
+    const { meetings } = this.#options;
+    if (!meetings || !hello.tabToTab) return {};
+    meetings.join(peer, {
+      link: (message) => void this.#socket.emit('tab-link', message),
+      signal: (message) => void this.#socket.emit('tab-signal', message),
+    });
+    return { tabToTab: true };
+  }
+
   #join(hello: Hello): HelloReply {
     const version = negotiateVersion(hello.protocolVersions);
     if (version === undefined) {
@@ -177,7 +208,8 @@ class DonorSocket {
     const { peerId, donorId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
     const iceServers = network.iceServers.forDonor(donorId);
-    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms };
+    const exchange = this.#meet(hello, this.#peer);
+    return { ok: true, protocolVersion: version, peerId, iceServers, ...terms, ...exchange };
   }
 
   #makeWay(): void {
@@ -256,12 +288,14 @@ class DonorSocket {
   #closeSoon(): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#peer) this.#options.meetings?.leave(this.#peer.peerId);
     setTimeout(() => this.#socket.disconnect(true), FLUSH_MS).unref();
   }
 
   #end(why: string): void {
     this.#cancelHelloDeadline();
     this.#place?.leave();
+    if (this.#peer) this.#options.meetings?.leave(this.#peer.peerId);
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }

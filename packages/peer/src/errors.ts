@@ -1,4 +1,4 @@
-export type ShardErrorReason = 'network' | 'http' | 'stalled' | 'size' | 'hash' | 'cancelled';
+export type ShardErrorReason = 'network' | 'http' | 'stalled' | 'slow' | 'size' | 'hash' | 'cancelled';
 
 /** A shard could not be fetched. `reason` says why; the message names the shard. */
 export class ShardError extends Error {

@@ -154,6 +154,11 @@ export class ExpertRunner {
       for (const { from, dispatch } of laps.takeAll()) this.#refuse(from.link, dispatch.lapId, 'paused');
   }
 
+  /** Whether no lap is queued or running. */
+  get isIdle(): boolean {
+    return this.#running.size === 0 && [...this.#links.values()].every(({ next }) => next === undefined);
+  }
+
   /** Resolves when the laps that are on the GPU now have finished. */
   async drained(): Promise<void> {
     await Promise.all(this.#running);

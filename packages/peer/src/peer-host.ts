@@ -4,6 +4,7 @@ import {
   type AdapterShards,
   allExpertKinds,
   type Assign,
+  type Fetched,
   type Progress,
   type Ready,
   type ShardRef,
@@ -13,10 +14,15 @@ import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
 import { ExpertRunner, HOME, type RunnerCounters } from './expert-runner.ts';
+import { TabExchange, type TabExchangeOptions } from './exchange/tab-exchange.ts';
+import { type FetchedBytes, FetchTally } from './fetch-tally.ts';
 import { HeldAdapters } from './held-adapters.ts';
+import { Mirrors } from './mirrors.ts';
+import { type PeerModel, sameModel, shapeOf } from './peer-model.ts';
 import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
+import { MAX_MESSAGE_CHARS, troubleOf } from './trouble.ts';
 
 /** Delays before each attempt to replace a lost device, since the driver needs a moment. After the last one the tab gives up. */
 const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
@@ -25,18 +31,14 @@ const DRAIN_TIMEOUT_MS = 10_000;
 /** Limit on kept weights in the browser's storage, in pledges: leaves room for another assignment's or another tab's shards. */
 export const KEPT_PLEDGES = 2;
 
-export interface PeerModel extends ExpertShape {
-  id: string;
-  /** Size of every shard. */
-  shardBytes: number;
-}
-
 export interface PeerHostOptions {
   /** Rejects with a KernelError. */
   createBackend: (shape: ExpertShape) => Promise<ExpertBackend>;
   cache: ShardCache;
   urlOf: (sha256: string) => string;
   fetch: typeof fetch;
+  /** Asks the coordinator which tabs have which shards; without it, none are exchanged. */
+  seek?: TabExchangeOptions['seek'];
   events: PeerHostEvents;
   rebuildDelaysMs?: readonly number[];
 }
@@ -60,6 +62,8 @@ export interface PeerHostStats extends RunnerCounters {
   expertsLoaded: number;
   /** Of low-rank shards that it holds, or is fetching. */
   adapterBytes: number;
+  /** Since the page was opened. */
+  fetched: FetchedBytes;
   /** Coordinators that it has links to. */
   coordinators: number;
   /** To the home. */
@@ -77,6 +81,10 @@ export class PeerHost {
   #pledgeBytes = 0;
   #backend: ExpertBackend | undefined;
   #store: ShardStore | undefined;
+  readonly #mirrors: Mirrors;
+  readonly #fetched = new FetchTally();
+  /** Of shards with other tabs. Off until `start`. */
+  readonly exchange: TabExchange;
   /** SHA-256 of each expert on the backend. */
   readonly #loaded = new Map<string, string>();
   readonly #adapters: HeldAdapters;
@@ -87,6 +95,7 @@ export class PeerHost {
 
   constructor(options: PeerHostOptions) {
     this.#options = options;
+    this.#mirrors = new Mirrors({ fetch: options.fetch });
     const holds = (layer: number, expert: number): boolean => this.#loaded.has(keyOf(layer, expert));
     this.#adapters = new HeldAdapters({
       holdsExpert: holds,
@@ -98,11 +107,21 @@ export class PeerHost {
       adaptersOf: (dispatch) => this.#adapters.of(dispatch),
       onLinkClosed: (reason, coordinator) => options.events.onLinkClosed(reason, coordinator),
     });
+    this.exchange = new TabExchange({
+      seek: options.seek ?? (() => Promise.reject(new Error('No tracker'))),
+      bytesOf: async (sha256) => this.#store?.fromCache(sha256),
+      isIdle: () => this.#runner.isIdle,
+      onGiven: (bytes) => this.#fetched.add('given', bytes),
+    });
   }
 
-  /** Creates a backend for the coordinator's model, or keeps the present one if the model is the same. Rejects with a KernelError. */
-  async configure(model: PeerModel, pledgeBytes: number): Promise<void> {
+  /**
+   * Creates a backend for the coordinator's model, or keeps the present one if the model is the same. `shardUrls`: the mirrors that
+   * the coordinator names. Rejects with a KernelError.
+   */
+  async configure(model: PeerModel, pledgeBytes: number, shardUrls: readonly string[] = []): Promise<void> {
     this.#pledgeBytes = pledgeBytes;
+    this.#mirrors.use(shardUrls);
     // The numbers of low-rank shards are those of a visit.
     this.#adapters.clear();
     if (this.#backend && this.#model && sameModel(this.#model, model)) return;
@@ -116,6 +135,9 @@ export class PeerHost {
       urlOf: this.#options.urlOf,
       fetch: this.#options.fetch,
       shardBytes: model.shardBytes,
+      sources: [this.#mirrors, this.exchange],
+      onKept: (sha256) => this.exchange.has(sha256),
+      onFetched: (origin, bytes) => this.#fetched.add(origin, bytes),
       onCacheFailure: (error) => this.#options.events.onCacheFailure(error),
     });
     this.#useBackend(await this.#options.createBackend(shapeOf(model)));
@@ -160,9 +182,15 @@ export class PeerHost {
       allocatedBytes: this.#backend?.allocatedBytes ?? 0,
       expertsLoaded: this.#loaded.size,
       adapterBytes: this.#adapters.bytes,
+      fetched: this.#fetched.bytes,
       coordinators: links.size,
       rttMs: links.get(HOME)?.link.stats().rttMs,
     };
+  }
+
+  /** The mirrors' faults since the last call. */
+  takeMirrorFaults(): Fetched['mirrorFaults'] {
+    return this.#mirrors.takeFaults();
   }
 
   /** Resolves when the current assignment has been loaded or has failed. */
@@ -172,6 +200,7 @@ export class PeerHost {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.exchange.stop();
     this.#runner.detachAll('goodbye');
     await this.#stopApplying();
     this.#dropBackend();
@@ -247,8 +276,10 @@ export class PeerHost {
     for (const [layer, experts] of expertsByLayer(shards)) {
       if (changedLayers.has(layer)) await backend.reserve(layer, experts);
     }
+    const isExchanged = this.exchange.isOn && !this.#mirrors.isOpen;
     await loadShards({
       store: this.#store!,
+      choose: isExchanged ? (left, until) => this.exchange.choose(left, until) : undefined,
       shards: missing,
       shardBytes: this.#model!.shardBytes,
       signal,
@@ -310,34 +341,6 @@ export class PeerHost {
   }
 }
 
-/** Limit of the signalling schema. */
-const MAX_MESSAGE_CHARS = 1000;
-
-function troubleOf(error: unknown): Pick<Trouble, 'code' | 'message'> {
-  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE_CHARS);
-  return { code: troubleCodeOf(error), message };
-}
-
-function troubleCodeOf(error: unknown): Trouble['code'] {
-  if (error instanceof ShardError) return error.reason === 'hash' || error.reason === 'size' ? 'hash' : 'download';
-  if (!(error instanceof KernelError)) return 'internal';
-  switch (error.reason) {
-    case 'out-of-memory':
-    case 'device-lost':
-    case 'limits':
-      return error.reason;
-    case 'bad-shard':
-      return 'hash';
-    case 'no-adapter':
-      return 'device-lost';
-    case 'bad-lap':
-    case 'not-loaded':
-    case 'compile':
-      return 'internal';
-  }
-  return error.reason satisfies never;
-}
-
 function isCancelled(error: unknown): boolean {
   return error instanceof ShardError && error.reason === 'cancelled';
 }
@@ -356,26 +359,8 @@ function expertsByLayer(shards: readonly ShardRef[]): Map<number, number[]> {
   return layers;
 }
 
-function shapeOf({ hiddenSize, moeIntermediateSize, quant, activation, bias }: PeerModel): ExpertShape {
-  return { hiddenSize, moeIntermediateSize, quant, activation, bias };
-}
-
 /** `hello.expertKinds` of tabs that compute with this package. */
 export const EXPERT_KINDS: string[] = allExpertKinds(QUANTS);
-
-const MODEL_FIELDS = [
-  'id',
-  'hiddenSize',
-  'moeIntermediateSize',
-  'quant',
-  'activation',
-  'bias',
-  'shardBytes',
-] as const satisfies (keyof PeerModel)[];
-
-function sameModel(a: PeerModel, b: PeerModel): boolean {
-  return MODEL_FIELDS.every((field) => a[field] === b[field]);
-}
 
 async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;

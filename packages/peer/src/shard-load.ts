@@ -27,6 +27,8 @@ export interface ShardLoadOptions {
   /** Receives each verified shard, one at a time. */
   deliver: (shard: WantedShard, bytes: Uint8Array) => Promise<void>;
   onProgress: (progress: LoadProgress) => void;
+  /** Which shard to fetch next, of those that are not kept; in their order by default. */
+  choose?: ((left: () => readonly string[], signal: AbortSignal) => Promise<string | undefined>) | undefined;
   signal: AbortSignal;
   nowMs?: () => number;
 }
@@ -42,6 +44,8 @@ class ShardLoad {
   readonly #failed = new AbortController();
   readonly #signal: AbortSignal;
   readonly #queue: WantedShard[];
+  /** Kept shards, which come first where others are chosen. */
+  #kept = new Set<string>();
   readonly #totalBytes: number;
   #doneBytes = 0;
   #cachedBytes = 0;
@@ -54,11 +58,14 @@ class ShardLoad {
     this.#totalBytes = options.shards.length * options.shardBytes;
     // Downloads that an earlier assignment started come first, so that they are joined and not repeated.
     const isDownloading = (shard: WantedShard) => Number(options.store.isDownloading(shard.sha256));
-    this.#queue = [...options.shards].sort((a, b) => isDownloading(b) - isDownloading(a));
+    // In another order in each tab where they are chosen, so that tabs that join together fetch different ones first.
+    const shards = options.choose ? shuffled(options.shards) : [...options.shards];
+    this.#queue = shards.sort((a, b) => isDownloading(b) - isDownloading(a));
   }
 
   async run(): Promise<void> {
     this.#report();
+    if (this.#options.choose) this.#kept = await this.#options.store.kept();
     const inParallel = Math.min(MAX_PARALLEL_DOWNLOADS, this.#queue.length);
     const results = await Promise.allSettled(Array.from({ length: inParallel }, () => this.#downloadQueue()));
     const failures = results.filter((result) => result.status === 'rejected').map((result) => result.reason as unknown);
@@ -71,12 +78,25 @@ class ShardLoad {
   /** Takes shards from the queue until it is empty; several of these run in parallel. */
   async #downloadQueue(): Promise<void> {
     try {
-      for (let shard = this.#queue.shift(); shard; shard = this.#queue.shift()) {
+      for (let shard = await this.#next(); shard; shard = await this.#next()) {
         await this.#deliver(shard, await this.#fetch(shard));
       }
     } catch (error) {
       this.#failed.abort();
       throw error;
+    }
+  }
+
+  async #next(): Promise<WantedShard | undefined> {
+    const { choose } = this.#options;
+    const kept = choose ? this.#queue.findIndex(({ sha256 }) => this.#kept.has(sha256)) : 0;
+    if (choose === undefined || kept >= 0) return this.#queue.splice(kept, 1)[0];
+    for (;;) {
+      const chosen = await choose(() => this.#queue.map(({ sha256 }) => sha256), this.#signal);
+      if (chosen === undefined) return undefined;
+      const at = this.#queue.findIndex(({ sha256 }) => sha256 === chosen);
+      // Another of the downloads may have taken it meanwhile.
+      if (at >= 0) return this.#queue.splice(at, 1)[0];
     }
   }
 
@@ -132,4 +152,11 @@ class ShardLoad {
       secondsLeft: bytesPerSecond ? leftBytes / bytesPerSecond : undefined,
     });
   }
+}
+
+function shuffled<T>(items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ item }) => item);
 }

@@ -1,4 +1,6 @@
+import type { ShardOrigin } from '@shoal/protocol';
 import { ShardCacheError, ShardError } from './errors.ts';
+import { fetchShard, type ShardSource, sha256Hex, short } from './fetch-shard.ts';
 import type { ShardCache } from './shard-cache.ts';
 
 /** Enough to hide the round trip to the coordinator; more would only share the same line. */
@@ -23,6 +25,12 @@ export interface ShardStoreOptions {
   /** Size of every shard of the model; others are rejected before hashing. */
   shardBytes: number;
   fetch: typeof fetch;
+  /** Who is asked before the coordinator, in this order. */
+  sources?: readonly ShardSource[];
+  /** Called for each shard that was downloaded and is what it should be. */
+  onFetched?: (origin: ShardOrigin, bytes: number) => void;
+  /** Called for each shard that the cache has. */
+  onKept?: (sha256: string) => void;
   /** Called once when the browser's storage stops taking shards. Work goes on. */
   onCacheFailure: (error: ShardCacheError) => void;
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -44,14 +52,14 @@ interface Download {
 
 type InFlight = Download & { controller: AbortController; whole: Promise<Uint8Array> };
 
-/** Provides verified shards by content hash from the cache or the coordinator. Callers that want the same shard share one download. */
+/** Provides verified shards by content hash from the cache, other sources or the coordinator. Callers that want the same shard share one download. */
 export class ShardStore {
   readonly #options: Required<ShardStoreOptions>;
   readonly #inFlight = new Map<string, InFlight>();
   #cacheWorks = true;
 
   constructor(options: ShardStoreOptions) {
-    this.#options = { sleep: sleepUnlessAborted, ...options };
+    this.#options = { sleep: sleepUnlessAborted, sources: [], onFetched: () => {}, onKept: () => {}, ...options };
   }
 
   isDownloading(sha256: string): boolean {
@@ -64,12 +72,20 @@ export class ShardStore {
     try {
       const bytes = await cache.get(sha256);
       if (!bytes) return undefined;
-      if (bytes.byteLength === this.#options.shardBytes && (await sha256Hex(bytes)) === sha256) return bytes;
+      if (bytes.byteLength === this.#options.shardBytes && (await sha256Hex(bytes)) === sha256) {
+        this.#options.onKept(sha256);
+        return bytes;
+      }
       await cache.delete(sha256);
     } catch (error) {
       this.#reportCache(error);
     }
     return undefined;
+  }
+
+  /** SHA-256 of all kept shards; none where they can't be read. */
+  async kept(): Promise<Set<string>> {
+    return new Set(await this.#options.cache.names().catch(() => []));
   }
 
   /** Deletes kept shards that aren't in `keep`, once there are more than `limitBytes`. */
@@ -134,7 +150,7 @@ export class ShardStore {
     let limitWaitMs = 0;
     for (let attempt = 1; ;) {
       try {
-        const bytes = await this.#attempt(flight);
+        const bytes = (await this.#fromSources(flight)) ?? (await this.#attempt(flight));
         await this.#keep(sha256, bytes);
         return bytes;
       } catch (error) {
@@ -156,69 +172,45 @@ export class ShardStore {
     }
   }
 
-  /** Without `cache`, the browser's own does not keep it, since Cache Storage already does. */
-  async #attempt(flight: Download, cache: RequestCache = 'no-store'): Promise<Uint8Array> {
-    const { sha256 } = flight;
-    const { signal } = flight;
-    const stalled = new AbortController();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const rearm = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => stalled.abort(), STALL_TIMEOUT_MS);
-    };
-    rearm();
-    try {
-      const response = await this.#options.fetch(this.#options.urlOf(sha256), {
-        cache,
-        credentials: 'omit',
-        signal: AbortSignal.any([signal, stalled.signal]),
-      });
-      rearm();
-      if (!response.ok) throw httpError(sha256, response);
-      const bytes = await this.#readBody(flight, response, rearm);
-      if ((await sha256Hex(bytes)) !== sha256) {
-        throw new ShardError('hash', `Shard ${short(sha256)}: the downloaded contents have a different SHA-256`);
-      }
-      return bytes;
-    } catch (error) {
-      if (stalled.signal.aborted && !signal.aborted) {
-        const message = `Shard ${short(sha256)}: nothing arrived for ${STALL_TIMEOUT_MS / 1000} s`;
-        throw new ShardError('stalled', message, { cause: error });
-      }
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+  /** Of the coordinator. Without `cache`, the browser's own does not keep it, since Cache Storage already does. */
+  async #attempt(flight: Download, cache?: RequestCache): Promise<Uint8Array> {
+    const onBytes = (bytes: number): void => count(flight, bytes);
+    const request = { sha256: flight.sha256, bytes: flight.bytes, signal: flight.signal, onBytes };
+    const bytes = await fetchShard(request, {
+      fetch: this.#options.fetch,
+      url: this.#options.urlOf(flight.sha256),
+      server: 'the coordinator',
+      ...(cache && { cache }),
+      stallMs: STALL_TIMEOUT_MS,
+    });
+    this.#options.onFetched('coordinator', bytes.byteLength);
+    return bytes;
   }
 
-  /** Never holds more than `shardBytes`, whatever the server sends. */
-  async #readBody(flight: Download, response: Response, onChunk: () => void): Promise<Uint8Array> {
-    const { sha256 } = flight;
-    const { bytes: shardBytes } = flight;
-    const bytes = new Uint8Array(shardBytes);
-    let offset = 0;
-    const reader = response.body?.getReader();
-    if (!reader) throw sizeError(sha256, 0, shardBytes);
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      onChunk();
-      if (offset + value.byteLength > shardBytes) {
-        await reader.cancel();
-        throw sizeError(sha256, offset + value.byteLength, shardBytes);
+  /** The shard from a source other than the coordinator; undefined if none provides it. */
+  async #fromSources(flight: Download): Promise<Uint8Array | undefined> {
+    const { sha256, bytes, signal } = flight;
+    const onBytes = (received: number): void => count(flight, received);
+    for (const source of this.#options.sources) {
+      try {
+        const shard = await source.fetch({ sha256, bytes, signal, onBytes });
+        if (shard === undefined) continue;
+        this.#options.onFetched(source.origin, shard.byteLength);
+        return shard;
+      } catch {
+        // The source has taken note of it, and another may do better.
+        count(flight, -flight.receivedBytes);
+        if (signal.aborted) return undefined;
       }
-      bytes.set(value, offset);
-      offset += value.byteLength;
-      count(flight, value.byteLength);
     }
-    if (offset !== shardBytes) throw sizeError(sha256, offset, shardBytes);
-    return bytes;
+    return undefined;
   }
 
   async #keep(sha256: string, bytes: Uint8Array): Promise<void> {
     if (!this.#cacheWorks) return;
     try {
       await this.#options.cache.put(sha256, bytes);
+      this.#options.onKept(sha256);
     } catch (error) {
       this.#reportCache(error);
     }
@@ -238,11 +230,6 @@ function count(flight: Download, bytes: number): void {
   if (bytes === 0) return;
   flight.receivedBytes += bytes;
   for (const observer of flight.observers) observer.onBytes(bytes);
-}
-
-export async function sha256Hex(bytes: Uint8Array): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** Exponential backoff, half of it random so that many tabs don't retry at the same moment. */
@@ -278,29 +265,10 @@ function sleepUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-function httpError(sha256: string, response: Response): ShardError {
-  const { status } = response;
-  const retryAfterS = Number(response.headers.get('retry-after') ?? Number.NaN);
-  return new ShardError('http', `Shard ${short(sha256)}: the coordinator answered ${status}`, {
-    retryable: status >= 500 || status === 429 || status === 408,
-    overLimit: status === 429,
-    retryAfterMs: Number.isFinite(retryAfterS) ? retryAfterS * 1000 : undefined,
-  });
-}
-
-function sizeError(sha256: string, gotBytes: number, wantedBytes: number): ShardError {
-  const relation = gotBytes > wantedBytes ? 'at least ' : '';
-  return new ShardError('size', `Shard ${short(sha256)} has ${relation}${gotBytes} bytes instead of ${wantedBytes}`);
-}
-
 function networkError(sha256: string, cause: unknown): ShardError {
   return new ShardError('network', `Shard ${short(sha256)}: the download was interrupted`, { cause });
 }
 
 function cancelled(sha256: string, cause?: unknown): ShardError {
   return new ShardError('cancelled', `Shard ${short(sha256)} is no longer wanted`, { retryable: false, cause });
-}
-
-function short(sha256: string): string {
-  return sha256.slice(0, 12);
 }

@@ -63,7 +63,7 @@ export {
 } from './limits.ts';
 export { MAX_SIGNALLING_FROM_DONOR_BYTES, MAX_SIGNALLING_MESSAGES_PER_SECOND } from './limits.ts';
 export { MAX_SIGNALLING_BYTES_PER_SECOND, MIN_FRAGMENT_PAYLOAD_BYTES, SIGNALLING_BURST_BYTES } from './limits.ts';
-export { SIGNALLING_BURST_MESSAGES } from './limits.ts';
+export { MAX_SHARD_URLS, SIGNALLING_BURST_MESSAGES } from './limits.ts';
 export type {
   Adapted,
   AdapterInfo,
@@ -94,5 +94,19 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export { decodeShardFrame, encodeShardFrame, MAX_SHARD_FRAME_BYTES, type ShardFrame } from './shard-frames.ts';
+export { MAX_HAD, MAX_SOUGHT, MAX_TAB_LINKS, MAX_TAB_SIGNALS, PART_BYTES } from './limits.ts';
+export { seekReplySchema, seekSchema, TAB_FAULTS, tabLinkSchema, tabSignalSchema } from './tab-to-tab.ts';
+export type {
+  CoordinatorToTab,
+  Seek,
+  SeekReply,
+  TabFault,
+  TabLink,
+  TabSignal,
+  TabToCoordinator,
+} from './tab-to-tab.ts';
+export { fetchedSchema, MIRROR_FAULTS, SHARD_ORIGINS, shardUrl, shardUrlSchema } from './shard-sources.ts';
+export type { Fetched, MirrorFault, ShardOrigin } from './shard-sources.ts';
 export { chunkTraceSchema, type TokenLap, type TokenTrace } from './trace.ts';
 export { negotiateVersion, PROTOCOL_VERSION, SUPPORTED_VERSIONS } from './version.ts';

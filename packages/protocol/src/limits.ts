@@ -106,3 +106,21 @@ export const MAX_LAP_CONNECTIONS = 4;
 
 /** Coordinators that one tab serves, its home included. Each is a link of its own with a queue of its own. */
 export const MAX_COORDINATORS = 8;
+
+/** Mirrors of shards that a coordinator may name to its tabs. */
+export const MAX_SHARD_URLS = 8;
+
+/** Shards that one `seek` may ask for; the next follows within a fraction of a second. */
+export const MAX_SOUGHT = 64;
+
+/** New shards that one `seek` may name: what a tab with a full cache tells in a few messages of 20 KB. */
+export const MAX_HAD = 1024;
+
+/** Links of one tab to others. Each is a WebRTC connection with its memory, and shows an address. */
+export const MAX_TAB_LINKS = 8;
+
+/** Signals of one link of two tabs in one direction: a description and four times the candidates that are used. */
+export const MAX_TAB_SIGNALS = 33;
+
+/** Bytes of a shard in one frame between tabs; the last one has the rest. Few enough that a giver soon stops for a lap. */
+export const PART_BYTES = 65_536;

@@ -13,7 +13,9 @@ import {
   MAX_SHARDS_PER_ASSIGNMENT,
   MAX_TABS_PER_DONOR,
 } from './limits.ts';
+import { MAX_SHARD_URLS } from './limits.ts';
 import type { NoPath } from './no-path.ts';
+import { type Fetched, shardUrlSchema } from './shard-sources.ts';
 
 /**
  * Messages between a donor's page and the coordinator over socket.io (namespace `/donor`), before and beside the lap channel:
@@ -64,6 +66,8 @@ export const helloSchema = z.object({
   rowFormats: list(z.string().max(20)).max(16).optional(),
   /** Kinds of experts that it computes: activations, formats of shards, `bias`. Without it, what tabs did before these had names. */
   expertKinds: list(z.string().max(40)).max(64).optional(),
+  /** Whether its donor agrees to exchange shards with other tabs, which learn its address. */
+  tabToTab: z.boolean().optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
   /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
@@ -131,6 +135,10 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
     }),
     heartbeatMs: z.number().int().positive(),
     ...linkTerms,
+    /** Where to look for shards first, in this order; the coordinator has them too. */
+    shardUrls: z.array(shardUrlSchema).max(MAX_SHARD_URLS).optional(),
+    /** Whether the tab is to `seek` shards that other tabs have. Only tabs that agreed to it are asked. */
+    tabToTab: z.boolean().optional(),
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);
@@ -308,6 +316,7 @@ export interface DonorToCoordinator {
   ready(message: Ready): void;
   trouble(message: Trouble): void;
   adapted(message: Adapted): void;
+  fetched(message: Fetched): void;
   intent(message: Intent): void;
   'guest-refused'(message: GuestRefused): void;
   'no-path'(message: NoPath): void;

@@ -21,23 +21,30 @@ const ATTRIBUTES = new Set([
 const LINES = /^[vostm]=/;
 /** candidate:FOUNDATION COMPONENT TRANSPORT PRIORITY ADDRESS PORT typ TYPE, RFC 8839; what may follow is not needed. */
 const CANDIDATE =
-  /^candidate:([\w+/]{1,32}) ([12]) udp (\d{1,10}) ([\da-f.:]{2,45}) (\d{4,5}) typ (host|srflx|prflx|relay)(?: |$)/i;
+  /^candidate:([\w+/]{1,32}) ([12]) udp (\d{1,10}) ([\da-f.:]{2,45}|[\da-f-]{36}\.local) (\d{4,5}) typ (host|srflx|prflx|relay)(?: |$)/i;
+/** What browsers name instead of an address of their network: 128 random bits, found by multicast in that network alone (mDNS). */
+const LOCAL_NAME = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\.local$/;
 /** Servers of the network itself, such as DNS, have lower ports; browsers and NATs use none of them. */
 const MIN_PORT = 1024;
 const MAX_PORT = 65_535;
 
 /**
- * Removes from the signals of one donor what would make this process send packets to a third party or resolve a name.
+ * Removes from the signals of one donor what would make whoever gets them send packets to a third party or resolve a name.
  * Whoever can be reached by us can reach us too, and then needs no candidate: its own packets tell us where it is.
  */
 export class SignalFilter {
   readonly #allows: (address: string) => boolean;
   /** Candidates that were passed on, by the connection's number. */
   readonly #candidates = new Map<number, number>();
+  readonly #allowsNames: boolean;
 
-  /** `allows` is asked about IPv4 and IPv6 addresses. */
-  constructor(allows: (address: string) => boolean) {
+  /**
+   * `allows` is asked about IPv4 and IPv6 addresses. `allowsNames`: whether what a browser calls itself in its own network is passed
+   * on, to one in the same.
+   */
+  constructor(allows: (address: string) => boolean, { allowsNames = false } = {}) {
     this.#allows = allows;
+    this.#allowsNames = allowsNames;
   }
 
   /** Returns what is left of a signal, undefined if nothing is. */
@@ -66,8 +73,10 @@ export class SignalFilter {
     const parts = CANDIDATE.exec(text);
     if (!parts) return undefined;
     const [, foundation, component, priority, address, port, type] = parts;
-    if (isIP(address!) === 0 || Number(port) < MIN_PORT || Number(port) > MAX_PORT) return undefined;
-    if (!this.#allows(address!)) return undefined;
+    if (Number(port) < MIN_PORT || Number(port) > MAX_PORT) return undefined;
+    const isName = LOCAL_NAME.test(address!);
+    if (isIP(address!) === 0 && !isName) return undefined;
+    if (!(isName ? this.#allowsNames : this.#allows(address!))) return undefined;
     this.#candidates.set(connection, before + 1);
     return `candidate:${foundation} ${component} udp ${priority} ${address} ${port} typ ${type}`;
   }

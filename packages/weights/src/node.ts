@@ -6,6 +6,7 @@ export { isPackedDir, type OpenModel, openModel, openPackedModel } from './node/
 export { ensurePacked, packedFolder, packModel } from './node/pack-model.ts';
 export type { PackProgress } from './node/pack-run.ts';
 export { type Damage, openPacked, type PackedModel } from './node/packed-model.ts';
+export { checkPublished, type CheckResult, publishShards, type Published } from './node/publish.ts';
 export { fetchHubFiles } from './node/hub/fetch-files.ts';
 export { HubError } from './node/hub/hub-error.ts';
 export { HubSource } from './node/source/hub-source.ts';

@@ -6,6 +6,7 @@ import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatMemory } from '../format.ts';
 import { DEVICE_WORD, mayHaveWebGpu } from '../device.ts';
 import { cpuTerms, DeviceChoice } from './device-choice.tsx';
+import { ExchangeChoice } from './exchange-choice.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
@@ -16,7 +17,8 @@ const EXAMPLE_BYTES_PER_HOUR = EXAMPLE_BYTES_PER_TOKEN * EXAMPLE_TOKENS_PER_SECO
 
 export function ConsentView({ session }: { session: DonorSession }) {
   const [pledgeBytes, setPledgeBytes] = useState(session.state.value.pledgeBytes);
-  const { device } = session.state.value;
+  const [exchangeMbit, setExchangeMbit] = useState(session.state.value.exchangeMbit);
+  const { device, offersTabToTab } = session.state.value;
   const word = DEVICE_WORD[device];
   const keptBytes = session.state.value.keptBytes ?? 0;
   return (
@@ -26,12 +28,13 @@ export function ConsentView({ session }: { session: DonorSession }) {
         class="card consent"
         onSubmit={(event) => {
           event.preventDefault();
-          void session.lend({ device, pledgeBytes, paused: false });
+          void session.lend({ device, pledgeBytes, paused: false, exchangeMbit });
         }}
       >
         <div class="offer">
           <DeviceChoice device={device} hasWebGpu={mayHaveWebGpu()} onChange={(chosen) => session.choose(chosen)} />
           <MemorySlider device={device} pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
+          {offersTabToTab && <ExchangeChoice mbit={exchangeMbit} onChange={setExchangeMbit} />}
           <button type="submit" class="primary">
             Lend my {word}
           </button>
@@ -64,6 +67,8 @@ export function ConsentView({ session }: { session: DonorSession }) {
                 'and a laptop’s battery drains faster. Between answers it is idle.'}
           </Term>
           <Term name="Who sees what">
+            {exchangeMbit !== undefined &&
+              'Donors whose tabs exchange weights with yours, and anyone who pretends to be one, see your IP address. '}
             The coordinator sees your IP address, {device === 'cpu' ? 'how many threads you lend' : 'your GPU’s name'}{' '}
             and how much memory you lend. Other people’s prompts pass through your tab as numbers from which most of a
             prompt can be reconstructed; your own prompts pass through other people’s tabs in the same way. The operator

@@ -1,12 +1,14 @@
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatCount, formatDuration } from '../format.ts';
+import { fetchedText } from './fetched-text.ts';
 import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 
 export function FinishedView({ session }: { session: DonorSession }) {
-  const { visit, standing, pledgeBytes, keptBytes, device } = session.state.value;
+  const { visit, standing, pledgeBytes, keptBytes, device, exchangeMbit } = session.state.value;
   const { startedMs = 0, endedMs = startedMs } = visit;
+  const elsewhere = fetchedText(visit);
   const seconds = (endedMs - startedMs) / 1000;
   return (
     <>
@@ -22,7 +24,7 @@ export function FinishedView({ session }: { session: DonorSession }) {
           </Figure>
           <Figure name="Time" value={formatDuration(seconds)} />
           <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
-            {formatBytes(visit.downloadedBytes)} of weights downloaded
+            {formatBytes(visit.downloadedBytes)} of weights downloaded{elsewhere && ` (${elsewhere})`}
           </Figure>
         </dl>
         <p>Your {DEVICE_WORD[device]} is free again, and the connection is closed.</p>
@@ -30,7 +32,7 @@ export function FinishedView({ session }: { session: DonorSession }) {
           <button
             type="button"
             class="primary"
-            onClick={() => void session.lend({ device, pledgeBytes, paused: false })}
+            onClick={() => void session.lend({ device, pledgeBytes, paused: false, exchangeMbit })}
           >
             Lend again
           </button>

@@ -3,6 +3,7 @@ import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorPhase, DonorState } from '../donor-state.ts';
 import { formatBytes, formatDuration, formatMemory } from '../format.ts';
+import { fetchedText } from './fetched-text.ts';
 
 export function JoiningView({ session }: { session: DonorSession }) {
   const state = session.state.value;
@@ -81,7 +82,7 @@ function Step({ name, progress, children }: { name: string; progress: StepProgre
   );
 }
 
-function Download({ state: { phase, download, model, device } }: { state: DonorState }) {
+function Download({ state: { phase, download, model, device, visit } }: { state: DonorState }) {
   if (phase === 'connecting') return <>Connecting to the coordinator</>;
   if (!download) return <>{model ? `${model.id}: waiting for experts` : 'Waiting for the coordinator'}</>;
   const { doneBytes, totalBytes, cachedBytes, bytesPerSecond, secondsLeft } = download;
@@ -93,6 +94,7 @@ function Download({ state: { phase, download, model, device } }: { state: DonorS
     !uploading && bytesPerSecond && bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`,
     !uploading && secondsLeft !== undefined && secondsLeft >= 0 && `${formatDuration(secondsLeft)} left`,
     cachedBytes > 0 && `${formatBytes(cachedBytes)} from the cache`,
+    fetchedText(visit),
   ].filter(Boolean);
   return (
     <>

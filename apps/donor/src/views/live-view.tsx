@@ -3,6 +3,8 @@ import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
+import { ExchangeChoice } from './exchange-choice.tsx';
+import { fetchedText } from './fetched-text.ts';
 import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
@@ -84,9 +86,11 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
   );
 }
 
-function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visit']): string {
+function trafficText(visit: DonorState['visit']): string {
+  const { startedMs, wireBytes, downloadedBytes } = visit;
   const hours = startedMs === undefined ? 0 : (performance.now() - startedMs) / 3_600_000;
-  const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
+  const elsewhere = fetchedText(visit);
+  const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded${elsewhere && ` (${elsewhere})`}`;
   // An hourly rate from less than a minute means nothing.
   return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} per hour; ${downloaded}`;
 }
@@ -114,8 +118,9 @@ function Notes({ state: { standing, download, relayed, stats } }: { state: Donor
 }
 
 function Limits({ session }: { session: DonorSession }) {
-  const { pledgeBytes, device } = session.state.value;
+  const { pledgeBytes, device, offersTabToTab, exchangeMbit } = session.state.value;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
+  const [wantedMbit, setWantedMbit] = useState(exchangeMbit);
   return (
     <details class="card limits">
       <summary>Limits and cached weights</summary>
@@ -126,6 +131,20 @@ function Limits({ session }: { session: DonorSession }) {
         </button>
         <span class="hint">The tab rejoins with the new limit. Experts that it still needs stay loaded.</span>
       </div>
+      {offersTabToTab && (
+        <>
+          <ExchangeChoice mbit={wantedMbit} onChange={setWantedMbit} />
+          <div class="actions">
+            <button
+              type="button"
+              disabled={wantedMbit === exchangeMbit}
+              onClick={() => session.changeExchange(wantedMbit)}
+            >
+              {wantedMbit === undefined ? 'Stop exchanging' : 'Change'}
+            </button>
+          </div>
+        </>
+      )}
       <KeptWeights session={session} />
     </details>
   );

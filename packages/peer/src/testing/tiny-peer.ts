@@ -9,7 +9,7 @@ import { decodeCombine, decodeRefuse, encodeDispatch, encodeF16, peekFrame } fro
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { packExpert, shardBytes } from '@shoal/weights';
-import { sha256Hex } from '../shard-store.ts';
+import { sha256Hex } from '../fetch-shard.ts';
 
 // Shared by this package's tests: a tiny model, a server of its shards, and a coordinator's end of a link.
 

@@ -1,0 +1,14 @@
+import type { ShardCache } from '@shoal/peer';
+import type { Device } from './device.ts';
+import type { DonorIdentity } from './donor-identity.ts';
+
+export interface DonorSessionOptions {
+  createWorker: () => Worker;
+  cache: ShardCache;
+  claimIdentity: () => Promise<DonorIdentity>;
+  tabStorage: Storage;
+  browserStorage: Storage;
+  initialPledgeBytes: number;
+  initialDevice: Device;
+  offersTabToTab?: boolean;
+}
