@@ -146,7 +146,6 @@ describe('docker-compose.yml', () => {
   it('sets options that exist, and refuses to start without a password, a name or an address', () => {
     const known = new Set([
       ...Object.values(CONFIG_OPTIONS).map(variableOf),
-      'SHOAL_DATABASE',
       'HF_TOKEN',
       'HF_ENDPOINT',
       'HF_HUB_OFFLINE',

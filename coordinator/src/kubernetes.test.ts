@@ -71,7 +71,7 @@ describe('deploy/kubernetes', () => {
 
   it('gives the coordinator options that exist, by values that it takes', () => {
     const env = container.env!;
-    const known = new Set([...Object.values(CONFIG_OPTIONS).map(variableOf), 'HF_HOME', 'SHOAL_DATABASE']);
+    const known = new Set([...Object.values(CONFIG_OPTIONS).map(variableOf), 'HF_HOME']);
     expect(env.map(({ name }) => name).filter((name) => !known.has(name))).toEqual([]);
     const given = Object.fromEntries(env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])));
     const config = parseConfig([], { ...given, SHOAL_ANNOUNCE: '192.0.2.4' });

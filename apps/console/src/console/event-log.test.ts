@@ -53,7 +53,9 @@ describe('export', () => {
   });
   it('writes a header and one line per event', () => {
     const csv = eventsToCsv([event(1, { text: 'one, two', peerId: 'p1' })]);
-    expect(csv).toBe('seq,time,level,kind,peerId,text\r\n1,2023-11-14T22:13:20.001Z,info,peer,p1,"one, two"\r\n');
+    expect(csv).toBe(
+      'seq,time,level,kind,peerId,coordinator,text\r\n1,2023-11-14T22:13:20.001Z,info,peer,p1,,"one, two"\r\n',
+    );
   });
   it('writes JSON that reads back equal', () => {
     expect(JSON.parse(eventsToJson([event(1), event(2)]))).toEqual([event(1), event(2)]);

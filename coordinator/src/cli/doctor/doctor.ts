@@ -5,12 +5,14 @@ import { HELP_LINE, option, optionsHelp, readOptions, type OptionValues, wantsHe
 import { UsageError } from '../../base/usage-error.ts';
 import { VERSION } from '../../base/version.ts';
 import { CONFIG_OPTIONS } from '../../config.ts';
+import { databasePlace } from '../../open-database.ts';
 import { openNetwork } from '../../open-network.ts';
 import { IceServers } from '../../swarm/ice-servers.ts';
 import type { CommandIo } from '../command.ts';
 import { keepOffline } from '../model-option.ts';
 import { checkClock } from './clock.ts';
 import { type Check, failed, type Finding, ok } from './finding.ts';
+import { checkDatabase } from './database.ts';
 import { checkGpu } from './gpu.ts';
 import { checkIceServers } from './ice.ts';
 import { checkMemory } from './memory.ts';
@@ -31,7 +33,8 @@ const OPTIONS = { ...CONFIG_OPTIONS, ...OWN_OPTIONS };
 
 const HELP = `usage: shoal doctor [options of shoal serve] [--clock URL] [--json]
 
-Checks whether this machine can serve with these options: port, UDP, STUN and TURN servers, GPU, disk, memory, clock, and model.
+Checks whether this machine can serve with these options: port, UDP, STUN and TURN servers, GPU, disk, memory, database, clock, and
+model.
 Changes nothing. Ends with 1 if something failed, and with 0 if not.
 
 ${optionsHelp(OWN_OPTIONS)}${HELP_LINE}
@@ -41,6 +44,8 @@ The other options are those of shoal serve.
 /** More than any check's own deadlines. */
 const CHECK_TIMEOUT_MS = 60_000;
 const NAME_COLUMN = 9;
+/** Of an embedded one with empty tables. */
+const NEW_DATABASE_BYTES = 45e6;
 
 export interface Reported {
   check: string;
@@ -70,6 +75,7 @@ async function checksOf(options: OptionValues<typeof OPTIONS>, io: CommandIo): P
   keepOffline(options);
   const { host, port, iceServers, turnSecret, clockUrl, cacheDir } = options;
   const model = examineModel(options, io);
+  const place = databasePlace(options);
   return [
     { name: 'program', run: async () => [checkProgram()] },
     { name: 'model', run: async () => (await model).findings },
@@ -77,7 +83,10 @@ async function checksOf(options: OptionValues<typeof OPTIONS>, io: CommandIo): P
       name: 'disk',
       run: async () => {
         const { packedBytes: neededBytes } = await model;
-        return [await checkFolder({ dir: cacheDir, keeps: 'the packed model', flag: '--cache', neededBytes })];
+        const cache = await checkFolder({ dir: cacheDir, keeps: 'the packed model', flag: '--cache', neededBytes });
+        if (place?.kind !== 'embedded') return [cache];
+        const data = { dir: place.dir, keeps: 'the database', flag: '--data', neededBytes: NEW_DATABASE_BYTES };
+        return [cache, await checkFolder(data)];
       },
     },
     {
@@ -87,6 +96,7 @@ async function checksOf(options: OptionValues<typeof OPTIONS>, io: CommandIo): P
         return memory ? [checkMemory(memory)] : [];
       },
     },
+    { name: 'database', run: () => checkDatabase(place) },
     { name: 'port', run: () => checkPort(host, typeof port === 'number' ? { first: port, last: port } : port) },
     { name: 'udp', run: () => checkUdp({ hasIceServers: iceServers.length > 0, open: () => openNetwork(options) }) },
     // With a login as a donor gets it.
