@@ -77,8 +77,8 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
         Number(new RegExp(`shoal_shard_bytes_total{source="${source}"} (\\d+)`).exec(await metrics())![1]);
       await expect.poll(() => bytesFrom('mirror'), { timeout: 30_000 }).toBe(wrongAfter * shardBytes);
       expect(await bytesFrom('coordinator')).toBe((all - wrongAfter) * shardBytes);
-      // A few were under way when the first was refused.
-      expect(served().length).toBeLessThanOrEqual(wrongAfter + 4);
+      // A few were under way when the first was refused, of more than a hundred that were left.
+      expect(served().length).toBeLessThanOrEqual(wrongAfter + 16);
       await tab!.page.getByText(/weights downloaded \([\d.]+ [KM]B from a mirror\)/).waitFor();
       const told = coordinator.events.all().filter(({ text }) => text.includes(mirror));
       expect(told.map(({ text }) => text)).toEqual([expect.stringContaining('sent a tab wrong bytes')]);
