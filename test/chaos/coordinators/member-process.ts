@@ -14,7 +14,12 @@ export interface MemberState {
   term: number | undefined;
   members: number;
   isCut: boolean;
-  tabs: number;
+  /** Donors of the tabs whose home it is, and those that serve of all that it may ask. */
+  donors: string[];
+  serving: number;
+  /** Assignments that tabs have computed for it, and that it has computed since no tab did. */
+  tabWork: number;
+  localWork: number;
   quarantined: number;
 }
 

@@ -48,7 +48,10 @@ function stateNow(): MemberState {
     term: lease.held?.term,
     members: members.alive().length,
     isCut: members.isCut,
-    tabs: coordinator.swarm.peers.length,
+    donors: coordinator.swarm.peers.map(({ donorId }) => donorId),
+    serving: [...coordinator.swarm.serving()].length,
+    tabWork: coordinator.dispatcher.figures.tabAssignments,
+    localWork: coordinator.dispatcher.figures.fallbackAssignments,
     quarantined: coordinator.trust.quarantine.size,
   };
 }

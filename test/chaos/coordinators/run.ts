@@ -4,6 +4,7 @@ import type { HelloReply } from '@shoal/protocol';
 import { createRng } from '@shoal/model';
 import { io } from 'socket.io-client';
 import { hello } from '../../integration/virtual-donor.ts';
+import { ChurningTabs } from './churning-tabs.ts';
 import { type ClientCounts, healthyTexts, runClient, runGreedy } from './clients.ts';
 import { ClusterStage, REQUESTS_PER_MINUTE } from './cluster-stage.ts';
 import { steadyUnixMs } from '../../../coordinator/src/base/clock.ts';
@@ -16,6 +17,8 @@ export interface ClusterChaosOptions {
   seed: number;
   members: number;
   streams: number;
+  /** Honest tabs that come and go. */
+  tabs: number;
   durationMs: number;
   everyMs: number;
   /** How long the database is away at most. */
@@ -40,6 +43,15 @@ export interface ClusterChaosReport extends ClientCounts {
   allowedAtMost: number;
   /** Coordinators that let a quarantined donor in after all had been restarted. */
   letIn: number;
+  /** Tabs that ended, liars that came, and those of them that some coordinator still had at the end. */
+  tabsEnded: { crashed: number; left: number };
+  liars: number;
+  liarsThere: number;
+  /** Tabs at the end that were counted at two homes, or at none. */
+  countedTwice: number;
+  homeless: number;
+  /** Share of expert work that tabs did for the answers of coordinators that were there at the end. */
+  tabShare: number;
 }
 
 /**
@@ -81,6 +93,10 @@ export function breaches(report: ClusterChaosReport): string[] {
     [report.allowed > report.allowedAtMost, `${report.allowed} requests were allowed, ${report.allowedAtMost} at most`],
     [report.letIn > 0, `${report.letIn} coordinators let a quarantined donor in after a restart`],
     [report.answers === 0, 'there were no answers'],
+    [report.countedTwice > 0, `${report.countedTwice} tabs are counted twice`],
+    [report.homeless > 0, `${report.homeless} tabs have found no home again`],
+    [report.liarsThere > 0, `${report.liarsThere} of ${report.liars} liars are still there`],
+    [report.tabShare === 0, 'tabs have done none of the work'],
   ];
   return found.flatMap(([isBroken, text]) => (isBroken ? [text] : []));
 }
@@ -95,6 +111,7 @@ class ClusterChaos {
   /** Times in which members believed to lead. */
   readonly #reigns: { id: string; fromMs: number; toMs: number }[] = [];
   #stage!: ClusterStage;
+  #tabs!: ChurningTabs;
   #isOver = false;
 
   constructor(options: ClusterChaosOptions) {
@@ -114,6 +131,12 @@ class ClusterChaos {
       allowed: 0,
       allowedAtMost: 0,
       letIn: 0,
+      tabsEnded: { crashed: 0, left: 0 },
+      liars: 0,
+      liarsThere: 0,
+      countedTwice: 0,
+      homeless: 0,
+      tabShare: Number.NaN,
     };
   }
 
@@ -122,18 +145,23 @@ class ClusterChaos {
     this.#stage = await ClusterStage.open(members, (member, message) => this.#hear(member, message));
     try {
       await this.#settled();
-      say('healthy run');
       const { url } = this.#stage;
+      say('tabs join');
+      this.#tabs = await ChurningTabs.open(url, this.#options.tabs, this.#rng);
+      await this.#tabsJoined();
+      say('healthy run');
       const healthy = await healthyTexts(url);
       say('chaos');
       const startMs = performance.now();
       const isOver = (): boolean => this.#isOver;
       const clients = Array.from({ length: streams }, () => runClient(url, healthy, this.#report, isOver));
       const greedy = Promise.all(Array.from({ length: GREEDY_CLIENTS }, () => runGreedy(url, isOver)));
+      const churn = this.#tabs.churn(isOver);
       await this.#unleash(startMs + durationMs);
       await this.#settled();
       this.#isOver = true;
-      await Promise.all(clients);
+      await Promise.all([...clients, churn]);
+      await this.#checkTabs();
       this.#report.allowed = (await greedy).reduce((sum, n) => sum + n, 0);
       this.#report.allowedAtMost = this.#allowedAtMost(performance.now() - startMs);
       await this.#checkWrites();
@@ -145,6 +173,7 @@ class ClusterChaos {
       ).length;
       this.#report.sharedTerms = [...this.#terms.values()].filter((holders) => holders.size > 1).length;
     } finally {
+      await this.#tabs?.close();
       await this.#stage.close();
     }
     return this.#report;
@@ -250,6 +279,36 @@ class ClusterChaos {
       await delay(100);
       states = await this.#stage.states();
     }
+  }
+
+  /** Waits until each tab has a home, or for as long as it may take. Returns the states then. */
+  async #tabsJoined(): Promise<MemberState[]> {
+    const untilMs = performance.now() + SETTLE_MS;
+    for (;;) {
+      const states = (await this.#stage.states()).filter((state) => state !== undefined);
+      const donors = states.flatMap((state) => state.donors);
+      const isThere = this.#tabs.donors.every((donor) => donors.filter((other) => other === donor).length === 1);
+      const isServed = this.#options.tabs === 0 || states.every(({ serving }) => serving > 0);
+      if ((isThere && isServed) || performance.now() > untilMs) return states;
+      await delay(200);
+    }
+  }
+
+  async #checkTabs(): Promise<void> {
+    const states = await this.#tabsJoined();
+    const donors = states.flatMap((state) => state.donors);
+    const homes = (donor: string): number => donors.filter((other) => other === donor).length;
+    const { donors: honest, liars, ended } = this.#tabs;
+    const sum = (of: (state: MemberState) => number): number => states.reduce((total, state) => total + of(state), 0);
+    const tabWork = sum((state) => state.tabWork);
+    Object.assign(this.#report, {
+      tabsEnded: ended,
+      liars: liars.length,
+      liarsThere: liars.filter(({ donorId }) => homes(donorId) > 0).length,
+      countedTwice: honest.filter((donor) => homes(donor) > 1).length,
+      homeless: honest.filter((donor) => homes(donor) === 0).length,
+      tabShare: this.#options.tabs === 0 ? Number.NaN : tabWork / (tabWork + sum((state) => state.localWork)),
+    });
   }
 
   /** A bucket gives its capacity and what it gains; several may give half of it in addition. */
