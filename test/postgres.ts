@@ -12,12 +12,13 @@ const PACKAGES = '/usr/lib/postgresql';
 const START_MS = 30_000;
 export const PASSWORD = 'a secret of the tests';
 
-/** Where the newest Postgres of this machine is; undefined without one. */
-export function postgresPrograms(): string | undefined {
-  if (!existsSync(PACKAGES)) return undefined;
+/** Where the newest Postgres of this machine is. Installs Debian's if there is none, which needs root. */
+function postgresPrograms(): string {
+  if (!existsSync(PACKAGES)) execFileSync('apt-get', ['install', '-y', '-q', 'postgresql'], { stdio: 'inherit' });
   const versions = readdirSync(PACKAGES).filter((name) => existsSync(join(PACKAGES, name, 'bin/postgres')));
   const newest = versions.toSorted((a, b) => Number(b) - Number(a))[0];
-  return newest && join(PACKAGES, newest, 'bin');
+  if (newest === undefined) throw new Error(`There is no Postgres in ${PACKAGES}: apt-get install postgresql`);
+  return join(PACKAGES, newest, 'bin');
 }
 
 /** A real Postgres server on a free port of this machine, with a database `shoal` and a password. It can be killed and started again. */
@@ -35,14 +36,26 @@ export class Postgres {
 
   static async start(): Promise<Postgres> {
     const programs = postgresPrograms();
-    if (!programs) throw new Error(`There is no Postgres in ${PACKAGES}: apt-get install postgresql`);
     const dir = await mkdtemp(join(tmpdir(), 'shoal-postgres-'));
     if (isRoot) execFileSync('chown', ['nobody', dir]);
     const secret = join(dir, 'password');
     await writeFile(secret, PASSWORD);
     await chmod(secret, 0o644);
     const postgres = new Postgres(programs, dir, await freePort());
-    const args = ['-D', join(dir, 'data'), '-U', 'shoal', '-A', 'scram-sha-256', '--pwfile', secret];
+    const args = [
+      '-D',
+      join(dir, 'data'),
+      '-U',
+      'shoal',
+      '-A',
+      'scram-sha-256',
+      '--pwfile',
+      secret,
+      '--no-sync',
+      '-E',
+      'UTF8',
+      '--locale=C',
+    ];
     const [command, ...rest] = asOther([join(programs, 'initdb'), ...args]);
     execFileSync(command!, rest, { stdio: 'ignore', cwd: '/' });
     await postgres.run();
@@ -57,10 +70,11 @@ export class Postgres {
     return `postgres://shoal:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/${name}`;
   }
 
-  /** Starts the server, and waits until it answers. */
+  /** Starts the server, again after `stop`, and waits until it answers. */
   async run(): Promise<void> {
     const args = ['-D', join(this.#dir, 'data'), '-p', String(this.port), '-h', '127.0.0.1', '-k', this.#dir];
-    const [command, ...rest] = asOther([join(this.#programs, 'postgres'), ...args]);
+    // What a process has written outlasts its end without a sync, too.
+    const [command, ...rest] = asOther([join(this.#programs, 'postgres'), ...args, '-c', 'fsync=off']);
     this.#server = spawn(command!, rest, { stdio: 'ignore', cwd: '/' });
     const untilMs = performance.now() + START_MS;
     for (;;) {
@@ -76,8 +90,8 @@ export class Postgres {
     }
   }
 
-  /** SIGKILL is a crash; SIGINT ends its connections and stops. */
-  async stop(signal: 'SIGKILL' | 'SIGINT' = 'SIGINT'): Promise<void> {
+  /** SIGKILL is a crash, as is SIGQUIT, which ends all of its processes; SIGINT ends its connections and stops. */
+  async stop(signal: 'SIGKILL' | 'SIGQUIT' | 'SIGINT' = 'SIGINT'): Promise<void> {
     const server = this.#server;
     if (!server || server.exitCode !== null || server.signalCode !== null) return;
     // setpriv has become the server, so that it is the child itself.
@@ -97,7 +111,7 @@ const isRoot = process.getuid?.() === 0;
 const asOther = (command: string[]): string[] =>
   isRoot ? ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups', ...command] : command;
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort, PostgresServer } from '../chaos/coordinators/postgres.ts';
+import { freePort, Postgres } from '../postgres.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
 import { type MemberFigures, MemberProcess } from './coordinators/member-process.ts';
 import { FULL_PACE } from './rig.ts';
@@ -42,11 +42,11 @@ export async function benchCoordinators({ json }: { json: boolean }): Promise<vo
 }
 
 async function measure(coordinators: number): Promise<Throughput> {
-  const postgres = await PostgresServer.start();
+  const postgres = await Postgres.start();
   const members: MemberProcess[] = [];
   let tabs: ProcessTab[] = [];
   try {
-    const databaseUrl = postgres.url(postgres.port);
+    const databaseUrl = postgres.url();
     for (let i = 0; i < coordinators; i++)
       members.push(await MemberProcess.open(databaseUrl, await freePort(), LINE_BYTES_PER_SECOND));
     tabs = await Promise.all(Array.from({ length: TABS }, () => ProcessTab.open()));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { entry } from '../../../coordinator/src/access/testing/fixtures.ts';
 import { type FromMember, MemberProcess, type MemberState } from './member-process.ts';
-import { freePort, PostgresServer } from './postgres.ts';
+import { freePort, Postgres } from '../../postgres.ts';
 import { Relay } from './relay.ts';
 
 /** Tokens of API keys: one without limits, and one with. */
@@ -20,14 +20,14 @@ interface Place {
 
 /** Coordinators in processes of their own over one Postgres server, each on a line that can be cut, behind a balancer. */
 export class ClusterStage {
-  readonly postgres: PostgresServer;
+  readonly postgres: Postgres;
   readonly balancer: Relay;
   readonly #places: Place[];
   readonly #dir: string;
   readonly #onMessage: (member: MemberProcess, message: FromMember) => void;
 
   private constructor(
-    postgres: PostgresServer,
+    postgres: Postgres,
     balancer: Relay,
     places: Place[],
     onMessage: (member: MemberProcess, message: FromMember) => void,
@@ -50,7 +50,7 @@ export class ClusterStage {
     members: number,
     onMessage: (member: MemberProcess, message: FromMember) => void = () => {},
   ): Promise<ClusterStage> {
-    const postgres = await PostgresServer.start();
+    const postgres = await Postgres.start();
     const places: Place[] = [];
     const balancer = await Relay.open(() =>
       places.flatMap(({ member, port }) => (member?.ended === false ? [port] : [])),
@@ -86,7 +86,7 @@ export class ClusterStage {
   async start(i: number): Promise<void> {
     const place = this.#places[i]!;
     const { port } = place;
-    const databaseUrl = this.postgres.url(place.line.port);
+    const databaseUrl = this.postgres.url('shoal', place.line.port);
     const options = { databaseUrl, accessFile: this.#accessFile, port, onMessage: this.#onMessage };
     place.member = await MemberProcess.open(options);
   }
@@ -111,7 +111,7 @@ export class ClusterStage {
 
   /** Over a connection of its own, past all lines. */
   async query<Row extends object>(text: string): Promise<Row[]> {
-    const client = new pg.Client({ connectionString: this.postgres.url(this.postgres.port) });
+    const client = new pg.Client({ connectionString: this.postgres.url() });
     await client.connect();
     try {
       return (await client.query<Row>(text)).rows;

@@ -233,9 +233,9 @@ class ClusterChaos {
         for (const line of this.#stage.lines) line.heal();
         return;
       case 'crash-database':
-        await this.#stage.postgres.kill();
+        await this.#stage.postgres.stop('SIGQUIT');
         await delay(1_000);
-        return this.#stage.postgres.restart();
+        return this.#stage.postgres.run();
       default:
         kind satisfies never;
     }

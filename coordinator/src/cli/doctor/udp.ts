@@ -7,7 +7,7 @@ import type { Network } from '../../open-network.ts';
 import { failed, type Finding, ok, warning } from './finding.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** libdatachannel at both ends of one process fails now and then, when the answer comes before it is ready. */
+/** One connection within a process fails now and then ("remote candidate without ICE transport"), for a cause that we don't know. */
 const ATTEMPTS = 3;
 /** What container engines put into a container. */
 const CONTAINER_MARKS = ['/.dockerenv', '/run/.containerenv'];
