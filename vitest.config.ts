@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 
 // Every core: vitest leaves one free, which is half of two.
 const allCores = { maxWorkers: availableParallelism() };
-// One more, where tests wait for timers, sockets, processes and pages for half of their time.
+// One more, where tests wait for timers, sockets and processes for half of their time.
 const coresAndOne = { maxWorkers: availableParallelism() + 1 };
 
 /**
@@ -40,7 +40,7 @@ const projects = {
   },
   // Real tabs in a Chromium that all files share.
   browser: {
-    ...group(2, 240_000, coresAndOne),
+    ...group(2, 240_000, allCores),
     include: ['test/browser/**/*.test.ts'],
     globalSetup: ['test/pack-default-model.ts', 'test/browser/setup.ts'],
   },
