@@ -41,7 +41,10 @@ function shoal(...args: string[]): string {
 
 /** Resolves with the coordinator's address. */
 async function serve(): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, [command, 'serve', '--port', '0'], { cwd: folder, env });
+  const child = spawn(process.execPath, [command, 'serve', '--port', '0', '--data', join(folder, 'data')], {
+    cwd: folder,
+    env,
+  });
   children.push(child);
   let errors = '';
   child.stderr!.on('data', (data: Buffer) => (errors += data.toString()));
@@ -90,6 +93,8 @@ describe('the package, outside the checkout', () => {
     child.kill('SIGTERM');
     expect(await once(child, 'exit')).toEqual([0, null]);
     expect(existsSync(join(caches, 'shoal/packed'))).toBe(true);
+    // The embedded database, in its own thread.
+    expect(existsSync(join(folder, 'data/postgres/PG_VERSION'))).toBe(true);
     expect(readdirSync(installed, { recursive: true })).toHaveLength(before);
   });
 
