@@ -98,7 +98,7 @@ export function EventRows({ events }: { events: ConsoleEvent[] }) {
           </span>
           <span class="kind">{event.kind}</span>
           <span class="text">
-            {hasSeveral && <span class="of">{event.coordinator}: </span>}
+            {hasSeveral && event.coordinator !== undefined && <span class="of">{event.coordinator}: </span>}
             {event.text}
           </span>
         </li>
