@@ -20,7 +20,8 @@ export interface MemberState {
   /** Assignments that tabs have computed for it, and that it has computed since no tab did. */
   tabWork: number;
   localWork: number;
-  quarantined: number;
+  /** Keys of donors and addresses in quarantine. */
+  quarantined: string[];
 }
 
 export type FromMember =

@@ -52,7 +52,7 @@ function stateNow(): MemberState {
     serving: [...coordinator.swarm.serving()].length,
     tabWork: coordinator.dispatcher.figures.tabAssignments,
     localWork: coordinator.dispatcher.figures.fallbackAssignments,
-    quarantined: coordinator.trust.quarantine.size,
+    quarantined: coordinator.trust.quarantine.kept().flatMap(({ key, until }) => (until === null ? [] : [key])),
   };
 }
 
