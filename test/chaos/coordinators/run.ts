@@ -156,11 +156,16 @@ class ClusterChaos {
       const isOver = (): boolean => this.#isOver;
       const clients = Array.from({ length: streams }, () => runClient(url, healthy, this.#report, isOver));
       const greedy = Promise.all(Array.from({ length: GREEDY_CLIENTS }, () => runGreedy(url, isOver)));
-      const churn = this.#tabs.churn(isOver);
+      let isChurning = true;
+      const churn = this.#tabs.churn(() => !isChurning);
       await this.#unleash(startMs + durationMs);
       await this.#settled();
+      isChurning = false;
+      await churn;
+      // The last one has to have work before it can be found out.
+      await this.#liarsOut();
       this.#isOver = true;
-      await Promise.all([...clients, churn]);
+      await Promise.all(clients);
       await this.#checkTabs();
       this.#report.allowed = (await greedy).reduce((sum, n) => sum + n, 0);
       this.#report.allowedAtMost = this.#allowedAtMost(performance.now() - startMs);
@@ -292,6 +297,13 @@ class ClusterChaos {
       if ((isThere && isServed) || performance.now() > untilMs) return states;
       await delay(200);
     }
+  }
+
+  async #liarsOut(): Promise<void> {
+    const untilMs = performance.now() + SETTLE_MS;
+    const liars = new Set(this.#tabs.liars.map(({ donorId }) => donorId));
+    const isThere = (state: MemberState | undefined): boolean => state!.donors.some((donor) => liars.has(donor));
+    while ((await this.#stage.states()).some(isThere) && performance.now() < untilMs) await delay(500);
   }
 
   async #checkTabs(): Promise<void> {
