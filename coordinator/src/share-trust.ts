@@ -19,7 +19,7 @@ export interface SharedTrustOptions {
 }
 
 /**
- * Makes whoever lies to one coordinator be out at all: failures go to the others at once, and so do right rows once a second, by
+ * Shuts a donor that lies to one coordinator out of all: failures go to the others at once, and so do right rows once a second, by
  * which a donor's audited share falls at all of them. Returns the call that stops.
  */
 export function shareTrust({ cluster, trust, swarm, quarantines }: SharedTrustOptions): () => void {

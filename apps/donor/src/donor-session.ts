@@ -91,7 +91,7 @@ export class DonorSession {
 
   pause(): void {
     this.#setPaused(true);
-    // Without a home, nobody tells guests.
+    // Without a home, no coordinator passes this on to guests.
     if (!this.#connection) this.#guests.endAll();
     this.#set({ phase: 'paused' });
   }

@@ -14,7 +14,7 @@ export interface Home {
 export interface GuestLinksOptions {
   /** As of the home's channels; see CoordinatorConnection. */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean, coordinator: string) => void;
-  /** A link is over, whoever ended it. */
+  /** A link is over, whichever end closed it. */
   onEnd: (coordinator: string) => void;
   connect?: (...options: Parameters<typeof connectDonor>) => Omit<DonorConnection, 'path'>;
 }

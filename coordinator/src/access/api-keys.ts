@@ -183,7 +183,7 @@ export class KeyUse {
   }
 }
 
-/** Stands for whoever asks where no key is required. */
+/** Stands for all callers where no key is required. */
 const ANYONE: ApiKey = { name: '', digest: Buffer.alloc(32) };
 
 /** The API keys and what each has used. */

@@ -17,7 +17,7 @@ import { ACCESS_CHANNEL, DatabaseBook, readAccess } from './database-book.ts';
 /** How soon a failed reading is tried again, beside whenever the database is told to be back. */
 const RETRY_MS = 5_000;
 
-/** Keeps the rules in memory as they are in the database, whoever changes them there. */
+/** Keeps the rules in memory as they are in the database, whichever program changes them there. */
 export class StoredAccess {
   readonly #database: Database;
   readonly #access: Access;

@@ -59,7 +59,7 @@ export function findToken(): string | null {
   return sessionStorage.getItem(TOKEN_KEY);
 }
 
-/** For what is asked over HTTP; null while nobody is signed in. */
+/** For what is asked over HTTP; null while no admin is signed in. */
 export function signedInToken(): string | null {
   return sessionStorage.getItem(TOKEN_KEY);
 }

@@ -38,7 +38,7 @@ export async function checkGpu(look: LookForAdapter = askChromium): Promise<Find
 }
 
 async function askChromium(): Promise<{ adapter: SeenAdapter | undefined } | undefined> {
-  // Not a dependency of the package: it is there in a checkout, or where somebody has put it.
+  // Not a dependency of the package: it is there in a checkout, or where it was installed separately.
   const playwright = await import('playwright').catch(() => undefined);
   const executablePath = playwright && findChromium(() => playwright.chromium.executablePath());
   if (executablePath === undefined) return undefined;
