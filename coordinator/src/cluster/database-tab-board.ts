@@ -4,6 +4,7 @@ import type { Cluster, MemberView } from './cluster.ts';
 import { KnownTabs } from './known-tabs.ts';
 import type { HomeView, PublishedTab, RemoteTab, TabBoard } from './tab-board.ts';
 import { homeRow, readHomeRow, readTabRow, tabRow } from './tab-rows.ts';
+import { OneReading } from './one-reading.ts';
 import { QUERY_DEADLINE_MS } from './times.ts';
 import { within } from './within.ts';
 
@@ -62,8 +63,7 @@ export class DatabaseTabBoard implements TabBoard {
   #writeTimer: NodeJS.Timeout | undefined;
   #writing = false;
   #wroteMs = Number.NEGATIVE_INFINITY;
-  #reading: Promise<void> | undefined;
-  #readAgain = false;
+  readonly #reading = new OneReading(() => this.#readOnce());
   /** Read all rows, since the word that a tab has left may be deleted by now. */
   #isAnew = false;
   readonly #homeless = new Set<NodeJS.Timeout>();
@@ -91,8 +91,7 @@ export class DatabaseTabBoard implements TabBoard {
     this.#stops.push(await this.#database.listen(this.#channel, heard, () => this.#readAnew()));
     const tidy = setInterval(() => this.#tidy(), TIDY_MS).unref();
     this.#stops.push(() => clearInterval(tidy));
-    this.#read();
-    await this.#reading;
+    await this.#reading.start();
   }
 
   remote(): Iterable<RemoteTab> {
@@ -128,6 +127,7 @@ export class DatabaseTabBoard implements TabBoard {
 
   close(): void {
     this.#isClosed = true;
+    this.#reading.close();
     for (const timer of [this.#writeTimer, ...this.#homeless]) clearTimeout(timer);
     for (const stop of this.#stops.splice(0)) void Promise.resolve(stop()).catch(() => {});
   }
@@ -222,41 +222,30 @@ export class DatabaseTabBoard implements TabBoard {
 
   #heard(payload: string): void {
     const [member = '', version] = payload.split(' ');
-    if (member !== this.#self && Number(version) > (this.#seen.get(member) ?? 0)) this.#read();
+    if (member !== this.#self && Number(version) > (this.#seen.get(member) ?? 0)) void this.#reading.start();
   }
 
   #readAnew(): void {
     this.#isAnew = true;
-    this.#read();
+    void this.#reading.start();
   }
 
-  /** Reads what is new. One reading at a time: what is told meanwhile is read in the next. */
-  #read(): void {
-    if (this.#isClosed) return;
-    if (this.#reading) this.#readAgain = true;
-    else
-      this.#reading = this.#readAll().finally(() => {
-        this.#reading = undefined;
-      });
-  }
-
-  async #readAll(): Promise<void> {
-    do {
-      this.#readAgain = false;
-      const others = this.#cluster.members.alive().flatMap(({ id }) => (id === this.#self ? [] : [id]));
-      const isAnew = this.#isAnew;
-      this.#isAnew = false;
-      if (others.length === 0) return;
-      try {
-        const rows = await within(QUERY_DEADLINE_MS, this.#select(others, isAnew));
-        if (isAnew) this.#forgetUnread(others, rows);
-        this.#take(rows);
-      } catch {
-        // The database is away: whatever was missed is read once it is back.
-        this.#isAnew = true;
-        return;
-      }
-    } while (this.#readAgain && !this.#isClosed);
+  /** Reads what is new; false if there was no other member, or the database is away. */
+  async #readOnce(): Promise<boolean> {
+    const others = this.#cluster.members.alive().flatMap(({ id }) => (id === this.#self ? [] : [id]));
+    const isAnew = this.#isAnew;
+    this.#isAnew = false;
+    if (others.length === 0) return false;
+    try {
+      const rows = await within(QUERY_DEADLINE_MS, this.#select(others, isAnew));
+      if (isAnew) this.#forgetUnread(others, rows);
+      this.#take(rows);
+      return true;
+    } catch {
+      // The database is away: whatever was missed is read once it is back.
+      this.#isAnew = true;
+      return false;
+    }
   }
 
   async #select(members: readonly string[], isAnew: boolean): Promise<Row[]> {

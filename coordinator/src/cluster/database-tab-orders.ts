@@ -6,6 +6,7 @@ import type { Cluster } from './cluster.ts';
 import { StaleTermError, writeAsLeader } from './database-lease.ts';
 import { ascending, rangesOf, readRanges } from './expert-ranges.ts';
 import type { TabOrder, TabOrders } from './tab-orders.ts';
+import { OneReading } from './one-reading.ts';
 import { QUERY_DEADLINE_MS } from './times.ts';
 import { within } from './within.ts';
 
@@ -35,9 +36,7 @@ export class DatabaseTabOrders implements TabOrders {
   readonly #cluster: Options['cluster'];
   readonly #stops: (() => unknown)[] = [];
   #seen = 0;
-  #reading: Promise<void> | undefined;
-  #readAgain = false;
-  #isClosed = false;
+  readonly #reading = new OneReading(() => this.#readOnce());
 
   constructor({ database, cluster }: Options) {
     this.#database = database;
@@ -46,15 +45,14 @@ export class DatabaseTabOrders implements TabOrders {
 
   async start(): Promise<void> {
     const heard = (payload: string): void => this.#heard(payload);
-    const again = (): void => this.#read();
+    const again = (): void => void this.#reading.start();
     this.#stops.push(await this.#database.listen(this.#channel, heard, again));
     const { events } = this.#cluster.members;
     events.on('mended', again);
     this.#stops.push(() => events.off('mended', again));
     const tidy = setInterval(() => this.#tidy(), TIDY_MS).unref();
     this.#stops.push(() => clearInterval(tidy));
-    this.#read();
-    await this.#reading;
+    await this.#reading.start();
   }
 
   async write(term: number, epoch: number, orders: readonly TabOrder[]): Promise<boolean> {
@@ -85,7 +83,7 @@ export class DatabaseTabOrders implements TabOrders {
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#reading.close();
     for (const stop of this.#stops.splice(0)) void Promise.resolve(stop()).catch(() => {});
   }
 
@@ -110,30 +108,20 @@ export class DatabaseTabOrders implements TabOrders {
   #heard(payload: string): void {
     const [epoch, ...homes] = payload.split(' ');
     this.epoch = Math.max(this.epoch, Number(epoch) || 0);
-    if (homes.includes(this.#cluster.members.self.id)) this.#read();
+    if (homes.includes(this.#cluster.members.self.id)) void this.#reading.start();
   }
 
-  #read(): void {
-    if (this.#isClosed) return;
-    if (this.#reading) this.#readAgain = true;
-    else
-      this.#reading = this.#readAll().finally(() => {
-        this.#reading = undefined;
-      });
-  }
-
-  async #readAll(): Promise<void> {
-    do {
-      this.#readAgain = false;
-      try {
-        const { epoch, rows } = await within(QUERY_DEADLINE_MS, this.#select());
-        this.epoch = Math.max(this.epoch, epoch);
-        this.#take(rows);
-      } catch {
-        // The database is away: orders are read once it is back.
-        return;
-      }
-    } while (this.#readAgain && !this.#isClosed);
+  /** Whether the database could be read. */
+  async #readOnce(): Promise<boolean> {
+    try {
+      const { epoch, rows } = await within(QUERY_DEADLINE_MS, this.#select());
+      this.epoch = Math.max(this.epoch, epoch);
+      this.#take(rows);
+      return true;
+    } catch {
+      // The database is away: orders are read once it is back.
+      return false;
+    }
   }
 
   async #select(): Promise<{ epoch: number; rows: Row[] }> {
