@@ -115,6 +115,8 @@ describe('an answer', () => {
     await write();
     await page.getByRole('alert').getByText('asks for an API key').waitFor();
     await page.getByLabel('API key').fill('key-of-ann');
+    // The form moves up when the complaint goes, and a click that began before would miss.
+    await page.getByRole('alert').waitFor({ state: 'hidden' });
     await page.getByLabel('Max tokens').fill('8');
     await write();
     await eventually(state).toContain('finished');

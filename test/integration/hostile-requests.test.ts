@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { fstatSync, mkdirSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { Counter } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startServer, type TestServer, until } from '../../coordinator/src/http/testing/harness.ts';
@@ -17,16 +16,18 @@ const SHA256 = createHash('sha256').update(FILE).digest('hex');
 const MAX_PIPELINED = 33;
 
 let server: TestServer;
+/** Served as a shard and as a page's script. */
+let file: string;
 
 beforeAll(async () => {
   const donor = mkdtempSync(join(tmpdir(), 'shoal-donor-'));
   mkdirSync(join(donor, 'assets'));
   writeFileSync(join(donor, 'index.html'), '<p>donor page</p>');
-  writeFileSync(join(donor, 'assets', 'big.js'), FILE);
-  const path = join(donor, 'assets', 'big.js');
+  file = join(donor, 'assets', 'big.js');
+  writeFileSync(file, FILE);
   server = await startServer(
     { script: () => ({ ids: [97, 98], tokenDelayMs: 2 }), slots: 64 },
-    { staticRoots: { donor }, shard: (name) => (name === SHA256 ? { path, bytes: FILE.length } : undefined) },
+    { staticRoots: { donor }, shard: (name) => (name === SHA256 ? { path: file, bytes: FILE.length } : undefined) },
   );
 });
 afterAll(() => server.app.close());
@@ -54,15 +55,20 @@ async function exchange(bytes: string, port?: number): Promise<string> {
 
 const statusesOf = (answers: string) =>
   [...answers.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
-const descriptors = () => readdirSync('/dev/fd').length;
-/** Descriptors that this process may open meanwhile, for reasons of its own. */
-const OTHER_DESCRIPTORS = 2;
-
-/** Waits until the server has closed the connections of earlier tests. */
-async function idle(): Promise<void> {
-  const count = promisify(server.app.server.getConnections.bind(server.app.server));
-  while ((await count()) > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+/** How often this process has the file open. */
+function timesOpen(path: string): number {
+  const { ino } = statSync(path);
+  return readdirSync('/dev/fd').filter((descriptor) => inodeOf(Number(descriptor)) === ino).length;
 }
+
+function inodeOf(descriptor: number): number | undefined {
+  try {
+    return fstatSync(descriptor).ino;
+  } catch {
+    return undefined; // Closed since it was listed.
+  }
+}
+
 const metric = async (name: string) =>
   Number(new RegExp(`^${name} (\\d+)`, 'm').exec(await server.registry.metrics())?.[1]);
 
@@ -80,16 +86,13 @@ describe('pipelined requests', () => {
   it.each(['/shards/' + SHA256, '/assets/big.js'])(
     'open one file of %s, and close it with the connection',
     async (path) => {
-      await idle();
-      const before = descriptors();
+      await until(() => timesOpen(file) === 0);
       const sockets = Array.from({ length: 6 }, () => open(get(path).repeat(MAX_PIPELINED)).pause());
-      // One at each end of a connection, and its file.
-      const most = before + 3 * sockets.length;
-      await until(() => descriptors() >= most);
+      await until(() => timesOpen(file) >= sockets.length);
       for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
-      expect(descriptors()).toBeLessThanOrEqual(most + OTHER_DESCRIPTORS);
+      expect(timesOpen(file)).toBe(sockets.length);
       for (const socket of sockets) socket.destroy();
-      await until(() => descriptors() <= before + OTHER_DESCRIPTORS);
+      await until(() => timesOpen(file) === 0);
     },
   );
 

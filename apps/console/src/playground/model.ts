@@ -33,16 +33,25 @@ export function pickModel(id: string): void {
   picked.value = id;
 }
 
+let loads = 0;
+
 /** Asks for the served model unless it is known; keeps `model` up to date, including errors. */
 export async function loadModel({ again = false } = {}): Promise<ModelFacts | null> {
   if (model.value.facts && !again) return model.value.facts;
+  const load = ++loads;
+  const loaded = await tryToFetchModel();
+  // An answer to an earlier key may come after that to the present one.
+  if (load === loads) model.value = loaded;
+  return model.value.facts;
+}
+
+async function tryToFetchModel(): Promise<typeof model.value> {
   try {
-    model.value = { facts: await fetchModel(), error: null };
+    return { facts: await fetchModel(), error: null };
   } catch (error) {
     const why = error instanceof TypeError ? 'the coordinator cannot be reached.' : (error as Error).message;
-    model.value = { facts: null, error: `Couldn’t find out which model is served: ${why}` };
+    return { facts: null, error: `Couldn’t find out which model is served: ${why}` };
   }
-  return model.value.facts;
 }
 
 /** Returns the first model that the coordinator serves; throws an error with a message for the user. */
