@@ -1,7 +1,13 @@
+import { useEffect, useRef } from 'preact/hooks';
 import { apiKey, setApiKey } from './api-key.ts';
+
+/** After the last character. When the field is left is too late: what then moves the page may do so during a click. */
+const TYPED_MS = 300;
 
 /** `onKey` is called when another key was typed. */
 export function KeyField({ onKey }: { onKey: () => void }) {
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
   return (
     <div class="card key">
       <label for="field-key">API key</label>
@@ -11,9 +17,10 @@ export function KeyField({ onKey }: { onKey: () => void }) {
         autocomplete="off"
         value={apiKey.value}
         aria-describedby="key-hint"
-        onChange={(event) => {
+        onInput={(event) => {
           setApiKey(event.currentTarget.value);
-          onKey();
+          clearTimeout(timer.current);
+          timer.current = setTimeout(onKey, TYPED_MS);
         }}
       />
       <span class="muted" id="key-hint">
