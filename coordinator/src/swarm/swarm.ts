@@ -167,10 +167,10 @@ export class Swarm {
     return this.model.layers.length * this.model.expertsPerLayer - covered.size;
   }
 
-  /** Lets a donor's tab in. Throws JoinRefused. */
-  join(hello: Hello, address: string, control: DonorControl): PeerSession {
+  /** Lets a donor's tab in. `keyId`: hash of the key that it has proven to have. Throws JoinRefused. */
+  join(hello: Hello, address: string, control: DonorControl, keyId?: string): PeerSession {
     if (this.#draining) throw new JoinRefused('draining', SHUTTING_DOWN);
-    const session = this.#entrance.enter(hello, address, control);
+    const session = this.#entrance.enter(hello, address, control, keyId);
     this.#peers.set(session.peerId, session);
     this.#placement.cluster?.joined(session);
     this.joined++;

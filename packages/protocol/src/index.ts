@@ -47,6 +47,8 @@ export {
 } from './limits.ts';
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
+export { type Challenge, challengeSchema, nonceSchema, type Proof, type ProofPurpose } from './identity.ts';
+export { proofSchema, proofText } from './identity.ts';
 export { isList, list } from './list.ts';
 export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
