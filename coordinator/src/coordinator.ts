@@ -3,7 +3,7 @@ import type { Server as HttpServer } from 'node:http';
 import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
-import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
+import { type DonorInfo, HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -32,6 +32,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { donorInfoOf } from './donor-info.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
@@ -167,11 +168,12 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { modelId } = scheduler;
   const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
-  const http = await openHttp(serving, keys, mirrors, log, isDraining);
-  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
+  const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log }, isDraining);
+  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
   if (shared) registerClusterMetrics(registry, shared.cluster);
@@ -224,9 +226,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  access: HttpAccess,
-  mirrors: ShardMirrors,
-  log: Logger,
+  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;
@@ -244,7 +244,6 @@ async function openHttp(
     adapters: core.adapters,
     adapterRoot: config.adapterRoot,
     strictParameters: config.strictParameters,
-    log,
     registry,
     defaults: await samplingDefaults(packed.dir),
     shard: (sha256) => {
@@ -252,12 +251,11 @@ async function openHttp(
       if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
-    mirrors,
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
     listener: held.listener,
-    access,
+    ...given,
   });
 }
 

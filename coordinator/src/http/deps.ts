@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { TemplateTraits } from '@shoal/model';
+import type { DonorInfo } from '@shoal/protocol';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -155,6 +156,8 @@ export interface HttpDeps {
   /** Where else the shards are; nowhere by default. */
   mirrors?: ShardMirrors | undefined;
   readiness(): { ready: boolean; detail: object };
+  /** What donors are told before they lend; without it, there is no /donor-info. */
+  donorInfo?: () => DonorInfo;
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   /** Whether the donor page offers to exchange weights with other tabs. */

@@ -22,6 +22,7 @@ export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './c
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
 export { type ControlMessage, parseControl } from './control.ts';
+export { DONOR_INFO_PATH, donorInfoSchema, type DonorInfo } from './donor-info.ts';
 export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type CombineFrame } from './frames/combine.ts';
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
