@@ -1,5 +1,5 @@
 import { HOME } from '@shoal/peer';
-import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
+import { type AdapterInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
@@ -177,6 +177,7 @@ export class DonorSession {
         pledgeBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
+        promise: () => NO_LIMITS,
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {

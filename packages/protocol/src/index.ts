@@ -47,6 +47,9 @@ export {
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
 export { isList, list } from './list.ts';
+export { DUTY_WINDOW_MS, DutyAccount } from './duty-account.ts';
+export { NO_LIMITS, promiseSchema, REST_REASONS, type RestReason, type TabPromise } from './promise.ts';
+export { MAX_PROMISES_PER_MINUTE, MAX_REST_MS, MIN_SHARE } from './limits.ts';
 export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
   MAX_ADAPTER_SHARD_BYTES,
