@@ -56,8 +56,10 @@ export interface DonorControl {
 
 export interface PeerSessionOptions {
   peerId: string;
-  /** Hash of the donor's token. */
+  /** Hash of the donor's key, or of its token if it has not proven to have one. */
   donorId: string;
+  /** Hash of its token. */
+  tokenId?: string;
   donor: DonorHistory;
   hello: Hello;
   address: string;
@@ -84,6 +86,7 @@ export interface RemoteWork {
 export class PeerSession implements LapPeer, PlannedTab {
   readonly peerId: string;
   readonly donorId: string;
+  readonly tokenId: string;
   /** The history of its donor, shared with the donor's other tabs. */
   readonly donor: DonorHistory;
   /** Its number among the donor's tabs. */
@@ -157,6 +160,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     this.promised = new PeerPromise(this.#clock, options.hello.promise);
     this.peerId = options.peerId;
     this.donorId = options.donorId;
+    this.tokenId = options.tokenId ?? options.donorId;
     this.donor = options.donor;
     this.tab = options.hello.tab ?? 0;
     this.address = options.address;
@@ -224,8 +228,12 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
+<<<<<<< HEAD
       share: this.promised.share,
       trust: placementTrust(this.trust.auditShare),
+=======
+      trust: placementTrust(this.trust.doubt),
+>>>>>>> main
     };
   }
 
