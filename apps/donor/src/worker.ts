@@ -1,7 +1,6 @@
 import './csp.ts';
 import {
   BROWSER_SPREAD_ABOVE_BYTES,
-  CacheStorageShardCache,
   createWasmBackend,
   createWebGpuBackend,
   type DataChannelLike,
@@ -9,15 +8,14 @@ import {
   hasWasmSimd,
   KernelError,
   MAX_MISSED_OF_COORDINATOR,
-  MemoryShardCache,
   PeerHost,
   RelayedChannel,
-  type ShardCache,
 } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
 import { lentThreads, MAX_CPU_PLEDGE_BYTES, threadsInWords, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 import { SeekCalls } from './seek-calls.ts';
+import { openShardCache } from './shard-cache.ts';
 
 const STATS_INTERVAL_MS = 1_000;
 /** The coordinator accepts two progress messages per second, which is also enough for the progress bar. */
@@ -27,11 +25,12 @@ function post(message: FromWorker): void {
   self.postMessage(message);
 }
 
-const cache: ShardCache = 'caches' in self ? new CacheStorageShardCache(caches) : new MemoryShardCache();
-if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
+const { cache, isLost } = openShardCache(self);
+if (isLost) post({ type: 'cache-failed', reason: 'unavailable' });
 
 let device: Device = 'gpu';
 let heartbeatMs = 0;
+let shardsAt = '';
 /** So the first report is always sent, even if the worker is younger than the interval. */
 let lastProgressMs = -PROGRESS_INTERVAL_MS;
 let statsTimer: ReturnType<typeof setInterval> | undefined;
@@ -44,7 +43,7 @@ const host = new PeerHost({
       ? createWasmBackend({ shape, threads: lentThreads() })
       : (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
   cache,
-  urlOf: (sha256) => `/shards/${sha256}`,
+  urlOf: (sha256) => `${shardsAt}${sha256}`,
   fetch: (...request) => fetch(...request),
   events: {
     onProgress: (progress) => {
@@ -113,6 +112,7 @@ async function handle(message: ToWorker): Promise<void> {
     }
     case 'configure':
       heartbeatMs = message.heartbeatMs;
+      shardsAt = message.shardsAt;
       await host.configure(message.model, message.pledgeBytes, message.shardUrls);
       statsTimer ??= setInterval(postStats, STATS_INTERVAL_MS);
       return post({ type: 'configured' });
