@@ -3,6 +3,7 @@ import { coordinatorUrl, openStorage } from '@shoal/protocol/page';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
+import { openBrowserKey } from './contribution/browser-key.ts';
 import { standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
@@ -21,16 +22,17 @@ const tabStorage = openStorage(() => sessionStorage);
 takeInvite({ storage: browserStorage, location, history });
 
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
+const coordinator = coordinatorUrl(document.baseURI);
+const openKey = () => openBrowserKey(coordinator);
 const session = new DonorSession({
-  coordinator: coordinatorUrl(document.baseURI),
+  coordinator,
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
   cache: openShardCache(window).cache,
-  claimIdentity: () =>
-    claimIdentity({
-      browserStorage,
-      tabStorage,
-      locks: navigator.locks as LockManager | undefined,
-    }),
+  claimIdentity: async () => {
+    const locks = navigator.locks as LockManager | undefined;
+    const identity = await claimIdentity({ browserStorage, tabStorage, locks });
+    return { ...identity, prove: await openKey() };
+  },
   tabStorage,
   browserStorage,
   keepsNothing: tabStorage.isLost || browserStorage.isLost,
