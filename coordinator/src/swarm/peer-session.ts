@@ -228,12 +228,8 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
-<<<<<<< HEAD
       share: this.promised.share,
-      trust: placementTrust(this.trust.auditShare),
-=======
       trust: placementTrust(this.trust.doubt),
->>>>>>> main
     };
   }
 
