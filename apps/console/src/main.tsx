@@ -5,6 +5,7 @@ import './styles/tables.css';
 import './styles/board.css';
 import './styles/playground.css';
 import './styles/lab.css';
+import './styles/docs.css';
 import './styles/narrow.css';
 
 // The pages share this document; each loads only its own code.
@@ -17,6 +18,9 @@ if (location.pathname.startsWith('/playground')) {
 } else if (location.pathname.startsWith('/lab')) {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
+} else if (location.pathname.startsWith('/docs')) {
+  const { DocsPage } = await import('./docs/DocsPage.tsx');
+  render(<DocsPage />, root);
 } else {
   const { ConsolePage } = await import('./console/ConsolePage.tsx');
   render(<ConsolePage />, root);

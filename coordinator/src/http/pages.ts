@@ -10,7 +10,7 @@ const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds refer to their files from `/`, in
+ * Serves the donor page at `/` and the console at `/console`, `/playground`, `/lab` and `/docs`. Both builds refer to their files from `/`, in
  * folders of different names, so files are looked for in both.
  */
 export async function registerPages(
@@ -41,7 +41,7 @@ export async function registerPages(
     else page('/', donor);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*'])
+    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*', '/docs', '/docs/'])
       page(url, consoleRoot);
   }
 }
