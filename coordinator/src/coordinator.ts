@@ -254,6 +254,7 @@ async function openHttp(
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
+    embedSites: config.embedSites,
     listener: held.listener,
     ...given,
   });

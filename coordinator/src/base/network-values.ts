@@ -22,6 +22,22 @@ export const PORT: ValueKind<number | PortRange> = {
   },
 };
 
+/** As `frame-ancestors` of a content policy takes them (CSP 3). */
+const SITE = /^https?:\/\/(\*\.)?[a-z\d]([a-z\d.-]*[a-z\d])?(:\d{1,5})?$/i;
+
+/** Origins of sites, `*` for all, or `none`; what `frame-ancestors` takes. */
+export const SITES: ValueKind<string> = {
+  value: 'ORIGIN,…|*|none',
+  parse: (given) => {
+    if (given === '*') return '*';
+    if (given === 'none') return "'none'";
+    const sites = NAMES.parse(given);
+    const bad = sites.find((site) => !SITE.test(site));
+    if (bad === undefined && sites.length > 0) return sites.join(' ');
+    throw new UsageError(`takes origins such as https://blog.example or https://*.example, *, or none, not "${given}"`);
+  },
+};
+
 /** IP addresses, and names that are resolved at the start. */
 export const ADDRESSES: ValueKind<readonly string[]> = {
   value: 'ADDRESS,…',
