@@ -277,7 +277,7 @@ async function openHttp(
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
-    embedSites: config.embedSites,
+    embedSites: () => core.settings.get('embedSites'),
     listener: held.listener,
     ...given,
   });

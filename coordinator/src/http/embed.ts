@@ -1,16 +1,17 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { ancestorsOf } from '../base/network-values.ts';
 
 /**
  * What other sites show (docs/OPERATIONS.md, ADR 36): `/donate.js`, a module that any origin may load, and the page `/embed`, the
  * only one that may be framed, by `sites`.
  */
-export function registerEmbed(app: FastifyInstance, root: string, sites: string): void {
+export function registerEmbed(app: FastifyInstance, root: string, sites: () => string): void {
   app.get('/donate.js', (_request, reply) => sharable(reply).sendFile('donate.js', root));
   app.get('/embed', (_request, reply) => {
     const policy = String(reply.getHeader('content-security-policy'));
     sharable(reply).header(
       'content-security-policy',
-      policy.replace("frame-ancestors 'none'", `frame-ancestors ${sites}`),
+      policy.replace("frame-ancestors 'none'", `frame-ancestors ${ancestorsOf(sites())}`),
     );
     return reply.sendFile('embed.html', root);
   });

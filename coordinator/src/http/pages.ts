@@ -17,7 +17,7 @@ const ASSET_MAX_AGE_S = 31_536_000;
 export async function registerPages(
   app: FastifyInstance,
   roots: HttpDeps['staticRoots'],
-  { offersTabToTab = false, embedSites = '*' }: Pick<HttpDeps, 'offersTabToTab' | 'embedSites'> = {},
+  { offersTabToTab = false, embedSites = () => '*' }: Pick<HttpDeps, 'offersTabToTab' | 'embedSites'> = {},
 ): Promise<void> {
   const built = [roots.donor, roots.console].filter(
     (root): root is string => root !== undefined && existsSync(join(root, 'index.html')),
