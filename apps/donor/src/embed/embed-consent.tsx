@@ -11,7 +11,7 @@ const MAX_BYTES = 4 * 2 ** 30;
 
 /** The question. Its button counts only while a person can be seen to see it: see ADR 36. */
 export function EmbedConsent({ session, info, site, host, again = false }: EmbedViewProps & { again?: boolean }) {
-  const { device } = session.state.value;
+  const { device, keepsNothing } = session.state.value;
   const [pledgeBytes, setPledgeBytes] = useState(Math.min(MAX_BYTES, session.state.value.pledgeBytes));
   const { button, sight, isCertain } = useSight();
   const [wasEarly, setWasEarly] = useState(false);
@@ -64,8 +64,10 @@ export function EmbedConsent({ session, info, site, host, again = false }: Embed
         <summary>What this takes, and who sees what</summary>
         <ul>
           <li>
-            Up to {formatMemory(pledgeBytes)} are downloaded, and up to {formatMemory(KEPT_PLEDGES * pledgeBytes)} kept
-            in this browser, for {site} alone.
+            Up to {formatMemory(pledgeBytes)} are downloaded
+            {keepsNothing
+              ? ', and again at every visit, since this browser keeps nothing for such boxes.'
+              : `, and up to ${formatMemory(KEPT_PLEDGES * pledgeBytes)} kept in this browser for visits to ${site}.`}
           </li>
           <li>A few kilobytes of traffic for each word that your {word} helps with.</li>
           <li>While it works, your {word} draws power and a fan may start.</li>
