@@ -89,7 +89,9 @@ describe('examples/embed: a site on another origin, under a strict content polic
     await frame.getByText('What this takes').click();
     for (const colorScheme of ['dark', 'light'] as const) {
       await page.emulateMedia({ colorScheme });
-      expect(await accessFaults(page, { bestPractice: false }), colorScheme).toEqual([]);
+      for (const each of page.frames()) {
+        expect(await accessFaults(each, { bestPractice: false }), `${each.url()}, ${colorScheme}`).toEqual([]);
+      }
     }
     await shoot(page, 'embed-consent');
     await page.setViewportSize({ width: 316, height: 900 });
@@ -150,5 +152,11 @@ describe('examples/embed: a site on another origin, under a strict content polic
       await page.evaluate(() => document.getElementById('other')!.remove());
     }
     expect(complaints.filter((text) => !/frame-ancestors/.test(text))).toEqual([]);
+    // It goes on showing what was heard of, and says where nothing is.
+    expect(await page.locator('#state').innerText()).toBe('idle');
+    await coordinator.settings.change({ embedSites: 'https://blog.example' }, 'a test');
+    await page.reload();
+    await page.getByText('Shoal can’t be shown here. You can lend your GPU on its own page').waitFor();
+    expect(await page.locator('#state').innerText()).toBe('problem');
   });
 });

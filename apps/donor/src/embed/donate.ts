@@ -7,8 +7,8 @@ const STATE = /^[a-z]{1,20}$/;
 const FIRST_HEIGHT_PX = 360;
 const MIN_HEIGHT_PX = 120;
 const MAX_HEIGHT_PX = 1200;
-/** After a frame has loaded, whatever was loaded into it. */
-const SILENCE_MS = 10_000;
+/** After a frame has loaded, whatever was loaded into it. The coordinator's page tells its state before. */
+const SILENCE_MS = 3_000;
 
 /** What is allowed to the frame: neither navigating the site nor downloading. */
 const SANDBOX = 'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms';
@@ -28,6 +28,7 @@ class ShoalDonate extends HTMLElement {
   static readonly observedAttributes = ['coordinator'];
   #frame: HTMLIFrameElement | undefined;
   #origin = '';
+  #isHeard = false;
   #silence: ReturnType<typeof setTimeout> | undefined;
 
   connectedCallback(): void {
@@ -66,7 +67,11 @@ class ShoalDonate extends HTMLElement {
     frame.allow = 'cross-origin-isolated';
     frame.referrerPolicy = 'origin';
     frame.height = String(FIRST_HEIGHT_PX);
-    frame.addEventListener('load', () => (this.#silence = setTimeout(() => this.#refused(url), SILENCE_MS)));
+    frame.addEventListener('load', () => {
+      clearTimeout(this.#silence);
+      if (!this.#isHeard) this.#silence = setTimeout(() => this.#refused(url), SILENCE_MS);
+    });
+    this.#isHeard = false;
     this.#origin = url.origin;
     this.#frame = frame;
     frame.src = new URL('embed', url).href;
@@ -86,6 +91,7 @@ class ShoalDonate extends HTMLElement {
       const heightPx = Math.ceil(Number(message.heightPx));
       if (heightPx > 0) this.#frame.height = String(Math.min(MAX_HEIGHT_PX, Math.max(MIN_HEIGHT_PX, heightPx)));
     } else if (message?.shoal === 'state' && STATE.test(String(message.state))) {
+      this.#isHeard = true;
       clearTimeout(this.#silence);
       const detail = { state: message.state };
       this.dispatchEvent(new CustomEvent('shoal-state', { detail, bubbles: true, composed: true }));
