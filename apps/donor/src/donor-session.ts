@@ -1,5 +1,5 @@
 import { HOME } from '@shoal/peer';
-import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
+import { type AdapterInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
 import { placeOf } from '@shoal/protocol/page';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
@@ -178,6 +178,7 @@ export class DonorSession {
         pledgeBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
+        promise: () => NO_LIMITS,
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {

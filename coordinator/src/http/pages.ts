@@ -11,8 +11,8 @@ const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds have their files in folders of
- * different names beside their pages, so files are looked for in both.
+ * Serves the donor page at `/` and the console at `/console`, `/playground`, `/lab` and `/docs`. Both builds have their files in
+ * folders of different names beside their pages, so files are looked for in both.
  */
 export async function registerPages(
   app: FastifyInstance,
@@ -43,7 +43,7 @@ export async function registerPages(
     registerEmbed(app, donor, embedSites);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/playground', '/lab']) {
+    for (const url of ['/console', '/playground', '/lab', '/docs']) {
       page(url, consoleRoot);
       // The pages name their files relative to themselves. So does this, since a proxy may have removed a prefix of the path.
       app.get<{ Params: { '*': string } }>(`${url}/*`, ({ params }, reply) =>
