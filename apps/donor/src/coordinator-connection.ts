@@ -174,11 +174,7 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-<<<<<<< HEAD
-  async #introduce({ kept, promise, ...introduction }: Introduction): Promise<void> {
-=======
-  async #introduce({ kept, prove, ...introduction }: Introduction): Promise<void> {
->>>>>>> main
+  async #introduce({ kept, prove, promise, ...introduction }: Introduction): Promise<void> {
     try {
       // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
@@ -191,11 +187,8 @@ export class CoordinatorConnection {
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
-<<<<<<< HEAD
         promise: promise(),
-=======
         ...(proof && { proof }),
->>>>>>> main
         ...introduction,
       });
       const reply = helloReplySchema.parse(answer);

@@ -1,6 +1,7 @@
 import type { ShardCache } from '@shoal/peer';
 import type { Device } from './device.ts';
 import type { DonorIdentity } from './donor-identity.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
 
 export interface DonorSessionOptions {
   createWorker: () => Worker;
@@ -11,4 +12,6 @@ export interface DonorSessionOptions {
   initialPledgeBytes: number;
   initialDevice: Device;
   offersTabToTab?: boolean;
+  /** What the donor allows besides memory; without it, everything. */
+  limits?: LimitsKeeper;
 }

@@ -1,5 +1,5 @@
 import { HOME } from '@shoal/peer';
-import { type AdapterInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
+import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import type { Consent } from './consent.ts';
@@ -14,6 +14,8 @@ import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import type { DonorSessionOptions } from './donor-session-options.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
+import { SessionLimits } from './limits/session-limits.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
 import { VisitFigures } from './visit-figures.ts';
 
@@ -39,15 +41,20 @@ export class DonorSession {
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #fetched = new FetchedReport();
+  /** What the donor allows besides memory. */
+  readonly limits: LimitsKeeper | undefined;
+  readonly #limits: SessionLimits;
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.limits = options.limits;
     this.#book = new ConsentBook(options);
     this.#worker = new DeviceWorker({
       createWorker: options.createWorker,
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
     });
+    this.#limits = new SessionLimits(options.limits, this.#worker, this.state, () => this.#connection);
     this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.#guests = new GuestLinks({
       onLapChannel: (...given) => this.#handOver(...given),
@@ -68,6 +75,7 @@ export class DonorSession {
     this.#agree();
     this.#figures.begin();
     this.#identity ??= await this.#options.claimIdentity();
+    this.#limits.begin(this.#identity.tab);
     this.#begin();
   }
 
@@ -176,7 +184,7 @@ export class DonorSession {
         pledgeBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
-        promise: () => NO_LIMITS,
+        promise: () => this.#limits.introduce(),
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {
@@ -201,6 +209,7 @@ export class DonorSession {
     this.#set({ model });
     const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
+      this.#limits.tellWorker();
       await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
     } catch (problem) {
       this.#disconnect();
@@ -226,7 +235,13 @@ export class DonorSession {
     if (this.#finishing) return;
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';
-    if (standing.phase === 'waiting' || standing.phase === 'working' || pausedBefore || isLive(phase)) {
+    if (
+      standing.phase === 'waiting' ||
+      standing.phase === 'working' ||
+      standing.phase === 'resting' ||
+      pausedBefore ||
+      isLive(phase)
+    ) {
       this.#backoff.reset();
       this.#set({ phase: this.#paused ? 'paused' : livePhase(standing) });
     } else if (standing.phase === 'testing') {
@@ -315,6 +330,8 @@ export class DonorSession {
         return void this.#exchange.seek(message);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
+      case 'spent':
+        return this.limits?.evaluate();
       case 'cache-failed':
         return this.#set({ cacheFailure: message.reason });
       case 'link-closed':
@@ -329,7 +346,7 @@ export class DonorSession {
 
   #onProbed(adapter: AdapterInfo): void {
     this.#set({ adapter });
-    if (this.state.value.phase === 'checking') this.#connect();
+    if (!this.#connection && ['checking', 'resting'].includes(this.state.value.phase)) this.#connect();
   }
 
   #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
@@ -352,6 +369,7 @@ export class DonorSession {
   #onStats(news: Extract<WorkerNews, { type: 'stats' }>): void {
     this.#fetched.tell(this.#connection, news.stats.fetched, news.mirrorFaults);
     this.#figures.readStats(news);
+    this.limits?.readStats(news.stats);
   }
 
   #failLocally(problem: Problem): void {
@@ -360,6 +378,7 @@ export class DonorSession {
     this.#worker.terminate();
     this.#fetched.restart();
     this.#figures.restartWorker();
+    this.limits?.restartWorker();
     this.#recover(problem);
   }
 
@@ -372,6 +391,7 @@ export class DonorSession {
   }
 
   #set(change: Partial<DonorState>): void {
-    this.state.value = { ...this.state.value, ...change };
+    const phase = this.#limits.phaseOf(change.phase ?? this.state.value.phase);
+    this.state.value = { ...this.state.value, ...change, phase };
   }
 }

@@ -9,17 +9,28 @@ import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
+import { LimitsKeeper } from './limits/limits-keeper.ts';
+import { systemLocalTime } from './limits/local-time.ts';
+import { BrowserSensors } from './limits/sensors.ts';
 import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
 import './views.css';
+import './limits.css';
 
 takeInvite({ storage: localStorage, location, history });
 
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
 const openKey = () => openBrowserKey(new URL('.', document.baseURI).href);
+const limits = new LimitsKeeper({
+  storage: localStorage,
+  isKept: true,
+  sensors: new BrowserSensors(globalThis),
+  local: systemLocalTime,
+  unixMs: () => Date.now(),
+});
 const session = new DonorSession({
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
   cache: 'caches' in window ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
@@ -36,7 +47,12 @@ const session = new DonorSession({
   initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
   offersTabToTab: offersTabToTab(document),
+  limits,
 });
+
+// The worker's figures come every second as well, also where the page is hidden and its timers are slow.
+setInterval(() => limits.evaluate(), 1_000);
+addEventListener('storage', (event) => limits.readStorage(event));
 
 effect(() => showInTab(session.state.value));
 render(<App session={session} />, document.getElementById('app')!);

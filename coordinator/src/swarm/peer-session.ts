@@ -99,7 +99,6 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
-  /** What its donor's limits allow. */
   readonly promised: PeerPromise;
   retires = false;
   readonly rowFormat: RowFormat;
@@ -204,7 +203,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     return takesPart(this);
   }
 
-  /** Takes note of whether it rests soon. True if that has changed. */
+  /** True if it has begun, or no longer is, to rest soon. */
   noteRetires(): boolean {
     if (this.retires === this.promised.retires) return false;
     this.retires = !this.retires;
@@ -228,12 +227,8 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
-<<<<<<< HEAD
       share: this.promised.share,
-      trust: placementTrust(this.trust.auditShare),
-=======
       trust: placementTrust(this.trust.doubt),
->>>>>>> main
     };
   }
 

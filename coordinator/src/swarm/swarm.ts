@@ -9,11 +9,7 @@ import { LapClient } from '../laps/lap-client.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
 import { DonorRecords } from './donor-records.ts';
-<<<<<<< HEAD
-import { TabPauses } from './tab-pauses.ts';
-=======
 import { drain } from './drain.ts';
->>>>>>> main
 import { Entrance } from './entrance.ts';
 import { Guests } from './guests.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
@@ -36,6 +32,7 @@ import { RejoinDelays } from './rejoin-delays.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { SwarmPlacement } from './swarm-placement.ts';
 import { TabAdapters } from './tab-adapters.ts';
+import { TabPauses } from './tab-pauses.ts';
 import type { RemotePeer } from './remote-peer.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
