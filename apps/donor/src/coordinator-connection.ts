@@ -41,6 +41,7 @@ import {
   type TabSignal,
   type TabToCoordinator,
 } from '@shoal/protocol';
+import { type CoordinatorUrl, socketAt } from '@shoal/protocol/page';
 import { io, type Socket } from 'socket.io-client';
 import type { Prove } from './contribution/browser-key.ts';
 import { rtcIceServers } from './ice-servers.ts';
@@ -115,11 +116,13 @@ export class CoordinatorConnection {
   #channelOpened = false;
   #over = false;
 
-  constructor(introduction: Introduction, handlers: ConnectionHandlers) {
+  constructor(coordinator: CoordinatorUrl, introduction: Introduction, handlers: ConnectionHandlers) {
     this.#handlers = handlers;
     // No reconnection by socket.io, since the session decides when to retry. WebSocket first: unlike a long-polling request,
     // it still sends the last message while the page is being closed.
-    this.#socket = io('/donor', {
+    const [url, at] = socketAt(coordinator, '/donor');
+    this.#socket = io(url, {
+      ...at,
       reconnection: false,
       forceNew: true,
       timeout: HELLO_TIMEOUT_MS,

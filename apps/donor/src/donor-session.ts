@@ -18,6 +18,7 @@ import type { LimitsKeeper } from './limits/limits-keeper.ts';
 import { SessionLimits } from './limits/session-limits.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
 import { VisitFigures } from './visit-figures.ts';
+import { workerTerms } from './worker-terms.ts';
 
 /** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
@@ -61,7 +62,7 @@ export class DonorSession {
       onEnd: (coordinator) => this.#detach(coordinator),
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
-    this.#set({ offersTabToTab: options.offersTabToTab ?? false });
+    this.#set({ offersTabToTab: options.offersTabToTab ?? false, keepsNothing: options.keepsNothing ?? false });
     void this.#measureCache();
   }
 
@@ -178,6 +179,7 @@ export class DonorSession {
     this.#figures.rejoin();
     this.#set({ phase: 'connecting' });
     this.#connection = new CoordinatorConnection(
+      this.#options.coordinator,
       {
         ...this.#identity!,
         adapter: adapter!,
@@ -205,12 +207,11 @@ export class DonorSession {
   }
 
   async #onWelcome(welcome: Welcome): Promise<void> {
-    const { model, heartbeatMs, shardUrls = [] } = welcome;
-    this.#set({ model });
+    this.#set({ model: welcome.model });
     const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
       this.#limits.tellWorker();
-      await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
+      await this.#worker.configure(device, { ...workerTerms(this.#options.coordinator, welcome), pledgeBytes });
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);

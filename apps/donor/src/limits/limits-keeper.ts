@@ -6,12 +6,19 @@ import { HoursWatch } from './hours.ts';
 import { dateOf, type LocalTime, monthOf, nextDay, nextMonth } from './local-time.ts';
 import { OtherProgramWatch } from './other-program.ts';
 import type { Sensors } from './sensors.ts';
-import { type LimitSettings, parseSettings, readSettings, SETTINGS_KEY, writeSettings } from './settings.ts';
+import {
+  type LimitSettings,
+  type LimitsStorage,
+  parseSettings,
+  readSettings,
+  SETTINGS_KEY,
+  writeSettings,
+} from './settings.ts';
 import { TrafficBook } from './traffic-book.ts';
 
 export interface LimitsKeeperOptions {
   /** Shared by all tabs of the browser. */
-  storage: Storage;
+  storage: LimitsStorage;
   /** Whether `storage` is kept when the page is closed. */
   isKept: boolean;
   sensors: Sensors;

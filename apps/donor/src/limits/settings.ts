@@ -41,13 +41,16 @@ export const UNLIMITED: LimitSettings = {
 /** The evening and the night, every day: what a form begins with. */
 export const USUAL_HOURS: Hours = { days: Array<boolean>(7).fill(true), fromMinute: 20 * 60, toMinute: 8 * 60 };
 
+/** The browser's, or one that lasts as long as the page where it keeps nothing. */
+export type LimitsStorage = Pick<Storage, 'getItem' | 'setItem'>;
+
 export const SETTINGS_KEY = 'shoal.limits';
 export const MIN_SHARE_PERCENT = Math.round(100 * MIN_SHARE);
 /** Less would be used up by what a tab sends and receives to stay connected. */
 export const MIN_TRAFFIC_BYTES = 100e6;
 const MAX_TRAFFIC_BYTES = 1e15;
 
-export function readSettings(storage: Storage): LimitSettings {
+export function readSettings(storage: LimitsStorage): LimitSettings {
   try {
     return parseSettings(JSON.parse(storage.getItem(SETTINGS_KEY) ?? '{}'));
   } catch {
@@ -55,7 +58,7 @@ export function readSettings(storage: Storage): LimitSettings {
   }
 }
 
-export function writeSettings(storage: Storage, settings: LimitSettings): void {
+export function writeSettings(storage: LimitsStorage, settings: LimitSettings): void {
   storage.setItem(SETTINGS_KEY, JSON.stringify(settings));
 }
 

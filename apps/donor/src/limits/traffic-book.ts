@@ -1,4 +1,5 @@
 import { MAX_TABS_PER_DONOR } from '@shoal/protocol';
+import type { LimitsStorage } from './settings.ts';
 import { dateOf, type LocalMoment, monthOf } from './local-time.ts';
 
 const KEY = 'shoal.traffic.';
@@ -19,11 +20,11 @@ interface TabPage {
  * overwrites another's, and reads what all have written: the traffic is one budget.
  */
 export class TrafficBook {
-  readonly #storage: Storage;
+  readonly #storage: LimitsStorage;
   readonly #tab: number;
 
   /** @param tab number of this tab among the donor's open ones */
-  constructor(storage: Storage, tab: number) {
+  constructor(storage: LimitsStorage, tab: number) {
     this.#storage = storage;
     this.#tab = tab;
   }
