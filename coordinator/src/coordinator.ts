@@ -16,6 +16,7 @@ import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
+import { registerWatchMetrics } from './console/watch-metrics.ts';
 import { ApiError } from './http/errors.ts';
 import {
   buildHttpServer,
@@ -42,6 +43,7 @@ import { readinessOf } from './readiness.ts';
 import { shareTrust } from './share-trust.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 import { openShardExchange } from './open-shard-exchange.ts';
+import { openWatch, type Watch } from './open-watch.ts';
 
 /**
  * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
@@ -167,11 +169,14 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { modelId } = scheduler;
   const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
-  const http = await openHttp(serving, keys, mirrors, log, isDraining);
+  const watch = openWatch(core, config, joined);
+  registerWatchMetrics(registry, { attention: () => watch.attention.items, alerts: watch.alerts });
+  const http = await openHttp(serving, keys, mirrors, log, isDraining, watch);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
-  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
+  const attention = () => watch.attention.items;
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining, attention });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
   if (shared) registerClusterMetrics(registry, shared.cluster);
@@ -188,6 +193,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
     console.close();
+    watch.close();
     await sockets.close();
     throw error;
   }
@@ -208,6 +214,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();
     console.close();
+    watch.close();
     await joined.close();
     await closeNetwork(http, sockets);
     keys.close();
@@ -228,6 +235,7 @@ async function openHttp(
   mirrors: ShardMirrors,
   log: Logger,
   isDraining: () => boolean,
+  watch: Watch,
 ) {
   const { core, config, registry, held, joined } = serving;
   const { scheduler, packed, health } = core;
@@ -258,6 +266,7 @@ async function openHttp(
     offersTabToTab: config.tabToTab,
     listener: held.listener,
     access,
+    watch,
   });
 }
 

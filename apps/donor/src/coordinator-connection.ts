@@ -168,6 +168,7 @@ export class CoordinatorConnection {
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
+        clockMs: Date.now(),
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });

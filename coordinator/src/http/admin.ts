@@ -13,8 +13,9 @@ import { AccessFileError, checkAccessFile } from '../access/access-file.ts';
 import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
-import type { AdminAccess, OperatorRefusal } from './deps.ts';
+import type { AdminAccess, OperatorRefusal, WatchAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
+import { registerWatch } from './watch.ts';
 
 const PREFIX = '/admin/';
 export const USAGE_URL = '/v1/usage';
@@ -26,7 +27,7 @@ interface ByName {
 }
 
 /** Who may do what, and what was used: for admins to see, and for operators to change. */
-export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
+export function registerAdmin(app: FastifyInstance, admin: AdminAccess, watch?: WatchAccess): void {
   const names = new WeakMap<FastifyRequest, string>();
   app.addHook('onRequest', async (request, reply) => {
     if (!request.routeOptions.url?.startsWith(PREFIX)) return;
@@ -51,6 +52,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
   for (const kind of ACCESS_KINDS) registerEntries(app, kind, within);
   registerRules(app, (request) => admin.book(names.get(request)!), within);
   registerUsage(app, (request) => admin.book(names.get(request)!), admin);
+  if (watch) registerWatch(app, watch, (request) => names.get(request)!);
 }
 
 /** Reports that are read at a time: a database has few connections, and anybody with a key may ask. */

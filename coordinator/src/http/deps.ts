@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { TemplateTraits } from '@shoal/model';
+import type { AlertsView, History, HistoryQuery } from '@shoal/protocol';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -107,6 +108,15 @@ export interface AdminAccess {
   note(request: IncomingMessage, admin: string, what: string): void;
 }
 
+/** What is told of a coordinator while nobody looks, for admins. */
+export interface WatchAccess {
+  /** Rejects while the database is away. */
+  history(query: HistoryQuery): Promise<History>;
+  alerts(): AlertsView;
+  /** Sends a message that is about nothing; why it could not be delivered, or null. */
+  testAlert(admin: string): Promise<string | null>;
+}
+
 export interface OperatorRefusal {
   status: 401 | 403;
   code: string;
@@ -164,6 +174,8 @@ export interface HttpDeps {
   listener?: Server;
   /** Without it, no keys are required and shards are unlimited. */
   access?: HttpAccess;
+  /** Without it, admins find no history and no alerts. */
+  watch?: WatchAccess;
   /** Origins whose pages may call /v1; default `*`. `corsHeaders` explains why that is safe. */
   corsOrigins?: '*' | readonly string[];
   /** Changes when the answers to a seeded request may change. Derived from the model's id and the versions by default. */

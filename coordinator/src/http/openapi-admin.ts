@@ -7,6 +7,7 @@ import {
 } from '@shoal/protocol';
 import { z } from 'zod';
 import { USAGE_URL } from './admin.ts';
+import { watchPaths } from './openapi-watch.ts';
 import { failure, get, json, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
 
 const NAMES = { keys: 'API key', invites: 'invitation', admins: 'admin' } as const;
@@ -103,6 +104,7 @@ export function adminPaths() {
       ),
     },
     ...Object.assign({}, ...ACCESS_KINDS.map(entryPaths)),
+    ...watchPaths({ viewer: VIEWER, operator: OPERATOR, refusals }),
     '/admin/usage': get(
       'Operation',
       'What keys have used',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { AttentionItem } from './attention.ts';
 
 /**
  * Messages to the operator's console over socket.io (namespace `/console`, `auth: { token }`): event `snapshot` once a second (a
@@ -224,9 +225,9 @@ export interface ConsoleSnapshot {
   verdict: {
     state: 'serving' | 'uncovered' | 'alone' | 'draining';
     text: string;
-    /** The most urgent thing, and where to look (`#peers`, `#map`, `#flow`, `#requests`, `#events`). */
-    attention?: { text: string; href: string };
   };
+  /** What needs attention, the most urgent first. */
+  attention: AttentionItem[];
   peers: PeerView[];
   placement: PlacementView;
   flow: FlowView;

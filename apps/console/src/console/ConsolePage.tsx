@@ -5,6 +5,7 @@ import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { AccessSection } from './access/AccessSection.tsx';
 import { Adapters } from './Adapters.tsx';
+import { Attention } from './attention/Attention.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { Coordinators } from './Coordinators.tsx';
 import { EventLog } from './EventLog.tsx';
@@ -57,6 +58,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
     <>
       <h1 class="sr">Console</h1>
       <Verdict now={now} />
+      <Attention items={now.attention} nowMs={now.nowMs} />
       <Peers now={now} events={events.value} cell={cell} />
       <PlacementMap
         placement={now.placement}

@@ -1,0 +1,3 @@
+export { AttentionWatch } from './attention-watch.ts';
+export { FactGatherer } from './gather.ts';
+export { Probes } from './probes.ts';
