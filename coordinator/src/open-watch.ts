@@ -57,7 +57,7 @@ function openAttention(core: Core, config: Config, { cluster, shared }: JoinedCl
   const facts = new FactGatherer({
     ...core,
     cluster,
-    replicas: () => config.replicas,
+    replicas: () => core.settings.get('replicas'),
     expertMemoryBytes: expertMemoryOf(config),
     allExpertsBytes: layers.length * expertsPerLayer * shardBytes,
     lapsPerPass: lapsPerPass(core.config, core.localLayers),
@@ -112,9 +112,12 @@ function openHistory(core: Core, { cluster }: JoinedCluster) {
 }
 
 function openAlerts(core: Core, config: Config, { cluster }: JoinedCluster) {
-  const { records, events, scheduler } = core;
+  const { records, events, scheduler, settings } = core;
   const { members, lease } = cluster;
-  const url = (): URL | undefined => config.alertWebhook;
+  const url = (): URL | undefined => {
+    const given = settings.get('alertWebhook');
+    return given === '' ? undefined : new URL(given);
+  };
   const webhook = new Webhook({
     url,
     secret: config.alertSecret,

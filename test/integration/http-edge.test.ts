@@ -213,6 +213,7 @@ describe('health and documents', () => {
       '/v1/completions': ['post'],
       '/v1/chat/completions': ['post'],
       '/shards/{sha256}': ['get'],
+      '/donor-info': ['get'],
       '/healthz': ['get'],
       '/readyz': ['get'],
       '/health': ['get'],

@@ -12,10 +12,11 @@ import './styles/narrow.css';
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no element #root');
 
-if (location.pathname.startsWith('/playground')) {
+const page = location.pathname.split('/').at(-1);
+if (page === 'playground') {
   const { PlaygroundPage } = await import('./playground/PlaygroundPage.tsx');
   render(<PlaygroundPage />, root);
-} else if (location.pathname.startsWith('/lab')) {
+} else if (page === 'lab') {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
 } else {

@@ -106,6 +106,7 @@ export class FactGatherer {
     for (const { peerId, state } of swarm.peers) {
       if (serving.has(peerId)) continue;
       if (state === 'paused') counts.paused++;
+      else if (state === 'resting') counts.resting++;
       else if (state === 'connecting' || state === 'loading' || state === 'testing') counts.joining++;
       else counts.spare++;
     }

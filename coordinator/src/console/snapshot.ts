@@ -84,6 +84,12 @@ export class SnapshotBuilder {
     }
   }
 
+  /** The average over HISTORY_S, or since start. */
+  get tokensPerSecond(): number {
+    const history = this.#tokenHistory;
+    return history.length === 0 ? 0 : history.reduce((sum, rate) => sum + rate, 0) / history.length;
+  }
+
   /** Generated since start; an encoder's are those of the texts that it has embedded. */
   get #tokens(): number {
     const { scheduler, encoder } = this.#sources;
@@ -177,6 +183,7 @@ export class SnapshotBuilder {
       loadedShare: peer.loadedShare,
       sinceMs: peer.sinceMs,
       ...(peer.note !== undefined && { note: peer.note }),
+      ...peer.promised.view,
       trust: { phase, auditShare, auditedRows, failures, verifiedRows: record.verifiedRows },
       lapHistoryMs: laps?.historyMs() ?? [],
     };

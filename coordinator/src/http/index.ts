@@ -8,6 +8,7 @@ export {
   type HttpLimits,
   type OperatorRefusal,
   type WatchAccess,
+  type SignedInAdmin,
   type SamplingDefaults,
 } from './deps.ts';
 export { tokenizerCodec } from './codec.ts';

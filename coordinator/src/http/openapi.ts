@@ -1,3 +1,4 @@
+import { donorInfoSchema } from '@shoal/protocol';
 import { adminPaths, adminSchemas } from './openapi-admin.ts';
 import { LOAD_ADAPTER_URL, loadAdapterSchema, UNLOAD_ADAPTER_URL, unloadAdapterSchema } from './lora.ts';
 import { doorPaths, doorSchemas } from './openapi-doors.ts';
@@ -100,6 +101,9 @@ function otherPaths() {
       },
       pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }),
     ),
+    '/donor-info': get('Donors', 'What a donor should know before lending: the model, its operator, what is needed', {
+      '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')),
+    }),
     '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
     '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
       '200': ok('Yes.'),

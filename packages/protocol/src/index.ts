@@ -26,6 +26,7 @@ export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './c
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
 export { type ControlMessage, parseControl } from './control.ts';
+export { DONOR_INFO_PATH, donorInfoSchema, type DonorInfo } from './donor-info.ts';
 export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type CombineFrame } from './frames/combine.ts';
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
@@ -50,7 +51,12 @@ export {
 } from './limits.ts';
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
+export { type Challenge, challengeSchema, nonceSchema, type Proof, type ProofPurpose } from './identity.ts';
+export { proofSchema, proofText } from './identity.ts';
 export { isList, list } from './list.ts';
+export { DUTY_WINDOW_MS, DutyAccount } from './duty-account.ts';
+export { NO_LIMITS, promiseSchema, REST_REASONS, type RestReason, type TabPromise } from './promise.ts';
+export { MAX_PROMISES_PER_MINUTE, MAX_REST_MS, MIN_SHARE } from './limits.ts';
 export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
   MAX_ADAPTER_SHARD_BYTES,
@@ -98,6 +104,7 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export type { SettingForm, SettingsView, SettingValue, SettingView } from './settings.ts';
 export { decodeShardFrame, encodeShardFrame, MAX_SHARD_FRAME_BYTES, type ShardFrame } from './shard-frames.ts';
 export { MAX_HAD, MAX_SOUGHT, MAX_TAB_LINKS, MAX_TAB_SIGNALS, PART_BYTES } from './limits.ts';
 export { seekReplySchema, seekSchema, TAB_FAULTS, tabLinkSchema, tabSignalSchema } from './tab-to-tab.ts';
