@@ -1,6 +1,6 @@
 import { isMoeLayer } from '@shoal/model';
 import { Alerter, databaseAlerts, forgetfulAlerts, Webhook } from './alerts/index.ts';
-import { AttentionWatch, FactGatherer, Probes } from './attention/index.ts';
+import { AttentionWatch, FactGatherer, Probes, TabClocks } from './attention/index.ts';
 import { steadyUnixMs } from './base/clock.ts';
 import { VERSION } from './base/version.ts';
 import type { Config } from './config.ts';
@@ -23,6 +23,7 @@ export function openWatch(core: Core, config: Config, joined: JoinedCluster): Wa
   const { store, sampler } = openHistory(core, joined);
   const alerts = openAlerts(core, config, joined);
   attention.events.on('looked', (items) => alerts.alerter.take(items));
+  attention.look();
   return {
     attention,
     history: (query) => historyOf(store, query, Date.now()),
@@ -43,6 +44,7 @@ export function openWatch(core: Core, config: Config, joined: JoinedCluster): Wa
 function openAttention(core: Core, config: Config, { cluster, shared }: JoinedCluster) {
   const { swarm, records } = core;
   const place = databasePlace(config);
+  const tabClocks = new TabClocks(swarm);
   const probes = new Probes({
     disks: [
       { what: 'the packed model', dir: core.packed.dir },
@@ -50,7 +52,7 @@ function openAttention(core: Core, config: Config, { cluster, shared }: JoinedCl
     ],
     publicUrl: config.publicUrl,
     database: records?.database,
-    tabOffsetsMs: () => swarm.peers.flatMap(({ clockOffsetMs }) => clockOffsetMs ?? []),
+    tabOffsetsMs: () => tabClocks.offsetsMs,
   });
   const { shardBytes, expertsPerLayer, expertLayers } = core.packed.manifest;
   const layers = expertLayers.filter((layer) => layer < core.config.numHiddenLayers && isMoeLayer(core.config, layer));
@@ -69,6 +71,7 @@ function openAttention(core: Core, config: Config, { cluster, shared }: JoinedCl
     close() {
       facts.close();
       probes.close();
+      tabClocks.close();
     },
   };
 }

@@ -48,7 +48,8 @@ describe('the verdict', () => {
     expect(await verdict.getByRole('link').allTextContents()).toEqual([worst!.text, `${others.length} more`]);
     expect(await verdict.getByRole('link').first().getAttribute('href')).toBe('#events');
     const items = page.locator('#attention li');
-    expect(await items.locator('.level').allInnerTexts()).toEqual(['urgent', 'warning', 'notice']);
+    const levels = await items.locator('.level').allTextContents();
+    expect(levels.map((level) => level.trim())).toEqual(['urgent', 'warning', 'notice']);
     expect(await items.nth(1).innerText()).toContain('ask donors to lend more, or others to join');
     expect(await items.nth(1).getByRole('link').getAttribute('href')).toBe('#map');
     const calm = makeSnapshot();

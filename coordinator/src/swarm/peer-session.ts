@@ -96,8 +96,6 @@ export class PeerSession implements LapPeer, PlannedTab {
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = steadyUnixMs();
-  /** This machine's clock less the tab's when it said hello, in milliseconds; undefined if it did not tell. */
-  readonly clockOffsetMs: number | undefined;
   /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
@@ -168,8 +166,6 @@ export class PeerSession implements LapPeer, PlannedTab {
     this.address = options.address;
     this.visit = options.visit ?? 1;
     this.hello = options.hello;
-    const { clockMs } = options.hello;
-    this.clockOffsetMs = clockMs === undefined ? undefined : Date.now() - clockMs;
     this.control = options.control;
     const { adapter, pledgeBytes } = options.hello;
     this.maxExperts = capacityInExperts(pledgeBytes, options.shardBytes);
