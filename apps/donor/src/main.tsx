@@ -4,13 +4,15 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
 import { openBrowserKey } from './contribution/browser-key.ts';
-import { standingConsent } from './consent.ts';
+import { isAutomatic, standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
+import { watchInfo } from './info-watch.ts';
 import { takeInvite } from './invite.ts';
 import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
+import { tabsOfThisBrowser } from './shared-pledge.ts';
 import { openShardCache } from './shard-cache.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
@@ -35,12 +37,15 @@ const session = new DonorSession({
   },
   tabStorage,
   browserStorage,
+  // A tab that a program opened lends what its own address says.
+  sharingTabs: isAutomatic(location, navigator.webdriver) ? undefined : tabsOfThisBrowser(),
   keepsNothing: tabStorage.isLost || browserStorage.isLost,
   initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
   offersTabToTab: offersTabToTab(document),
 });
 
+watchInfo(coordinator, (info) => session.inform(info));
 effect(() => showInTab(session.state.value));
 render(<App session={session} />, document.getElementById('app')!);
 
@@ -48,6 +53,9 @@ addEventListener('pagehide', () => session.leave());
 addEventListener('pageshow', ({ persisted }) => {
   if (persisted) session.comeBack();
 });
+// A frozen page's connections are cut sooner or later, and it may be discarded without being asked again.
+document.addEventListener('freeze', () => session.leave());
+document.addEventListener('resume', () => session.comeBack());
 // Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
   if (takeInvite({ storage: browserStorage, location, history })) session.useInvite();
@@ -60,5 +68,6 @@ const consent = standingConsent({
   location,
   webdriver: navigator.webdriver,
   navigationType: navigation?.type,
+  wasDiscarded: (document as { wasDiscarded?: boolean }).wasDiscarded === true,
 });
 if (consent) void session.lend(consent);
