@@ -81,7 +81,7 @@ export class RawChromium {
       targetId: page,
       flatten: true,
     });
-    const expression = `(${pressDiscard.toString()})(${JSON.stringify(url)})`;
+    const expression = `(${PRESS_DISCARD})(${JSON.stringify(url)})`;
     const press = () => this.send<{ result: { value: boolean } }>('Runtime.evaluate', { expression }, sessionId);
     while (!(await press()).result.value) await delay(100);
   }
@@ -106,16 +106,12 @@ export class RawChromium {
   }
 }
 
-/** Runs in chrome://discards; returns whether the tab was listed. */
-function pressDiscard(url: string): boolean {
-  const parts = (root: ParentNode): Element[] =>
-    [...root.querySelectorAll('*')].flatMap((element) => [
-      element,
-      ...(element.shadowRoot ? parts(element.shadowRoot) : []),
-    ]);
-  const row = parts(document).find((element) => element.tagName === 'TR' && element.textContent!.includes(url));
-  const button =
-    row && parts(row).find((element) => element.children.length === 0 && /Urgent/.test(element.textContent!));
-  (button as HTMLElement | undefined)?.click();
+/** Runs in chrome://discards with the tab's address; returns whether it was listed. Its parts are in trees of their own. */
+const PRESS_DISCARD = `(url) => {
+  const parts = (root) =>
+    [...root.querySelectorAll('*')].flatMap((one) => [one, ...(one.shadowRoot ? parts(one.shadowRoot) : [])]);
+  const row = parts(document).find((one) => one.tagName === 'TR' && one.textContent.includes(url));
+  const button = row && parts(row).find((one) => one.children.length === 0 && /Urgent/.test(one.textContent));
+  button?.click();
   return button !== undefined;
-}
+}`;

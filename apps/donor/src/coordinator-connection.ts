@@ -36,6 +36,7 @@ import {
   type SeekReply,
   type Signal,
   type Standing,
+  type TabPromise,
   type TabLink,
   type TabSignal,
   type TabToCoordinator,
@@ -87,6 +88,8 @@ export interface Introduction {
   prove?: Prove | undefined;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
+  /** What the donor's limits allow when it says hello. */
+  promise: () => TabPromise;
 }
 
 /** Time for the last message to be sent before the socket is closed. */
@@ -145,10 +148,10 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal'>(
-    event: E,
-    ...message: Parameters<ToCoordinator[E]>
-  ): void {
+  send<
+    E extends
+      'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal' | 'promise',
+  >(event: E, ...message: Parameters<ToCoordinator[E]>): void {
     this.#socket.emit(event, ...message);
   }
 
@@ -174,7 +177,7 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-  async #introduce({ kept, prove, ...introduction }: Introduction): Promise<void> {
+  async #introduce({ kept, prove, promise, ...introduction }: Introduction): Promise<void> {
     try {
       // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
@@ -187,6 +190,7 @@ export class CoordinatorConnection {
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
+        promise: promise(),
         ...(proof && { proof }),
         ...introduction,
       });

@@ -1,5 +1,5 @@
 import { HOME } from '@shoal/peer';
-import type { AdapterInfo, DonorInfo, Standing, Trouble } from '@shoal/protocol';
+import { type AdapterInfo, type DonorInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
 import { placeOf } from '@shoal/protocol/page';
 import { signal } from '@preact/signals';
 import type { Consent } from './consent.ts';
@@ -213,6 +213,7 @@ export class DonorSession {
         pledgeBytes: lentBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
+        promise: () => NO_LIMITS,
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {

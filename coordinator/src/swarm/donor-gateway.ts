@@ -13,6 +13,7 @@ import {
   type NoPath,
   noPathSchema,
   progressSchema,
+  promiseSchema,
   readySchema,
   seekSchema,
   SIGNALLING_BURST_MESSAGES,
@@ -35,7 +36,8 @@ import { TokenBucket } from '../base/token-bucket.ts';
 import { acceptTab, type TabNetwork } from './accept-tab.ts';
 import { donorIdOf } from './donor-id.ts';
 import { MADE_WAY } from './messages.ts';
-import type { DonorControl, PeerSession } from './peer-session.ts';
+import type { DonorControl } from './donor-control.ts';
+import type { PeerSession } from './peer-session.ts';
 import type { ShardReports } from './shard-reports.ts';
 import type { Swarm } from './swarm.ts';
 import type { TabMeetings } from './tab-meetings.ts';
@@ -118,6 +120,10 @@ class DonorSocket {
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
+      if (peer.state === 'gone') this.#place?.leave();
+    });
+    this.#on('promise', promiseSchema, (peer, promise) => {
+      options.swarm.promise(peer, promise);
       if (peer.state === 'gone') this.#place?.leave();
     });
     socket.on('disconnect', () => this.#end('vanished'));

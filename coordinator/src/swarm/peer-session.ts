@@ -1,15 +1,5 @@
 import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
-import type {
-  AdapterShards,
-  Assign,
-  Dismissed,
-  Guest,
-  Hello,
-  PeerState,
-  RowFormat,
-  Signal,
-  Standing,
-} from '@shoal/protocol';
+import type { Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -18,10 +8,12 @@ import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { DonorControl } from './donor-control.ts';
 import type { DonorHistory } from './donor-records.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
 import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
-import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
+import { PeerPromise } from './peer-promise.ts';
+import { isStopped, PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
 /** Tests that a visit may cause to be made again: by losing its GPU, or by pausing or refusing in the middle of one. */
@@ -38,20 +30,6 @@ const COUNTED_ON = { withoutProgressMs: 8_000, inAllMs: 60_000, bytesPerMs: 4_00
 
 /** No assignment: epochs count from 1. */
 export const NO_EPOCH = -1;
-
-/** What the coordinator sends to a donor's page. */
-export interface DonorControl {
-  assign(message: Assign): void;
-  /** Of tabs that know adapters. */
-  adapters?(message: AdapterShards): void;
-  standing(message: Standing): void;
-  /** Of tabs that serve several coordinators. */
-  guest?(message: Guest): void;
-  /** A guest's signal. */
-  signal?(message: Signal): void;
-  /** The last message; the connection is closed after it. */
-  dismiss(message: Dismissed): void;
-}
 
 export interface PeerSessionOptions {
   peerId: string;
@@ -98,6 +76,9 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
+  /** What its donor's limits allow. */
+  readonly promised: PeerPromise;
+  retires = false;
   readonly rowFormat: RowFormat;
   readonly maxExperts: number;
   readonly maxExpertsPerLayer: number;
@@ -153,6 +134,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     const nowMs = (): number => this.#clock.now();
     this.#repeatedTests = new TokenBucket(REPEATED_TESTS, REPEATED_TESTS_PERIOD_MS, nowMs);
     this.#intents = new TokenBucket(INTENTS_PER_MINUTE, MINUTE_MS, nowMs);
+    this.promised = new PeerPromise(this.#clock, options.hello.promise);
     this.peerId = options.peerId;
     this.donorId = options.donorId;
     this.tokenId = options.tokenId ?? options.donorId;
@@ -199,6 +181,19 @@ export class PeerSession implements LapPeer, PlannedTab {
     return takesPart(this);
   }
 
+  /** Takes note of whether it rests soon. True if that has changed. */
+  noteRetires(): boolean {
+    if (this.retires === this.promised.retires) return false;
+    this.retires = !this.retires;
+    this.onChange();
+    return true;
+  }
+
+  /** It loads nothing now, which is nobody's fault: once it goes on, its time begins anew. */
+  noteResting(): void {
+    this.#lacking = undefined;
+  }
+
   get measured(): PlacementPeer {
     const { peerId, donorId, hello, maxExpertsPerLayer } = this;
     const rttMs = this.link?.stats().rttMs ?? undefined;
@@ -210,6 +205,7 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
+      share: this.promised.share,
       trust: placementTrust(this.trust.doubt),
     };
   }
@@ -292,7 +288,7 @@ export class PeerSession implements LapPeer, PlannedTab {
 
   /** Whether it would leave with a test or a load unfinished, or with laps that it owes. */
   get wasInterrupted(): boolean {
-    if (!this.connected || this.state === 'paused') return false;
+    if (!this.connected || isStopped(this.state)) return false;
     return this.laps.failures.inARow > 0 || (!this.hasServed && this.assigned.size > 0);
   }
 

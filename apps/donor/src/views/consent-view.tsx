@@ -58,8 +58,8 @@ export function ConsentView({ session }: { session: DonorSession }) {
         </div>
         <dl class="terms">
           <Term name={`Your ${word}`}>
-            {device === 'cpu' ? 'Your computer’s memory holds' : 'Holds'} {info ? heldText(info, pledgeBytes) : 'some'}{' '}
-            of the model’s weights, up to {formatMemory(pledgeBytes)}, and{' '}
+            {device === 'cpu' ? 'Your computer’s memory holds' : 'Holds'}{' '}
+            {info ? heldText(info, pledgeBytes) : 'a part of the model'}, in at most {formatMemory(pledgeBytes)}, and{' '}
             {device === 'cpu' ? 'its CPU computes' : 'computes'} with them while this tab is open. The limit is for all
             tabs of this browser together. The page can’t access your files or other tabs.
           </Term>
@@ -103,11 +103,11 @@ function Term({ name, children }: { name: string; children: ComponentChildren })
   );
 }
 
-/** `up to all 160 experts`, `up to 118 of the 14,848 experts` */
+/** `up to all 160 experts of the model`, `up to 118 of the model’s 14,848 experts` */
 function heldText(info: DonorInfo, pledgeBytes: number): string {
   const { experts, allExperts } = expectedOf(info, pledgeBytes);
-  if (experts === allExperts) return `up to all ${formatPlural(allExperts, 'expert')}`;
-  return `up to ${formatCount(experts)} of the ${formatPlural(allExperts, 'expert')}`;
+  if (experts === allExperts) return `up to all ${formatPlural(allExperts, 'expert')} of the model`;
+  return `up to ${formatCount(experts)} of the model’s ${formatPlural(allExperts, 'expert')}`;
 }
 
 type Known = DonorInfo | null | undefined;
