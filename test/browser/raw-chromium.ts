@@ -51,14 +51,7 @@ export class RawChromium {
     const head = isHeaded ? [] : ['--headless=new'];
     const args = [...flags, ...head, `--user-data-dir=${profile}`, 'about:blank'];
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] as const;
-    return new RawChromium(
-      spawn(
-        ensureChromium(() => {}),
-        args,
-        { stdio: [...stdio] },
-      ),
-      profile,
-    );
+    return new RawChromium(spawn(await ensureChromium(), args, { stdio: [...stdio] }), profile);
   }
 
   async open(url: string): Promise<string> {

@@ -3,6 +3,7 @@ import type { CoordinatorUrl, PageTexts } from '@shoal/protocol/page';
 import type { Device } from './device.ts';
 import type { SharingTabs } from './shared-pledge.ts';
 import type { DonorIdentity } from './donor-identity.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
 
 export interface DonorSessionOptions {
   coordinator: CoordinatorUrl;
@@ -18,4 +19,6 @@ export interface DonorSessionOptions {
   initialPledgeBytes: number;
   initialDevice: Device;
   offersTabToTab?: boolean;
+  /** What the donor allows besides memory; without it, everything. */
+  limits?: LimitsKeeper;
 }

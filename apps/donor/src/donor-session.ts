@@ -1,13 +1,12 @@
 import { HOME } from '@shoal/peer';
-import { type AdapterInfo, type DonorInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
-import { placeOf } from '@shoal/protocol/page';
+import type { AdapterInfo, DonorInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import type { Consent } from './consent.ts';
 import { ConsentBook } from './consent-book.ts';
 import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
-import { initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
+import { initialState, isLending, isLive, isReady, livePhase, type DonorState } from './donor-state.ts';
 import { KeptCache } from './kept-cache.ts';
 import { LentMemory } from './lent-memory.ts';
 import { GuestLinks } from './guest-links.ts';
@@ -16,14 +15,15 @@ import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import type { DonorSessionOptions } from './donor-session-options.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
+import { SessionLimits } from './limits/session-limits.ts';
 import { configureProblem, endProblem, probeProblem, troubleProblem, type Problem } from './problems.ts';
-import { Recovery } from './recovery.ts';
+import { isFinal, Recovery } from './recovery.ts';
 import { VisitFigures } from './visit-figures.ts';
+import { workerTerms } from './worker-terms.ts';
 
 /** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
-/** Problems after which a reload must not start work again either. */
-const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
 
 /** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
 export class DonorSession {
@@ -43,16 +43,21 @@ export class DonorSession {
   #finishing = false;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #fetched = new FetchedReport();
+  /** What the donor allows besides memory. */
+  readonly limits: LimitsKeeper | undefined;
+  readonly #limits: SessionLimits;
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.limits = options.limits;
     this.#book = new ConsentBook(options);
     this.#recovery = new Recovery(this.state, {
+      set: (change) => this.#set(change),
       onRetry: () => this.#begin(),
       onGivenUp: ({ code }) => {
         this.#guests.endAll();
         this.#memory.leave();
-        if (FINAL_CODES.has(code)) this.#book.withdraw();
+        if (isFinal(code)) this.#book.withdraw();
       },
     });
     this.#kept = new KeptCache(this.state, options.cache);
@@ -62,6 +67,7 @@ export class DonorSession {
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
     });
+    this.#limits = new SessionLimits(options.limits, this.#worker, this.state, () => this.#connection);
     this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.#guests = new GuestLinks({
       onLapChannel: (...given) => this.#handOver(...given),
@@ -82,6 +88,7 @@ export class DonorSession {
     this.#agree();
     this.#figures.begin();
     this.#identity ??= await this.#options.claimIdentity();
+    this.#limits.begin(this.#identity.tab);
     this.#begin();
   }
 
@@ -177,19 +184,14 @@ export class DonorSession {
     this.#disconnect();
     this.#guests.endAll();
     this.#memory.leave();
-    if (!this.#isLending) return;
+    if (!isLending(this.state.value.phase)) return;
     this.#figures.forgetHistory();
     this.#set({ phase: 'asleep', problem: undefined, interrupted: undefined, retryAtMs: undefined });
   }
 
   /** The page goes on after `leave`, or the network is back. */
   comeBack(): void {
-    if (this.#isLending && !this.#connection) this.#begin();
-  }
-
-  get #isLending(): boolean {
-    const { phase } = this.state.value;
-    return phase !== 'consent' && phase !== 'finished' && phase !== 'failed';
+    if (isLending(this.state.value.phase) && !this.#connection) this.#begin();
   }
 
   #begin(): void {
@@ -213,7 +215,7 @@ export class DonorSession {
         pledgeBytes: lentBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
-        promise: () => NO_LIMITS,
+        promise: () => this.#limits.introduce(),
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {
@@ -234,19 +236,11 @@ export class DonorSession {
   }
 
   async #onWelcome(welcome: Welcome): Promise<void> {
-    const { model, heartbeatMs, shardUrls = [] } = welcome;
-    this.#set({ model });
+    this.#set({ model: welcome.model });
     const { device, lentBytes, exchangeMbit } = this.state.value;
     try {
-      const { coordinator } = this.#options;
-      await this.#worker.configure(device, {
-        model,
-        pledgeBytes: lentBytes,
-        heartbeatMs,
-        shardsAt: placeOf(coordinator, '/shards/'),
-        // Of mirrors with signed URLs, the coordinator names a path of its own.
-        shardUrls: shardUrls.map((url) => placeOf(coordinator, url)),
-      });
+      this.#limits.tellWorker();
+      await this.#worker.configure(device, workerTerms(this.#options.coordinator, welcome, lentBytes));
     } catch (problem) {
       this.#disconnect();
       this.#recovery.after(problem as Problem);
@@ -272,7 +266,7 @@ export class DonorSession {
     this.#set({ isFreed: standing.phase === 'draining' });
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';
-    if (standing.phase === 'waiting' || standing.phase === 'working' || pausedBefore || isLive(phase)) {
+    if (isReady(standing) || pausedBefore || isLive(phase)) {
       this.#recovery.worked();
       this.#set({ phase: this.#paused ? 'paused' : livePhase(standing) });
     } else if (standing.phase === 'testing') {
@@ -347,6 +341,8 @@ export class DonorSession {
         return void this.#exchange.seek(message);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
+      case 'spent':
+        return this.limits?.evaluate();
       case 'cache-failed':
         return this.#set({ cacheFailure: message.reason });
       case 'link-closed':
@@ -361,7 +357,7 @@ export class DonorSession {
 
   #onProbed(adapter: AdapterInfo): void {
     this.#set({ adapter });
-    if (this.state.value.phase === 'checking') this.#connect();
+    if (!this.#connection && ['checking', 'resting'].includes(this.state.value.phase)) this.#connect();
   }
 
   #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
@@ -384,6 +380,7 @@ export class DonorSession {
   #onStats(news: Extract<WorkerNews, { type: 'stats' }>): void {
     this.#fetched.tell(this.#connection, news.stats.fetched, news.mirrorFaults);
     this.#figures.readStats(news);
+    this.limits?.readStats(news.stats);
   }
 
   #failLocally(problem: Problem): void {
@@ -392,10 +389,12 @@ export class DonorSession {
     this.#worker.terminate();
     this.#fetched.restart();
     this.#figures.restartWorker();
+    this.limits?.restartWorker();
     this.#recovery.after(problem);
   }
 
   #set(change: Partial<DonorState>): void {
-    this.state.value = { ...this.state.value, ...change };
+    const phase = this.#limits.phaseOf(change.phase ?? this.state.value.phase);
+    this.state.value = { ...this.state.value, ...change, phase };
   }
 }

@@ -14,6 +14,8 @@ export type DonorPhase =
   | 'waiting'
   | 'working'
   | 'paused'
+  /** By the donor's limits. */
+  | 'resting'
   | 'finishing'
   | 'finished'
   | 'asleep'
@@ -122,8 +124,27 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
   };
 }
 
+const LIVE: ReadonlySet<DonorPhase> = new Set(['waiting', 'working', 'paused', 'resting', 'finishing']);
+/** Phases in which a tab does nothing that its limits forbid, or about which they have nothing to say. */
+const UNLIMITED: ReadonlySet<DonorPhase> = new Set(['consent', 'paused', 'finishing', 'finished', 'asleep', 'failed']);
+
+/** The phase that is shown: a tab that would join, work or come back rests instead while its limits want that. */
+export function limitedPhase(phase: DonorPhase, rests: boolean): DonorPhase {
+  return rests && !UNLIMITED.has(phase) ? 'resting' : phase;
+}
+
 export function isLive(phase: DonorPhase): boolean {
-  return phase === 'waiting' || phase === 'working' || phase === 'paused' || phase === 'finishing';
+  return LIVE.has(phase);
+}
+
+/** Whether the donor has agreed, and the tab works for that or would. */
+export function isLending(phase: DonorPhase): boolean {
+  return phase !== 'consent' && phase !== 'finished' && phase !== 'failed';
+}
+
+/** Whether the coordinator has let the tab serve. */
+export function isReady({ phase }: Standing): boolean {
+  return phase === 'waiting' || phase === 'working' || phase === 'resting';
 }
 
 export function isJoining(phase: DonorPhase): boolean {

@@ -7,6 +7,7 @@ import { coverageText } from './need-text.ts';
 export function headline({ phase, standing, device, isFreed }: DonorState): string {
   const word = DEVICE_WORD[device];
   if (phase === 'paused') return `Paused: your ${word} is idle`;
+  if (phase === 'resting') return 'Resting, as your limits want';
   if (phase === 'finishing')
     return isFreed ? 'The operator is freeing this tab. Thank you!' : 'Finishing the work in progress';
   if (!standing || standing.experts === 0) return 'Connected: no part of the model is free for this tab yet';
@@ -20,6 +21,7 @@ export function leadText({ phase, standing, stats, info, isFreed }: DonorState):
   if (phase === 'finishing' && isFreed)
     return 'No action needed: it hands over its work, rests, and comes back by itself when it is wanted.';
   const coverage = (info && coverageText(info)) ?? '';
+  if (phase === 'resting') return coverage;
   if (phase === 'paused') {
     // A tab that was paused before it joined has been given nothing to load.
     const isLoaded = (stats?.allocatedBytes ?? 0) > 0;

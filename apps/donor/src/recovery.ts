@@ -3,7 +3,12 @@ import { Backoff } from './backoff.ts';
 import type { DonorState } from './donor-state.ts';
 import { onDevice, type Problem } from './problems.ts';
 
+/** Whether a reload must not start work again either. */
+export const isFinal = (code: string): boolean => ['removed', 'banned', 'replaced'].includes(code);
+
 interface RecoveryHandlers {
+  /** Changes the page's state. */
+  set: (change: Partial<DonorState>) => void;
   /** It is time to try again. */
   onRetry: () => void;
   /** The tab doesn't come back by itself. */
@@ -25,7 +30,7 @@ export class Recovery {
   /** A new attempt begins. */
   begin(): void {
     this.stop();
-    this.#set({ problem: undefined, interrupted: undefined, retryAtMs: undefined });
+    this.#handlers.set({ problem: undefined, interrupted: undefined, retryAtMs: undefined });
   }
 
   /** It worked: the next problem is a first one. */
@@ -44,15 +49,11 @@ export class Recovery {
     const interrupted = phase === 'away' || phase === 'failed' ? this.#state.value.interrupted : phase;
     if (problem.recovery !== 'auto') {
       this.#handlers.onGivenUp(problem);
-      return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
+      return this.#handlers.set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
     const delayMs = problem.retryAfterMs ?? this.#backoff.nextDelayMs();
-    this.#set({ phase: 'away', problem, interrupted, retryAtMs: performance.now() + delayMs });
+    this.#handlers.set({ phase: 'away', problem, interrupted, retryAtMs: performance.now() + delayMs });
     this.stop();
     this.#timer = setTimeout(() => this.#handlers.onRetry(), delayMs);
-  }
-
-  #set(change: Partial<DonorState>): void {
-    this.#state.value = { ...this.#state.value, ...change };
   }
 }

@@ -10,6 +10,7 @@ import { cpuTerms, DeviceChoice } from './device-choice.tsx';
 import { ExchangeChoice } from './exchange-choice.tsx';
 import { InviteField } from './invite-field.tsx';
 import { KeptWeights } from './kept-weights.tsx';
+import { LimitsForm } from './limits-form.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 import { OperatorCard } from './operator-card.tsx';
 
@@ -49,6 +50,12 @@ export function ConsentView({ session }: { session: DonorSession }) {
           />
           <MemorySlider device={device} pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
           {offersTabToTab && <ExchangeChoice mbit={exchangeMbit} onChange={setExchangeMbit} />}
+          {session.limits && (
+            <details class="more-limits">
+              <summary>More limits: time, traffic, hours, battery</summary>
+              <LimitsForm limits={session.limits} />
+            </details>
+          )}
           <button type="submit" class="primary">
             Lend my {word}
           </button>
