@@ -28,8 +28,10 @@ export const STATE_OF_PHASE: Readonly<Record<DonorPhase, EmbedState>> = {
   waiting: 'lending',
   working: 'lending',
   paused: 'paused',
+  resting: 'paused',
   finishing: 'leaving',
   finished: 'ended',
+  asleep: 'reconnecting',
   away: 'reconnecting',
   failed: 'problem',
 };
