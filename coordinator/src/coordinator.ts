@@ -3,7 +3,7 @@ import type { Server as HttpServer } from 'node:http';
 import { join as joinPath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
-import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
+import { type DonorInfo, HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -33,6 +33,7 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
+import { donorInfoOf } from './donor-info.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
@@ -40,6 +41,7 @@ import { guestConnector } from './swarm/accept-tab.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { readQuarantine } from './records/index.ts';
 import { readinessOf } from './readiness.ts';
+import { applyInviteOnly, applySettings } from './open-settings.ts';
 import { shareTrust } from './share-trust.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 import { openShardExchange } from './open-shard-exchange.ts';
@@ -99,6 +101,7 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
       },
     });
     books = await openBooks(access, config, core.records);
+    applyInviteOnly(core.settings, access);
     return await serve({ core, config, access, s3, books, network, registry, held, joined: joined! });
   } catch (error) {
     await held.close();
@@ -159,20 +162,29 @@ interface Serving {
 
 async function serve(serving: Serving): Promise<Coordinator> {
   const { core, config, access, books, network, registry, held, joined } = serving;
-  const { scheduler, swarm, events, packed } = core;
+  const { scheduler, swarm, events, packed, settings } = core;
   const { shardReports, meetings } = openShardExchange(core, config, registry);
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
   const { modelId } = scheduler;
-  const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
+  const keys = await httpAccess({
+    access,
+    books,
+    events,
+    settings,
+    kept: core.records,
+    modelId,
+    shared: joined.shared,
+  });
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
-  const http = await openHttp(serving, keys, mirrors, log, isDraining);
-  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
+  const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log }, isDraining);
+  const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
   if (shared) registerClusterMetrics(registry, shared.cluster);
@@ -184,7 +196,15 @@ async function serve(serving: Serving): Promise<Coordinator> {
       version: VERSION,
       guestLinks: () => swarm.guests?.links.size ?? 0,
     });
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
+  const console = serveConsole(sockets.of('/console'), {
+    access,
+    settings,
+    snapshots,
+    events,
+    swarm,
+    adapters,
+    others,
+  });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
@@ -192,12 +212,17 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await sockets.close();
     throw error;
   }
+  applySettings(core);
   held.handOver();
   const { port } = held;
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
   const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => readQuarantine(shared.database) });
+  for (const text of settings.overrides()) {
+    events.add({ level: 'info', kind: 'server', text });
+    log.info(text);
+  }
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
@@ -225,9 +250,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  access: HttpAccess,
-  mirrors: ShardMirrors,
-  log: Logger,
+  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;
@@ -245,7 +268,6 @@ async function openHttp(
     adapters: core.adapters,
     adapterRoot: config.adapterRoot,
     strictParameters: config.strictParameters,
-    log,
     registry,
     defaults: await samplingDefaults(packed.dir),
     shard: (sha256) => {
@@ -253,12 +275,11 @@ async function openHttp(
       if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? core.adapters.shards.shard(sha256) : { path, bytes: packed.manifest.shardBytes };
     },
-    mirrors,
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
     listener: held.listener,
-    access,
+    ...given,
   });
 }
 

@@ -81,7 +81,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     await lend();
     await waitForPhase(page, 'waiting');
     expect((await (await coordinator.donor()).lap()).nmse).toBeLessThan(MAX_NMSE);
-    await page.getByText('Limits and cached weights').click();
+    await page.getByText('Cached weights', { exact: true }).click();
     await page.getByText(/storage for this page is full/).waitFor();
     await check('quota');
   });

@@ -76,7 +76,7 @@ describe('the donor’s page', () => {
     await waitForPhase(page, 'working');
     await page.getByText(/Your tab is computing layers 3\W+5 · 24 experts/).waitFor();
     await page.waitForFunction(() => document.title.startsWith('Working'));
-    await page.getByText('Limits and cached weights').click();
+    await page.getByText('Cached weights', { exact: true }).click();
     await check('working');
 
     await page.getByRole('button', { name: 'Pause' }).click();
@@ -129,7 +129,7 @@ describe('the donor’s page', () => {
     await waitForPhase(page, 'waiting');
     expect(coordinator.shardRequests).toBe(coordinator.numExperts + 1);
     expect((await (await coordinator.donor()).lap()).nmse).toBeLessThan(MAX_NMSE);
-    await page.getByText('Limits and cached weights').click();
+    await page.getByText('Cached weights', { exact: true }).click();
     await page.getByRole('button', { name: /Delete cached weights \(.*MB\)/ }).click();
     await page.getByText('No weights are cached in this browser.').waitFor();
     await page.reload();
@@ -249,7 +249,7 @@ describe('the donor’s page', () => {
     await page.getByRole('button', { name: 'Try again with 512 MiB' }).click();
     await waitForPhase(page, 'waiting');
     expect(coordinator.hellos.map((hello) => hello.pledgeBytes)).toEqual([2 ** 20, 512 * 2 ** 20]);
-    await page.getByText('Limits and cached weights').click();
+    await page.getByText('Limits', { exact: true }).click();
     await page.getByRole('slider').fill('0');
     await page.getByRole('button', { name: 'Change to 128 MiB' }).click();
     await eventually(() => coordinator.hellos.at(-1)!.pledgeBytes).toBe(128 * 2 ** 20);

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { ControlMessage, Signal } from '@shoal/protocol';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcImplementation } from '@shoal/transport/node';
-import { closeReason, collect, openChannels, patterned, sameBytes, until } from './transport-suite.ts';
+import { closeReason, collect, connected, openChannels, patterned, sameBytes, until } from './transport-suite.ts';
 import type { FramedChannel } from '@shoal/transport';
 import { withControlChannels } from '../tabs/control-channels.ts';
 
@@ -13,6 +13,13 @@ async function pairOf(
   onControl: (message: ControlMessage) => void = () => {},
 ): Promise<[AcceptedPeer, AcceptedPeer]> {
   const rtc = loaded ?? (await loadRtc());
+  return connected(() => connectedPair(rtc, onControl));
+}
+
+async function connectedPair(
+  rtc: RtcImplementation,
+  onControl: (message: ControlMessage) => void,
+): Promise<[AcceptedPeer, AcceptedPeer]> {
   const later = (hand: (signal: Signal) => void) => (signal: Signal) => void setImmediate(hand, signal);
   const b: AcceptedPeer = acceptPeer({ rtc, iceServers: [], onSignal: later((signal) => a.signal(signal)), onControl });
   const a: AcceptedPeer = acceptPeer({

@@ -247,6 +247,17 @@ export function openChannels(link: FramedChannel): number {
   return link.channels.filter(({ readyState }) => readyState === 'open').length;
 }
 
+/** Tries again where libdatachannel at both ends fails, as it does now and then on a busy machine. */
+export async function connected<T>(connect: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connect();
+    } catch (error) {
+      if (attempt === 3 || !String(error).includes('without ICE transport')) throw error;
+    }
+  }
+}
+
 /** Waits for a condition; the test's own timeout is the deadline. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));

@@ -1,7 +1,7 @@
 import { afterAll, describe } from 'vitest';
 import { memoryLinkPair, type FramedChannel } from '@shoal/transport';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcName } from '@shoal/transport/node';
-import { describeTransport, openChannels, type TransportPair, until } from './transport-suite.ts';
+import { connected, describeTransport, openChannels, type TransportPair, until } from './transport-suite.ts';
 
 describeTransport('memory', async () => {
   const { a, b, wire } = memoryLinkPair();
@@ -41,15 +41,8 @@ describe('over WebRTC', () => {
  * Both ends in this process, over loopback. Signals arrive in a later turn, as from a network: if passed on within the
  * call that makes them, they interrupt libdatachannel's work (3 of 150 connections failed on a busy machine, else 0).
  */
-async function rtcPair(name: RtcName, other = name, lapConnections = 1): Promise<TransportPair> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await connectedPair(name, other, lapConnections);
-    } catch (error) {
-      // libdatachannel at both ends on a busy machine: these tests are about a connected pair.
-      if (attempt === 3 || !String(error).includes('without ICE transport')) throw error;
-    }
-  }
+function rtcPair(name: RtcName, other = name, lapConnections = 1): Promise<TransportPair> {
+  return connected(() => connectedPair(name, other, lapConnections));
 }
 
 async function connectedPair(name: RtcName, other: RtcName, lapConnections: number): Promise<TransportPair> {

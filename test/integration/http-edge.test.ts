@@ -31,7 +31,7 @@ describe('pages', () => {
   it('serves the donor page, and the console under all of its names', async () => {
     const get = await start({ staticRoots: builtPages() });
     expect(await (await get('/')).text()).toBe('<p>donor</p>');
-    for (const path of ['/console', '/console/peers/3', '/playground', '/lab', '/docs', '/docs/']) {
+    for (const path of ['/console', '/console/peers/3', '/playground', '/lab', '/docs']) {
       const page = await get(path);
       expect(await page.text(), path).toBe('<p>console</p>');
       expect(page.headers.get('cache-control')).toBe('no-cache');
@@ -213,6 +213,7 @@ describe('health and documents', () => {
       '/v1/completions': ['post'],
       '/v1/chat/completions': ['post'],
       '/shards/{sha256}': ['get'],
+      '/donor-info': ['get'],
       '/healthz': ['get'],
       '/readyz': ['get'],
       '/health': ['get'],

@@ -14,7 +14,7 @@ export const NOT_BUNDLED = ['node-datachannel', '@roamhq/wrtc', '@electric-sql/p
 const FILES_UNREAD: ReadonlySet<string> = new Set(['pino', 'socket.io', 'thread-stream']);
 
 /** Loaded by donors' pages alone (packages/kernels/src/index.ts), and by a checkout alone. */
-const NOT_HERE = /\/(webgpu\/create|wasm\/browser|thread-program)\.ts$/;
+const NOT_HERE = /\/(wasm\/browser|thread-program)\.ts$/;
 
 /**
  * Bundles the command line and each module that a thread begins with, as JavaScript files in one folder, which share their chunks.
@@ -38,9 +38,9 @@ export async function bundle(outDir: string): Promise<Metafile['inputs']> {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    external: ['playwright', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
+    external: ['playwright', 'webgpu', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
     banner: { js: BANNER },
-    plugins: [leaveOut, ownSources(entries), packageFiles],
+    plugins: [leaveOut, rawText, ownSources(entries), packageFiles],
   });
   refuseMissing(metafile);
   return metafile.inputs;
@@ -49,7 +49,9 @@ export async function bundle(outDir: string): Promise<Metafile['inputs']> {
 /** Sources of the coordinator; pages are built by Vite. */
 const SOURCES = [
   'coordinator/src',
-  ...['kernels', 'model', 'placement', 'protocol', 'transport', 'weights'].map((name) => `packages/${name}/src`),
+  ...['kernels', 'model', 'peer', 'placement', 'protocol', 'transport', 'weights'].map(
+    (name) => `packages/${name}/src`,
+  ),
 ];
 
 /** The modules that threads begin with, by the names of their files in the bundle. */
@@ -83,6 +85,21 @@ const leaveOut: Plugin = {
   setup({ onLoad }) {
     onLoad({ filter: NOT_HERE }, ({ path }) => ({
       contents: `throw new Error(${JSON.stringify(`${relative(ROOT_DIR, path)} is not part of this package`)});`,
+    }));
+  },
+};
+
+/** Vite's `?raw` imports, which the shaders are. */
+const rawText: Plugin = {
+  name: 'raw-text',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\?raw$/ }, ({ path, resolveDir }) => ({
+      path: resolve(resolveDir, path.slice(0, -'?raw'.length)),
+      namespace: 'raw-text',
+    }));
+    onLoad({ filter: /.*/, namespace: 'raw-text' }, async ({ path }) => ({
+      contents: await readFile(path, 'utf8'),
+      loader: 'text',
     }));
   },
 };
@@ -140,8 +157,9 @@ export function packageOf(path: string): string {
   return name;
 }
 
-/** Packages that nothing needs: faster masks for `ws`, colours for `debug`, and a browser for `shoal doctor`. */
+/** Packages that nothing needs: faster masks for `ws`, colours for `debug`, a browser for `shoal doctor`, a GPU for `shoal donate`. */
 const OPTIONAL = new Set([
+  'webgpu',
   'playwright',
   'bufferutil',
   'utf-8-validate',

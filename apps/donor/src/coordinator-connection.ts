@@ -2,6 +2,8 @@ import { connectDonor, EXPERT_KINDS } from '@shoal/peer';
 import {
   adapterShardsSchema,
   assignSchema,
+  type Challenge,
+  challengeSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
   guestSchema,
@@ -39,6 +41,7 @@ import {
   type TabToCoordinator,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
+import type { Prove } from './contribution/browser-key.ts';
 import { rtcIceServers } from './ice-servers.ts';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
@@ -79,12 +82,17 @@ export interface Introduction {
   pledgeBytes: number;
   /** Whether the donor agrees to exchange shards with other tabs. */
   tabToTab: boolean;
+  /** With the browser's own key; undefined if it has none. */
+  prove?: Prove | undefined;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
 }
 
 /** Time for the last message to be sent before the socket is closed. */
 const LAST_WORDS_MS = 250;
+
+/** The challenge comes right behind the socket's opening. Without it, the tab joins without a proof. */
+const CHALLENGE_TIMEOUT_MS = 3_000;
 
 const SEEK_TIMEOUT_MS = 5_000;
 
@@ -97,6 +105,7 @@ type LapConnection = ReturnType<typeof connectDonor>;
 export class CoordinatorConnection {
   readonly #handlers: ConnectionHandlers;
   readonly #socket: DonorSocket;
+  readonly #challenge: Promise<Challenge | undefined>;
   #lap: LapConnection | undefined;
   #channelTimer: ReturnType<typeof setTimeout> | undefined;
   #pathTimer: ReturnType<typeof setTimeout> | undefined;
@@ -113,6 +122,10 @@ export class CoordinatorConnection {
       timeout: HELLO_TIMEOUT_MS,
       transports: ['websocket', 'polling'],
       tryAllTransports: true,
+    });
+    this.#challenge = new Promise((resolve) => {
+      this.#socket.on('connect', () => setTimeout(resolve, CHALLENGE_TIMEOUT_MS));
+      this.#listen('challenge', challengeSchema, resolve);
     });
     this.#socket.on('connect', () => void this.#introduce(introduction));
     this.#socket.on('connect_error', () => this.#end({ kind: 'gone' }));
@@ -158,10 +171,12 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-  async #introduce({ kept, ...introduction }: Introduction): Promise<void> {
+  async #introduce({ kept, prove, ...introduction }: Introduction): Promise<void> {
     try {
       // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
+      const challenge = prove && (await this.#challenge);
+      const proof = challenge && (await prove('join', challenge.nonce).catch(() => undefined));
       if (this.#over) return;
       const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
         protocolVersions: [...SUPPORTED_VERSIONS],
@@ -169,6 +184,7 @@ export class CoordinatorConnection {
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
+        ...(proof && { proof }),
         ...introduction,
       });
       const reply = helloReplySchema.parse(answer);

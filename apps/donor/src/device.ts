@@ -1,3 +1,5 @@
+import type { AdapterInfo } from '@shoal/protocol';
+
 /** What a donor lends: a GPU through WebGPU, or a CPU, which computes the same in WebAssembly but much slower. */
 export type Device = 'gpu' | 'cpu';
 
@@ -18,6 +20,18 @@ export function threadsInWords(threads: number): string {
 
 /** WebAssembly's address space. */
 export const MAX_CPU_PLEDGE_BYTES = 4 * 2 ** 30;
+
+/** Describes the CPU as an adapter; the coordinator recognises it by `wasm`. */
+export function cpuAdapter(threads: number): AdapterInfo {
+  return {
+    vendor: 'cpu',
+    architecture: 'wasm',
+    description: threadsInWords(threads),
+    isFallbackAdapter: true,
+    maxBufferBytes: MAX_CPU_PLEDGE_BYTES,
+    maxStorageBindingBytes: MAX_CPU_PLEDGE_BYTES,
+  };
+}
 
 /** Whether the browser may have WebGPU, without asking it for a GPU. Over plain HTTP browsers hide it, so we can't tell. */
 export function mayHaveWebGpu(): boolean {

@@ -1,4 +1,5 @@
 import { donorTokenSchema, MAX_TABS_PER_DONOR } from '@shoal/protocol';
+import type { Prove } from './contribution/browser-key.ts';
 
 const TOKEN_KEY = 'shoal.donor-token';
 const TAB_KEY = 'shoal.tab';
@@ -7,6 +8,8 @@ const TAB_KEY = 'shoal.tab';
 export interface DonorIdentity {
   donorToken: string;
   tab: number;
+  /** Proves it with the browser's own key, where it has one. */
+  prove?: Prove | undefined;
 }
 
 export interface IdentityPlaces {

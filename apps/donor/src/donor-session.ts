@@ -2,20 +2,20 @@ import { HOME } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
-import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
+import type { Consent } from './consent.ts';
+import { ConsentBook } from './consent-book.ts';
 import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
-import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
+import { initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
 import { GuestLinks } from './guest-links.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
 import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import type { DonorSessionOptions } from './donor-session-options.ts';
-import { rememberPledge } from './pledge.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
-import { VisitTallies } from './tally.ts';
+import { VisitFigures } from './visit-figures.ts';
 
 /** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
@@ -29,6 +29,8 @@ export class DonorSession {
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
   readonly #exchange: ExchangeSession;
+  readonly #figures = new VisitFigures(this.state);
+  readonly #book: ConsentBook;
   readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
@@ -36,12 +38,11 @@ export class DonorSession {
   #finishing = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
-  #downloadEpoch = -1;
-  #tallies = new VisitTallies();
   readonly #fetched = new FetchedReport();
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.#book = new ConsentBook(options);
     this.#worker = new DeviceWorker({
       createWorker: options.createWorker,
       onMessage: (message) => this.#fromWorker(message),
@@ -63,18 +64,16 @@ export class DonorSession {
     this.#paused = paused;
     this.#finishing = false;
     this.#backoff.reset();
-    this.#tallies = new VisitTallies();
-    this.#set({ device, exchangeMbit });
-    this.#consent(pledgeBytes);
-    const { visit } = initialState(pledgeBytes);
-    this.#set({ pledgeBytes, visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
+    this.#set({ device, exchangeMbit, pledgeBytes });
+    this.#agree();
+    this.#figures.begin();
     this.#identity ??= await this.#options.claimIdentity();
     this.#begin();
   }
 
   /** Retries at once after a problem. */
   retry(): void {
-    this.#consent(this.state.value.pledgeBytes);
+    this.#agree();
     this.#begin();
   }
 
@@ -119,10 +118,10 @@ export class DonorSession {
 
   /** Changes the limit. While lending, the tab rejoins with it; experts that are still needed stay loaded. */
   changePledge(pledgeBytes: number): void {
-    rememberPledge(this.#options.browserStorage, pledgeBytes);
+    this.#book.choosePledge(pledgeBytes);
     this.#set({ pledgeBytes });
     if (!this.#connection) return;
-    this.#consent(pledgeBytes);
+    this.#agree();
     this.#disconnect();
     this.#connect();
   }
@@ -168,8 +167,8 @@ export class DonorSession {
   #connect(): void {
     const { adapter, pledgeBytes } = this.state.value;
     const inviteToken = rememberedInvite(this.#options.browserStorage);
-    this.#set({ phase: 'connecting', download: undefined, standing: undefined, stats: undefined });
-    this.#tallies.tokensHelped.restart();
+    this.#figures.rejoin();
+    this.#set({ phase: 'connecting' });
     this.#connection = new CoordinatorConnection(
       {
         ...this.#identity!,
@@ -222,9 +221,7 @@ export class DonorSession {
 
   #onStanding(standing: Standing): void {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
-    this.#tallies.tokensHelped.read(standing.tokensHelped);
-    this.#set({ standing });
-    this.#updateVisit();
+    this.#figures.readStanding(standing);
     if (this.#finishing) return;
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';
@@ -251,7 +248,7 @@ export class DonorSession {
     const interrupted = phase === 'away' || phase === 'failed' ? this.state.value.interrupted : phase;
     if (problem.recovery !== 'auto') {
       this.#guests.endAll();
-      if (FINAL_CODES.has(problem.code)) withdrawConsent(this.#options.tabStorage);
+      if (FINAL_CODES.has(problem.code)) this.#book.withdraw();
       return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
     const delayMs = this.#backoff.nextDelayMs();
@@ -264,18 +261,14 @@ export class DonorSession {
     this.#guests.endAll();
     clearTimeout(this.#finishTimer);
     clearTimeout(this.#retryTimer);
-    withdrawConsent(this.#options.tabStorage);
+    this.#book.withdraw();
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
     this.#worker.terminate();
     this.#fetched.restart();
     this.#finishing = false;
-    this.#set({
-      phase: hasHelped ? 'finished' : 'consent',
-      visit: { ...visit, endedMs: performance.now() },
-      problem: undefined,
-      retryAtMs: undefined,
-    });
+    this.#figures.end();
+    this.#set({ phase: hasHelped ? 'finished' : 'consent', problem: undefined, retryAtMs: undefined });
     void this.#measureCache();
   }
 
@@ -290,17 +283,15 @@ export class DonorSession {
 
   #setPaused(paused: boolean): void {
     this.#paused = paused;
-    const { device, pledgeBytes, exchangeMbit } = this.state.value;
-    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused, exchangeMbit });
+    this.#agree();
     // The worker first, since it refuses laps at once, before the coordinator knows.
     this.#worker.post({ type: 'pause', paused });
     this.#connection?.intend(paused ? 'pause' : 'resume');
   }
 
-  #consent(pledgeBytes: number): void {
-    rememberPledge(this.#options.browserStorage, pledgeBytes);
-    const { device, exchangeMbit } = this.state.value;
-    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused: this.#paused, exchangeMbit });
+  #agree(): void {
+    const { device, pledgeBytes, exchangeMbit } = this.state.value;
+    this.#book.agree({ device, pledgeBytes, paused: this.#paused, exchangeMbit });
   }
 
   #fromWorker(message: WorkerNews): void {
@@ -343,11 +334,7 @@ export class DonorSession {
   #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
     const { epoch, phase, doneBytes, totalBytes, cachedBytes } = progress;
     this.#connection?.send('progress', { epoch, phase, doneBytes, totalBytes, cachedBytes });
-    if (epoch !== this.#downloadEpoch) this.#tallies.downloadedBytes.restart();
-    this.#downloadEpoch = epoch;
-    this.#tallies.downloadedBytes.read(Math.max(0, doneBytes - cachedBytes));
-    this.#set({ download: progress });
-    this.#updateVisit();
+    this.#figures.readDownload(progress);
     if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
   }
 
@@ -361,14 +348,9 @@ export class DonorSession {
     this.#recover(troubleProblem(trouble));
   }
 
-  #onStats({ stats, mirrorFaults }: Extract<WorkerNews, { type: 'stats' }>): void {
-    this.#fetched.tell(this.#connection, stats.fetched, mirrorFaults);
-    const rows = this.#tallies.rows.read(stats.rows);
-    this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
-    this.#tallies.readFetched(stats.fetched);
-    const rowsHistory = [...this.state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
-    this.#set({ stats, rowsHistory });
-    this.#updateVisit();
+  #onStats(news: Extract<WorkerNews, { type: 'stats' }>): void {
+    this.#fetched.tell(this.#connection, news.stats.fetched, news.mirrorFaults);
+    this.#figures.readStats(news);
   }
 
   #failLocally(problem: Problem): void {
@@ -376,13 +358,8 @@ export class DonorSession {
     this.#guests.endAll();
     this.#worker.terminate();
     this.#fetched.restart();
-    this.#tallies.rows.restart();
-    this.#tallies.wireBytes.restart();
+    this.#figures.restartWorker();
     this.#recover(problem);
-  }
-
-  #updateVisit(): void {
-    this.#set({ visit: { ...this.state.value.visit, ...this.#tallies.totals } });
   }
 
   async #measureCache(): Promise<void> {

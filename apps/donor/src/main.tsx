@@ -3,6 +3,7 @@ import { CacheStorageShardCache, MemoryShardCache } from '@shoal/peer';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
+import { openBrowserKey } from './contribution/browser-key.ts';
 import { standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
@@ -18,15 +19,18 @@ import './views.css';
 takeInvite({ storage: localStorage, location, history });
 
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
+const openKey = () => openBrowserKey(new URL('.', document.baseURI).href);
 const session = new DonorSession({
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
   cache: 'caches' in window ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
-  claimIdentity: () =>
-    claimIdentity({
+  claimIdentity: async () => {
+    const identity = await claimIdentity({
       browserStorage: localStorage,
       tabStorage: sessionStorage,
       locks: navigator.locks as LockManager | undefined,
-    }),
+    });
+    return { ...identity, prove: await openKey() };
+  },
   tabStorage: sessionStorage,
   browserStorage: localStorage,
   initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),

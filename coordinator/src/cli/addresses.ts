@@ -20,7 +20,19 @@ interface Terminal {
 
 /** What the start prints: the address of each page, from this machine and from others, and the admin token if it was not given. */
 export function addresses(
-  { url, udpPort, adminToken, access, records, scheduler, localLayers, draftModel, head, config: model }: Coordinator,
+  {
+    url,
+    udpPort,
+    adminToken,
+    access,
+    records,
+    settings,
+    scheduler,
+    localLayers,
+    draftModel,
+    head,
+    config: model,
+  }: Coordinator,
   config: Pick<Config, 'host' | 'adminToken'>,
   terminal: Terminal,
 ): string {
@@ -35,7 +47,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, model)}${draftM
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
-${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${isGenerated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}
+${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${isGenerated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}${settingsText(settings)}
 ${reachText(reachableUrls(config.host, Number(new URL(url).port)), url, terminal)}
 Ctrl-C to stop.
 `;
@@ -68,6 +80,12 @@ function adminText(adminToken: string | undefined, database: Pick<Database, 'kin
   if (!database) return '';
   const where = database.kind === 'embedded' ? `--data ${database.place}` : '--database …';
   return `\n  admin token   as before; for a new one: npx shoal admin add NAME ${where}\n`;
+}
+
+/** What operators have set at the console in the place of what options say. */
+function settingsText(settings: Coordinator['settings']): string {
+  const lines = settings.overrides().map((text) => `  by a setting  ${text}\n`);
+  return lines.length === 0 ? '' : `\n${lines.join('')}`;
 }
 
 function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): string {

@@ -74,6 +74,12 @@ export class SnapshotBuilder {
     }
   }
 
+  /** The average over HISTORY_S, or since start. */
+  get tokensPerSecond(): number {
+    const history = this.#tokenHistory;
+    return history.length === 0 ? 0 : history.reduce((sum, rate) => sum + rate, 0) / history.length;
+  }
+
   /** Generated since start; an encoder's are those of the texts that it has embedded. */
   get #tokens(): number {
     const { scheduler, encoder } = this.#sources;

@@ -18,6 +18,7 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/models', 'GET'],
   ['/v1/models/*', 'GET'],
   ['/shards/*', 'GET'],
+  ['/donor-info', 'GET'],
   ['/admin/access', 'GET, PATCH'],
   ['/admin/access/import', 'POST'],
   ['/admin/keys', 'POST'],

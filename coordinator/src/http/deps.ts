@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { TemplateTraits } from '@shoal/model';
+import type { DonorInfo } from '@shoal/protocol';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -12,6 +13,7 @@ import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
+import type { Settings } from '../settings/index.ts';
 import type { TextCodec } from './codec.ts';
 import type { S3Credentials } from './s3-presign.ts';
 import type { SourceModel } from './source-model.ts';
@@ -95,16 +97,22 @@ export interface HttpAccess {
 
 /** What admins do over HTTP. */
 export interface AdminAccess {
-  /** The name of the admin with this Authorization header, or why it may not be. */
+  /** The admin with this Authorization header, or why it may not be. */
   check(
     request: IncomingMessage,
     authorization: string | undefined,
     needs: 'viewer' | 'operator',
-  ): { name: string } | OperatorRefusal;
+  ): SignedInAdmin | OperatorRefusal;
+  settings: Settings;
   /** The books, in which `by` makes the changes. */
   book(by: string): AccessBook;
   /** Tells everyone at the console what an admin did. */
   note(request: IncomingMessage, admin: string, what: string): void;
+}
+
+export interface SignedInAdmin {
+  name: string;
+  role: 'viewer' | 'operator';
 }
 
 export interface OperatorRefusal {
@@ -155,6 +163,8 @@ export interface HttpDeps {
   /** Where else the shards are; nowhere by default. */
   mirrors?: ShardMirrors | undefined;
   readiness(): { ready: boolean; detail: object };
+  /** What donors are told before they lend; without it, there is no /donor-info. */
+  donorInfo?: () => DonorInfo;
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   /** Whether the donor page offers to exchange weights with other tabs. */

@@ -41,8 +41,10 @@ export async function registerPages(
     else page('/', donor);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*', '/docs', '/docs/'])
+    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*', '/docs'])
       page(url, consoleRoot);
+    // The page finds the API beside it; relative, since a proxy may have put it under a path.
+    app.get('/docs/', (_request, reply) => reply.redirect('../docs'));
   }
 }
 

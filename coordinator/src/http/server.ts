@@ -6,6 +6,7 @@ import { registerApiAccess } from './api-access.ts';
 import { servedUrl } from './api-paths.ts';
 import { registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
+import { registerDonorInfo } from './donor-info.ts';
 import { registerEdge, sendError } from './edge.ts';
 import { registerEndpoints } from './endpoints.ts';
 import { registerHealth } from './health.ts';
@@ -45,6 +46,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
   if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
+  if (deps.donorInfo) registerDonorInfo(app, deps.donorInfo);
   registerHealth(app, { ...deps, version: VERSION });
   registerDocument(app, deps, limits);
   await registerPages(app, deps.staticRoots, deps.offersTabToTab);

@@ -55,8 +55,10 @@ export interface DonorControl {
 
 export interface PeerSessionOptions {
   peerId: string;
-  /** Hash of the donor's token. */
+  /** Hash of the donor's key, or of its token if it has not proven to have one. */
   donorId: string;
+  /** Hash of its token. */
+  tokenId?: string;
   donor: DonorHistory;
   hello: Hello;
   address: string;
@@ -83,6 +85,7 @@ export interface RemoteWork {
 export class PeerSession implements LapPeer, PlannedTab {
   readonly peerId: string;
   readonly donorId: string;
+  readonly tokenId: string;
   /** The history of its donor, shared with the donor's other tabs. */
   readonly donor: DonorHistory;
   /** Its number among the donor's tabs. */
@@ -152,6 +155,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     this.#intents = new TokenBucket(INTENTS_PER_MINUTE, MINUTE_MS, nowMs);
     this.peerId = options.peerId;
     this.donorId = options.donorId;
+    this.tokenId = options.tokenId ?? options.donorId;
     this.donor = options.donor;
     this.tab = options.hello.tab ?? 0;
     this.address = options.address;
@@ -206,7 +210,7 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
-      trust: placementTrust(this.trust.auditShare),
+      trust: placementTrust(this.trust.doubt),
     };
   }
 

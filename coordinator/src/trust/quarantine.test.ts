@@ -62,6 +62,21 @@ describe('Quarantine', () => {
     expect(next.until(from(99, '2001:db8:1:ff00::1'))).toBe(quarantine.until(from(99, '2001:db8:1:ff00::1')));
   });
 
+  it('holds for a browser that drops its key, and for one that makes another but keeps its token', () => {
+    const quarantine = new Quarantine(at(1e12));
+    const [address, keyed] = ['127.0.0.1', { donorId: 'key', tokenId: 'token', address: '127.0.0.1' }];
+    expect(quarantine.add(keyed)).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.total).toBe(1);
+    expect(quarantine.until({ donorId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.until({ donorId: 'another', tokenId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.until({ donorId: 'another', tokenId: 'another token', address })).toBeUndefined();
+    // Found out by a coordinator that knows only its key.
+    const elsewhere = new Quarantine(at(1e12));
+    elsewhere.add({ donorId: 'key', address });
+    elsewhere.spread(keyed);
+    expect(elsewhere.until({ donorId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
+  });
+
   it('spares the address of a local reverse proxy', () => {
     const quarantine = new Quarantine(at(1e12));
     for (let i = 0; i < 9; i++) quarantine.add({ donorId: `d${i}`, address: '127.0.0.1' });

@@ -5,6 +5,7 @@ import type { AdapterInfo, RowFormat } from '@shoal/protocol';
 import { setNewest } from '../base/newest.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
+import { MIN_AUDIT_SHARE } from './audit-share.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';
 import { Judge } from './judge.ts';
@@ -35,7 +36,7 @@ export interface TrustOptions {
 
 /** A peer whose result was confirmed wrong. */
 export interface Wrong {
-  /** Hash of its donor's token; all of the donor's tabs are quarantined. */
+  /** Its donor, all of whose tabs are quarantined. */
   donorId: string;
   /** What was wrong, as in "tab-1 gave wrong results". */
   what: string;
@@ -64,6 +65,8 @@ export class Trust {
   readonly quarantine: Quarantine;
   readonly judge: Judge;
   readonly events = new EventEmitter<TrustEvents>();
+  /** Of a peer's rows that are audited, however long it has been right. May change at any time. */
+  leastAuditShare = MIN_AUDIT_SHARE;
 
   readonly #options: TrustOptions;
   readonly #auditor: Auditor<TrustedPeer>;
@@ -107,12 +110,17 @@ export class Trust {
     };
   }
 
-  /** Trust for a new visit. `donorId`: hash of the donor's token. */
+  /** Trust for a new visit. */
   visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>, rowFormat: RowFormat = 'f16'): PeerTrust {
     const known = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
     const record = setNewest(this.#donors, donorId, known, MAX_DONORS);
     const bounds = boundsFor(this.#options.modelDigest, backendOf(adapter), rowFormat);
-    return new PeerTrust(record, bounds, (below) => randomInt(below));
+    return new PeerTrust(
+      record,
+      bounds,
+      (below) => randomInt(below),
+      () => this.leastAuditShare,
+    );
   }
 
   /**
@@ -150,7 +158,9 @@ export class Trust {
   }
 
   /** Quarantines a peer because another tab of its donor gave a wrong result. */
-  expel({ trust }: TrustedPeer): void {
+  expel(peer: TrustedPeer): void {
+    const { trust } = peer;
+    this.quarantine.spread(peer);
     if (trust.phase === 'quarantined') return;
     trust.expel();
     this.#counts.unchecked += trust.uncheckedRows;

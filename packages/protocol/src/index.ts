@@ -22,6 +22,7 @@ export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './c
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
 export { type ControlMessage, parseControl } from './control.ts';
+export { DONOR_INFO_PATH, donorInfoSchema, type DonorInfo } from './donor-info.ts';
 export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type CombineFrame } from './frames/combine.ts';
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
@@ -46,6 +47,8 @@ export {
 } from './limits.ts';
 export { LAB_MAX_TOKENS, labRequestSchema, OWN_GATE } from './lab.ts';
 export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, LayerFigures } from './lab.ts';
+export { type Challenge, challengeSchema, nonceSchema, type Proof, type ProofPurpose } from './identity.ts';
+export { proofSchema, proofText } from './identity.ts';
 export { isList, list } from './list.ts';
 export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
@@ -94,6 +97,7 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export type { SettingForm, SettingsView, SettingValue, SettingView } from './settings.ts';
 export { decodeShardFrame, encodeShardFrame, MAX_SHARD_FRAME_BYTES, type ShardFrame } from './shard-frames.ts';
 export { MAX_HAD, MAX_SOUGHT, MAX_TAB_LINKS, MAX_TAB_SIGNALS, PART_BYTES } from './limits.ts';
 export { seekReplySchema, seekSchema, TAB_FAULTS, tabLinkSchema, tabSignalSchema } from './tab-to-tab.ts';

@@ -1,5 +1,6 @@
 import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
+import { type Challenge, proofSchema } from './identity.ts';
 import { list } from './list.ts';
 import {
   MAX_ADAPTER_SHARD_BYTES,
@@ -50,6 +51,8 @@ export type AdapterInfo = z.infer<typeof adapterSchema>;
 export const helloSchema = z.object({
   protocolVersions: list(u16).min(1).max(16),
   donorToken: donorTokenSchema,
+  /** Over this socket's challenge, for joining. With it, the donor is its key; without it, its token. */
+  proof: proofSchema.optional(),
   /** Number of this tab among the donor's, from 0 (the default). The same tab coming back uses the same number, and replaces the old one. */
   tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
   adapter: adapterSchema,
@@ -322,6 +325,7 @@ export interface DonorToCoordinator {
   'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
+  challenge(message: Challenge): void;
   signal(message: Signal): void;
   guest(message: Guest): void;
   assign(message: Assign): void;

@@ -1,0 +1,68 @@
+import type { Signal } from '@preact/signals';
+import type { Standing } from '@shoal/protocol';
+import { HISTORY_SECONDS, initialState, type DonorState } from './donor-state.ts';
+import type { DownloadFigures, FromWorker } from './messages.ts';
+import { VisitTallies } from './tally.ts';
+
+/** Keeps the figures of a visit in the page's state, over all of its connections and workers. */
+export class VisitFigures {
+  readonly #state: Signal<DonorState>;
+  #tallies = new VisitTallies();
+  #downloadEpoch = -1;
+
+  constructor(state: Signal<DonorState>) {
+    this.#state = state;
+  }
+
+  /** A visit begins. */
+  begin(): void {
+    this.#tallies = new VisitTallies();
+    const { visit } = initialState(0);
+    this.#set({ visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
+  }
+
+  end(): void {
+    this.#set({ visit: { ...this.#state.value.visit, endedMs: performance.now() } });
+  }
+
+  /** The tab joins anew: the coordinator counts its visit from 0. */
+  rejoin(): void {
+    this.#tallies.tokensHelped.restart();
+    this.#set({ download: undefined, standing: undefined, stats: undefined });
+  }
+
+  /** The worker was ended: the next one counts from 0. */
+  restartWorker(): void {
+    this.#tallies.rows.restart();
+    this.#tallies.wireBytes.restart();
+  }
+
+  readStanding(standing: Standing): void {
+    this.#tallies.tokensHelped.read(standing.tokensHelped);
+    this.#set({ standing, ...this.#visit() });
+  }
+
+  readDownload(progress: DownloadFigures): void {
+    if (progress.epoch !== this.#downloadEpoch) this.#tallies.downloadedBytes.restart();
+    this.#downloadEpoch = progress.epoch;
+    this.#tallies.downloadedBytes.read(Math.max(0, progress.doneBytes - progress.cachedBytes));
+    this.#set({ download: progress, ...this.#visit() });
+  }
+
+  /** Once a second. */
+  readStats({ stats }: Extract<FromWorker, { type: 'stats' }>): void {
+    const rows = this.#tallies.rows.read(stats.rows);
+    this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
+    this.#tallies.readFetched(stats.fetched);
+    const rowsHistory = [...this.#state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
+    this.#set({ stats, rowsHistory, ...this.#visit() });
+  }
+
+  #visit(): Pick<DonorState, 'visit'> {
+    return { visit: { ...this.#state.value.visit, ...this.#tallies.totals } };
+  }
+
+  #set(change: Partial<DonorState>): void {
+    this.#state.value = { ...this.#state.value, ...change };
+  }
+}
