@@ -12,13 +12,14 @@ import './styles/narrow.css';
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no element #root');
 
-if (location.pathname.startsWith('/playground')) {
+const page = location.pathname.split('/').at(-1);
+if (page === 'playground') {
   const { PlaygroundPage } = await import('./playground/PlaygroundPage.tsx');
   render(<PlaygroundPage />, root);
-} else if (location.pathname.startsWith('/lab')) {
+} else if (page === 'lab') {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
-} else if (location.pathname.startsWith('/docs')) {
+} else if (page === 'docs') {
   const { DocsPage } = await import('./docs/DocsPage.tsx');
   render(<DocsPage />, root);
 } else {

@@ -20,26 +20,15 @@ interface Terminal {
 
 /** What the start prints: the address of each page, from this machine and from others, and the admin token if it was not given. */
 export function addresses(
-  {
-    url,
-    udpPort,
-    adminToken,
-    access,
-    records,
-    settings,
-    scheduler,
-    localLayers,
-    draftModel,
-    head,
-    config: model,
-  }: Coordinator,
+  coordinator: Coordinator,
   config: Pick<Config, 'host' | 'adminToken'>,
   terminal: Terminal,
 ): string {
+  const { url, udpPort, adminToken, access, records, scheduler, localLayers, draftModel, head } = coordinator;
   const isGenerated = config.adminToken === undefined;
   const showToken = isGenerated && adminToken !== undefined;
   return `
-Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, model)}${draftModelText(draftModel)}${headText(head)}
+Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, coordinator.config)}${draftModelText(draftModel)}${headText(head)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
@@ -47,7 +36,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, model)}${draftM
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
-${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${isGenerated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}${settingsText(settings)}
+${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${isGenerated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}${settingsText(coordinator.settings)}
 ${reachText(reachableUrls(config.host, Number(new URL(url).port)), url, terminal)}
 Ctrl-C to stop.
 `;
