@@ -1,5 +1,5 @@
 import axe from 'axe-core';
-import type { Page } from 'playwright';
+import type { Frame, Page } from 'playwright';
 
 const WCAG = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
@@ -11,7 +11,7 @@ export interface AccessOptions {
 }
 
 /** Returns axe-core's findings for the page by WCAG 2.2 A and AA and, by default, by its best practices. */
-export async function accessFaults(page: Page, options: AccessOptions = {}): Promise<string[]> {
+export async function accessFaults(page: Page | Frame, options: AccessOptions = {}): Promise<string[]> {
   const { bestPractice = true, onlyContrast = false } = options;
   // Evaluated, not added as a script, since the page's content policy would forbid that.
   if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(axe.source);
