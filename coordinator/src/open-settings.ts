@@ -9,10 +9,11 @@ import type { ModelConfig } from '@shoal/model';
 
 /** The settings of the console, whose defaults are what the options say. Rejects where the database does not answer. */
 export async function openSettings(
-  { replicas, deviceLimit, alertWebhook }: Pick<Config, 'replicas' | 'deviceLimit' | 'alertWebhook'>,
+  given: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites' | 'alertWebhook'>,
   database: Database | undefined,
 ): Promise<{ settings: Settings; close(): Promise<void> }> {
-  const settings = new Settings({ replicas, deviceLimit, ...(alertWebhook && { alertWebhook: alertWebhook.href }) });
+  const { replicas, deviceLimit, embedSites, alertWebhook } = given;
+  const settings = new Settings({ replicas, deviceLimit, embedSites, alertWebhook: alertWebhook?.href ?? '' });
   const stored = database && (await StoredSettings.open(database, settings));
   return { settings, close: async () => stored?.close() };
 }

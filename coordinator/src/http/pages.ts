@@ -4,19 +4,20 @@ import { join } from 'node:path';
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.ts';
+import { registerEmbed } from './embed.ts';
 
 /** Files that Vite names by their content. */
 const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds have their files in folders of
- * different names beside their pages, so files are looked for in both.
+ * Serves the donor page at `/` and the console at `/console`, `/playground`, `/lab` and `/docs`. Both builds have their files in
+ * folders of different names beside their pages, so files are looked for in both.
  */
 export async function registerPages(
   app: FastifyInstance,
   roots: HttpDeps['staticRoots'],
-  offersTabToTab = false,
+  { offersTabToTab = false, embedSites = () => '*' }: Pick<HttpDeps, 'offersTabToTab' | 'embedSites'> = {},
 ): Promise<void> {
   const built = [roots.donor, roots.console].filter(
     (root): root is string => root !== undefined && existsSync(join(root, 'index.html')),
@@ -39,9 +40,10 @@ export async function registerPages(
   if (donor !== undefined && built.includes(donor)) {
     if (offersTabToTab) app.get('/', (_request, reply) => sendOffer(reply, donor));
     else page('/', donor);
+    registerEmbed(app, donor, embedSites);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/playground', '/lab']) {
+    for (const url of ['/console', '/playground', '/lab', '/docs']) {
       page(url, consoleRoot);
       // The pages name their files relative to themselves. So does this, since a proxy may have removed a prefix of the path.
       app.get<{ Params: { '*': string } }>(`${url}/*`, ({ params }, reply) =>

@@ -38,7 +38,7 @@ export class TerminalDonor {
     // libwebrtc first: libdatachannel at both ends fails sometimes if one gets an answer before it has set its own.
     const rtc = await loadRtc(['wrtc', 'node-datachannel']);
     try {
-      return new TerminalDonor(options, rtc, await claimDiskIdentity(options.dataDir));
+      return new TerminalDonor(options, rtc, await claimDiskIdentity(options.dataDir, options.url));
     } catch (error) {
       rtc.close();
       throw error;
@@ -65,7 +65,7 @@ export class TerminalDonor {
           createBackend,
         }) as unknown as Worker,
       cache,
-      claimIdentity: async () => ({ donorToken: identity.donorToken, tab: identity.tab }),
+      claimIdentity: async () => ({ donorToken: identity.donorToken, tab: identity.tab, prove: identity.prove }),
       tabStorage: new MemoryStorage(),
       browserStorage,
       initialPledgeBytes: options.pledgeBytes,
