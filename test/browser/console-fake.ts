@@ -64,10 +64,10 @@ export class FakeCoordinator {
   readonly admin: { method: string; path: string; body: unknown }[] = [];
   /** Why nothing can be changed under /admin, if set. */
   adminRefusal: string | undefined;
+  openApi = openApiDocument({ version: '0.0.0', modelId: 'tiny-stories', maxContext: 2048, bodyBytes: 1_000_000 });
   /** What was told, and why a test message cannot be delivered, if set. */
   alerts = fakeAlerts();
   fault: string | undefined;
-  openApi = openApiDocument({ version: '0.0.0', modelId: 'tiny-stories', maxContext: 2048, bodyBytes: 1_000_000 });
   snapshot: ConsoleSnapshot;
   url = '';
 

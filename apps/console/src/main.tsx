@@ -5,8 +5,8 @@ import './styles/tables.css';
 import './styles/board.css';
 import './styles/playground.css';
 import './styles/lab.css';
-import './styles/watch.css';
 import './styles/docs.css';
+import './styles/watch.css';
 import './styles/narrow.css';
 
 // The pages share this document; each loads only its own code.

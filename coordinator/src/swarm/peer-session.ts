@@ -76,7 +76,6 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
-  /** What its donor's limits allow. */
   readonly promised: PeerPromise;
   retires = false;
   readonly rowFormat: RowFormat;
@@ -181,7 +180,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     return takesPart(this);
   }
 
-  /** Takes note of whether it rests soon. True if that has changed. */
+  /** True if it has begun, or no longer is, to rest soon. */
   noteRetires(): boolean {
     if (this.retires === this.promised.retires) return false;
     this.retires = !this.retires;
