@@ -24,7 +24,7 @@ describe('history', () => {
     await eventually(() => rows.count()).toBe(141);
     expect(await section.locator('summary').textContent()).toContain('141 rows');
     expect(await rows.first().locator('td').nth(5).textContent()).toBe('6');
-    await section.getByLabel('Coordinator').selectOption('b:8787');
+    await section.getByRole('combobox').selectOption('b:8787');
     await eventually(() => rows.first().locator('td').nth(5).textContent()).toBe('3');
   });
 });
