@@ -1,10 +1,10 @@
-import { placeOf } from '@shoal/protocol/page';
+import { type CoordinatorUrl, placeOf } from '@shoal/protocol/page';
 import type { Welcome } from './coordinator-connection.ts';
 import type { ToWorker } from './messages.ts';
 
 /** What the worker is told of a coordinator that has let the tab in. */
 export function workerTerms(
-  coordinator: string,
+  coordinator: CoordinatorUrl,
   { model, heartbeatMs, shardUrls = [] }: Welcome,
 ): Omit<Extract<ToWorker, { type: 'configure' }>, 'type' | 'pledgeBytes'> {
   return {

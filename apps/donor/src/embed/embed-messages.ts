@@ -28,6 +28,7 @@ export const STATE_OF_PHASE: Readonly<Record<DonorPhase, EmbedState>> = {
   waiting: 'lending',
   working: 'lending',
   paused: 'paused',
+  resting: 'paused',
   finishing: 'leaving',
   finished: 'ended',
   away: 'reconnecting',
