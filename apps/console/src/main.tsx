@@ -20,7 +20,7 @@ if (page === 'playground') {
 } else if (page === 'lab') {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
-} else if (location.pathname.startsWith('/docs')) {
+} else if (page === 'docs') {
   const { DocsPage } = await import('./docs/DocsPage.tsx');
   render(<DocsPage />, root);
 } else {

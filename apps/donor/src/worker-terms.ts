@@ -6,9 +6,11 @@ import type { ToWorker } from './messages.ts';
 export function workerTerms(
   coordinator: CoordinatorUrl,
   { model, heartbeatMs, shardUrls = [] }: Welcome,
-): Omit<Extract<ToWorker, { type: 'configure' }>, 'type' | 'pledgeBytes'> {
+  pledgeBytes: number,
+): Omit<Extract<ToWorker, { type: 'configure' }>, 'type'> {
   return {
     model,
+    pledgeBytes,
     heartbeatMs,
     shardsAt: placeOf(coordinator, '/shards/'),
     // Of mirrors with signed URLs, the coordinator names a path of its own.

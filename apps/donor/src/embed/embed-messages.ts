@@ -31,6 +31,7 @@ export const STATE_OF_PHASE: Readonly<Record<DonorPhase, EmbedState>> = {
   resting: 'paused',
   finishing: 'leaving',
   finished: 'ended',
+  asleep: 'reconnecting',
   away: 'reconnecting',
   failed: 'problem',
 };
