@@ -14,8 +14,9 @@ import { memoryDatabase } from './database/testing/memory-database.ts';
 import { startServer, type TestServer } from './http/testing/harness.ts';
 import { type Books, httpAccess, openAccess, openBooks } from './open-access.ts';
 import { UsageRecords } from './records/index.ts';
+import { Quarantine } from './trust/quarantine.ts';
 import type { Settings } from './settings/index.ts';
-import { applyInviteOnly, openSettings } from './open-settings.ts';
+import { applyInviteOnly, openGovernment } from './open-settings.ts';
 
 let database: Database;
 
@@ -36,15 +37,16 @@ async function openDoors(own: Database, config: Partial<Config> = {}): Promise<D
   const queue = new WriteQueue(own);
   const kept = { database: own, queue, usage: new UsageRecords(queue) };
   const books = await openBooks(access, whole, kept);
-  const { settings, close: closeSettings } = await openSettings(whole, own);
+  const quarantine = new Quarantine();
+  const { settings, bans, close: closeGovernment } = await openGovernment(whole, own, quarantine);
   applyInviteOnly(settings, access);
-  const http = await httpAccess({ access, books, events, settings, kept, modelId: 'fake-model' });
+  const http = await httpAccess({ access, books, events, settings, bans, quarantine, kept, modelId: 'fake-model' });
   const server = await startServer({ script: () => ({ ids: [97, 98] }) }, { access: http });
   const close = async (): Promise<void> => {
     await server.app.close();
     http.close();
     await books.close();
-    await closeSettings();
+    await closeGovernment();
     await queue.close();
     await own.close();
   };

@@ -15,6 +15,7 @@ import {
 import { Server as SocketServer } from 'socket.io';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { answerAdmin, fakeAccess } from './console-fake-access.ts';
+import { answerGovern, fakeBans, fakeSettings } from './console-fake-govern.ts';
 import { storyTokens } from './console-fake-data.ts';
 import { fakeLabFacts, fakeStudy } from './console-fake-lab.ts';
 
@@ -57,6 +58,8 @@ export class FakeCoordinator {
   apiKey: string | undefined;
   events: ConsoleEvent[] = [];
   access = fakeAccess();
+  settings = fakeSettings();
+  bans = fakeBans();
   /** What was asked under /admin, but for what only reads. */
   readonly admin: { method: string; path: string; body: unknown }[] = [];
   /** Why nothing can be changed under /admin, if set. */
@@ -178,7 +181,8 @@ export class FakeCoordinator {
     if (method !== 'GET') this.admin.push({ method, path: url.pathname, body });
     if (method !== 'GET' && this.adminRefusal !== undefined)
       return json(response, 503, { error: { message: this.adminRefusal } });
-    const { status, answer } = answerAdmin(this.access, method, url, body);
+    const governed = await answerGovern(this, method, url, body);
+    const { status, answer } = governed ?? answerAdmin(this.access, method, url, body);
     json(response, status, answer);
   }
 

@@ -1,4 +1,4 @@
-import type { Command, CommandReply, ConsoleEvent, ConsoleSnapshot, HelloReply } from '@shoal/protocol';
+import type { CommandReply, ConsoleEvent, ConsoleSnapshot, GivenCommand, HelloReply } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Database, shareDatabase, type SharedDatabase } from '../../coordinator/src/database/index.ts';
@@ -48,7 +48,7 @@ const join = async (coordinator: number, tab: number): Promise<HelloReply> =>
     .timeout(10_000)
     .emitWithAck('hello', hello(DONOR, 2 ** 26, tab))) as HelloReply;
 
-const command = async (message: Command): Promise<CommandReply> =>
+const command = async (message: GivenCommand): Promise<CommandReply> =>
   (await sockets[0]!.timeout(10_000).emitWithAck('command', message)) as CommandReply;
 
 const names = () => coordinators.map(({ joined }) => joined.cluster.members.self.name);

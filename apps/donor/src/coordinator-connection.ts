@@ -48,7 +48,7 @@ export type ConnectionEnd =
   | { kind: 'gone' }
   /** WebRTC found no way to the coordinator, whose addresses are these. */
   | { kind: 'no-channel'; facts: NoPath; addresses: readonly string[] }
-  | { kind: 'refused'; code: RefusalCode; message: string }
+  | { kind: 'refused'; code: RefusalCode; message: string; retryAfterMs?: number | undefined }
   | { kind: 'dismissed'; dismissed: Dismissed };
 
 export interface ConnectionHandlers {
@@ -172,7 +172,7 @@ export class CoordinatorConnection {
         ...introduction,
       });
       const reply = helloReplySchema.parse(answer);
-      if (!reply.ok) return this.#end({ kind: 'refused', code: reply.code, message: reply.message });
+      if (!reply.ok) return this.#end({ kind: 'refused', ...reply });
       await this.#handlers.onWelcome(reply);
       if (!this.#over) this.#openLapChannel(reply);
     } catch {

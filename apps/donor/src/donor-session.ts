@@ -251,7 +251,7 @@ export class DonorSession {
       if (FINAL_CODES.has(problem.code)) this.#book.withdraw();
       return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
-    const delayMs = this.#backoff.nextDelayMs();
+    const delayMs = problem.retryAfterMs ?? this.#backoff.nextDelayMs();
     this.#set({ phase: 'away', problem, interrupted, retryAtMs: performance.now() + delayMs });
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#begin(), delayMs);

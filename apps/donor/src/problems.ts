@@ -13,9 +13,11 @@ export interface Problem {
   recovery: 'auto' | 'manual' | 'reload';
   /** The coordinator's own message, if it sent one. */
   detail?: string;
+  /** When the coordinator wants the tab back, if it said so. */
+  retryAfterMs?: number;
 }
 
-type ProblemText = Omit<Problem, 'code' | 'detail'>;
+type ProblemText = Omit<Problem, 'code' | 'detail' | 'retryAfterMs'>;
 
 const KEPT = 'Everything downloaded so far is kept.';
 const RETRIES = 'You don’t need to do anything: this tab tries again automatically.';
@@ -81,6 +83,18 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     todo: 'If you think this is a mistake, please contact the operator.',
     recovery: 'manual',
   },
+  removed: {
+    title: 'The operator keeps this browser out for now',
+    happened: 'The operator of this swarm doesn’t take work from this browser or network; the reason is below.',
+    todo: 'You can come back after the time below. If you think this is a mistake, please contact the operator.',
+    recovery: 'manual',
+  },
+  drained: {
+    title: 'Resting',
+    happened: 'The operator has asked this tab to rest. Nothing is wrong with it or with your GPU.',
+    todo: 'No action needed: this tab comes back by itself.',
+    recovery: 'auto',
+  },
   invite: {
     title: 'This swarm is invite-only',
     happened: 'The coordinator only accepts tabs with a valid invitation.',
@@ -145,6 +159,7 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
     recovery: 'reload',
   },
   draining: REFUSED.draining,
+  drained: REFUSED.drained,
   timeout: {
     title: 'The connection has ended',
     happened: 'The coordinator ended the connection; its reason is below.',
@@ -251,7 +266,7 @@ export function endProblem(end: ConnectionEnd): Problem {
     case 'no-channel':
       return noChannelProblem(end);
     case 'refused':
-      return { code: end.code, ...REFUSED[end.code], detail: end.message };
+      return { code: end.code, ...REFUSED[end.code], detail: end.message, ...comeBack(end) };
     case 'dismissed':
       return dismissalProblem(end.dismissed);
   }
@@ -266,9 +281,13 @@ function noChannelProblem({ facts, addresses }: Extract<ConnectionEnd, { kind: '
 }
 
 /** If the coordinator asks the tab to come back, it retries whatever the code. */
-function dismissalProblem({ code, message, retry }: Dismissed): Problem {
+function dismissalProblem({ code, message, retry, retryAfterMs }: Dismissed): Problem {
   if (code === 'finished') return { code: 'gone', ...GONE };
   const text = DISMISSED[code];
   const recovery = retry ? 'auto' : text.recovery === 'auto' ? 'manual' : text.recovery;
-  return { code, ...text, recovery, detail: message };
+  return { code, ...text, recovery, detail: message, ...comeBack({ retryAfterMs }) };
+}
+
+function comeBack({ retryAfterMs }: Pick<Dismissed, 'retryAfterMs'>): Pick<Problem, 'retryAfterMs'> {
+  return retryAfterMs === undefined ? {} : { retryAfterMs };
 }

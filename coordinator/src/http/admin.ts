@@ -13,6 +13,7 @@ import { AccessFileError, checkAccessFile } from '../access/access-file.ts';
 import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
+import { registerBans } from './admin-bans.ts';
 import { registerSettings } from './admin-settings.ts';
 import type { AdminAccess, OperatorRefusal, SignedInAdmin } from './deps.ts';
 import { ApiError } from './errors.ts';
@@ -55,6 +56,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
   registerRules(app, bookOf, within);
   registerUsage(app, bookOf, admin);
   registerSettings(app, admin, adminOf);
+  registerBans(app, admin, adminOf);
 }
 
 /** Reports that are read at a time: a database has few connections, and anybody with a key may ask. */

@@ -12,6 +12,8 @@ export const RETENTION = {
   /** From the last failure on: a week is the longest quarantine, and failures fade in three days. */
   quarantineDays: 8,
   batchDays: 1,
+  /** After a ban has ended or was lifted. */
+  banDays: 30,
 };
 
 const FIRST_MS = 60_000;
@@ -33,6 +35,8 @@ const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] =
     sql`last_seen < now() - ${days(RETENTION.donorDays)} and not exists (select 1 from donor_days where donor_days.donor = donors.donor)`,
   ],
   ['quarantine', sql`at < now() - ${days(RETENTION.quarantineDays)} and (until is null or until < now())`],
+  ['bans', sql`coalesce(lifted_at, until) < now() - ${days(RETENTION.banDays)}`],
+  ['bans', sql`kind = 'lifted' and at < now() - ${days(RETENTION.quarantineDays)}`],
   ['written_batches', sql`at < now() - ${days(RETENTION.batchDays)}`],
 ];
 

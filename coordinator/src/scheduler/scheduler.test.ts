@@ -66,7 +66,7 @@ function newScheduler(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: reado
     eosTokenIds,
     lapsPerPass: lapsOf(forward),
     speculation: NO_DRAFTS,
-    onRequest: (event, request) => {
+    onRequest: (event, { request }) => {
       if (event !== 'submitted') outcomes.push(`${request.id} ${event}`);
     },
   });

@@ -28,6 +28,7 @@ import {
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { REPLACED } from './published-tabs.ts';
 import { RejoinDelays } from './rejoin-delays.ts';
+import { dismissalOf } from './sent-away.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { SwarmPlacement } from './swarm-placement.ts';
 import { TabAdapters } from './tab-adapters.ts';
@@ -278,6 +279,14 @@ export class Swarm {
       dismiss: () => this.dismiss(peer, farewell),
       onEvent: (level, text) => this.#event(level, text, peer),
     });
+  }
+
+  /** Sends away whom an operator keeps out by now (`SwarmOptions.sentAway`). */
+  sendAway(): void {
+    for (const peer of this.peers) {
+      const why = this.#options.sentAway?.(peer);
+      if (why) this[why.code === 'drained' ? 'drain' : 'dismiss'](peer, dismissalOf(why));
+    }
   }
 
   /** Ends a peer's visit now. */
