@@ -9,6 +9,7 @@ import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
 import type { Access } from './access/access.ts';
 import { SocketGuard } from './access/sockets.ts';
+import { urlOf } from './base/networks.ts';
 import { VERSION } from './base/version.ts';
 import { type ClusterCore, type Core, type CoreHooks, createCore } from './core.ts';
 import { registerClusterMetrics } from './console/cluster-metrics.ts';
@@ -332,13 +333,6 @@ async function closeNetwork(http: Awaited<ReturnType<typeof buildHttpServer>>, s
   // Closed together: socket.io waits for all connections, and the HTTP server ends the idle ones.
   await Promise.all([sockets.close(), http.close()]);
   clearTimeout(timeout);
-}
-
-/** An address that a browser on this machine can open as a secure context, which WebGPU needs. */
-export function urlOf(host: string, port: number): string {
-  const isEverywhere = host === '0.0.0.0' || host === '::';
-  const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  return `http://${name}:${port}`;
 }
 
 /** A penalty holds for greedy answers too; the rest is for those that are drawn. */

@@ -5,7 +5,7 @@ import type { Database } from './database/index.ts';
 import type { Scheduler } from './scheduler/scheduler.ts';
 import { Settings, StoredSettings } from './settings/index.ts';
 import type { Swarm } from './swarm/swarm.ts';
-import type { SentAway, SentAwayTab } from './swarm/sent-away.ts';
+import { type SentAway, type SentAwayTab, sendAway } from './swarm/sent-away.ts';
 import type { Quarantine } from './trust/quarantine.ts';
 import type { Trust } from './trust/trust.ts';
 import type { ModelConfig } from '@shoal/model';
@@ -50,7 +50,7 @@ interface Parts {
   settings: Settings;
   scheduler: Pick<Scheduler, 'limits'>;
   bans: Bans;
-  swarm: Pick<Swarm, 'planAgain' | 'sendAway'>;
+  swarm: Pick<Swarm, 'planAgain' | 'peers' | 'drain' | 'dismiss'>;
   trust: Pick<Trust, 'leastAuditShare'>;
   /** Of the model. */
   config: Pick<ModelConfig, 'encoder' | 'seq2seq'>;
@@ -62,11 +62,12 @@ export function applySettings({ settings, bans, scheduler, swarm, trust, config 
     settings.lock('deviceLimit', 'a device limit is for models that have a decoder only');
   else settings.follow('deviceLimit', (limit) => (scheduler.limits.deviceLimit = limit));
   settings.follow('auditShare', (share) => (trust.leastAuditShare = share));
+  const sendUnwantedAway = (): void => sendAway(swarm, (tab) => whySentAway(tab, settings, bans));
   settings.on('changed', (name) => {
     if (name === 'replicas') swarm.planAgain();
-    if (name === 'drainAll') swarm.sendAway();
+    if (name === 'drainAll') sendUnwantedAway();
   });
-  bans.on('changed', () => swarm.sendAway());
+  bans.on('changed', sendUnwantedAway);
 }
 
 /** `inviteOnly` is as the rules of access say, unless it is set. */

@@ -4,7 +4,7 @@ import { Settings } from '../../coordinator/src/settings/index.ts';
 /** Settings as a coordinator has them that was started with --replicas 3, one of which an operator has changed. */
 export function fakeSettings(): Settings {
   const settings = new Settings({ replicas: 3 });
-  settings.replace(new Map([['deviceLimit', { value: 6, by: 'otto', at: new Date('2026-11-29T09:00:00Z') }]]));
+  settings.replace(new Map([['deviceLimit', { value: 6, by: 'otto', at: new Date(Date.UTC(2026, 10, 29, 9)) }]]));
   settings.lock('creditPriority', 'credit is not counted here');
   return settings;
 }

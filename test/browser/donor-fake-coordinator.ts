@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -129,6 +129,7 @@ export class FakeCoordinator {
 
   #welcome(socket: Socket): void {
     let donor: FakeDonor | undefined;
+    socket.emit('challenge', { nonce: randomBytes(32).toString('base64url') });
     socket.on('hello', (message: unknown, reply: (answer: HelloReply) => void) => {
       const hello = helloSchema.parse(message);
       this.hellos.push(hello);

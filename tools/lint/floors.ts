@@ -21,7 +21,14 @@ export const PACKAGE_FLOORS: FloorTable = {
     'packages/placement',
     'packages/kernels',
     'packages/transport',
+    // For `shoal donate` alone: see DOORS.
+    'apps/donor',
   ],
+};
+
+/** Parts that another imports in these files alone. */
+export const DOORS: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  coordinator: { 'apps/donor': ['coordinator/src/cli/donate.ts'] },
 };
 
 /** Inside `coordinator/src`, without tests. All other files there are the top floor and may import all of these. */

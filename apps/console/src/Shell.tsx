@@ -30,7 +30,7 @@ export function Shell(props: { current: string; aside?: ComponentChildren; child
         </span>
         <nav aria-label="Pages">
           {pages.map((page) => (
-            <a href={page.href} aria-current={page.href === props.current ? 'page' : undefined}>
+            <a href={`.${page.href}`} aria-current={page.href === props.current ? 'page' : undefined}>
               {page.name}
             </a>
           ))}

@@ -2,6 +2,8 @@ import { connectDonor, EXPERT_KINDS } from '@shoal/peer';
 import {
   adapterShardsSchema,
   assignSchema,
+  type Challenge,
+  challengeSchema,
   CONNECT_TIMEOUT_MS,
   dismissedSchema,
   guestSchema,
@@ -34,11 +36,14 @@ import {
   type SeekReply,
   type Signal,
   type Standing,
+  type TabPromise,
   type TabLink,
   type TabSignal,
   type TabToCoordinator,
 } from '@shoal/protocol';
+import { type CoordinatorUrl, socketAt } from '@shoal/protocol/page';
 import { io, type Socket } from 'socket.io-client';
+import type { Prove } from './contribution/browser-key.ts';
 import { rtcIceServers } from './ice-servers.ts';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
@@ -79,12 +84,19 @@ export interface Introduction {
   pledgeBytes: number;
   /** Whether the donor agrees to exchange shards with other tabs. */
   tabToTab: boolean;
+  /** With the browser's own key; undefined if it has none. */
+  prove?: Prove | undefined;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
+  /** What the donor's limits allow when it says hello. */
+  promise: () => TabPromise;
 }
 
 /** Time for the last message to be sent before the socket is closed. */
 const LAST_WORDS_MS = 250;
+
+/** The challenge comes right behind the socket's opening. Without it, the tab joins without a proof. */
+const CHALLENGE_TIMEOUT_MS = 3_000;
 
 const SEEK_TIMEOUT_MS = 5_000;
 
@@ -97,22 +109,29 @@ type LapConnection = ReturnType<typeof connectDonor>;
 export class CoordinatorConnection {
   readonly #handlers: ConnectionHandlers;
   readonly #socket: DonorSocket;
+  readonly #challenge: Promise<Challenge | undefined>;
   #lap: LapConnection | undefined;
   #channelTimer: ReturnType<typeof setTimeout> | undefined;
   #pathTimer: ReturnType<typeof setTimeout> | undefined;
   #channelOpened = false;
   #over = false;
 
-  constructor(introduction: Introduction, handlers: ConnectionHandlers) {
+  constructor(coordinator: CoordinatorUrl, introduction: Introduction, handlers: ConnectionHandlers) {
     this.#handlers = handlers;
     // No reconnection by socket.io, since the session decides when to retry. WebSocket first: unlike a long-polling request,
     // it still sends the last message while the page is being closed.
-    this.#socket = io('/donor', {
+    const [url, at] = socketAt(coordinator, '/donor');
+    this.#socket = io(url, {
+      ...at,
       reconnection: false,
       forceNew: true,
       timeout: HELLO_TIMEOUT_MS,
       transports: ['websocket', 'polling'],
       tryAllTransports: true,
+    });
+    this.#challenge = new Promise((resolve) => {
+      this.#socket.on('connect', () => setTimeout(resolve, CHALLENGE_TIMEOUT_MS));
+      this.#listen('challenge', challengeSchema, resolve);
     });
     this.#socket.on('connect', () => void this.#introduce(introduction));
     this.#socket.on('connect_error', () => this.#end({ kind: 'gone' }));
@@ -129,10 +148,10 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal'>(
-    event: E,
-    ...message: Parameters<ToCoordinator[E]>
-  ): void {
+  send<
+    E extends
+      'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal' | 'promise',
+  >(event: E, ...message: Parameters<ToCoordinator[E]>): void {
     this.#socket.emit(event, ...message);
   }
 
@@ -158,10 +177,12 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-  async #introduce({ kept, ...introduction }: Introduction): Promise<void> {
+  async #introduce({ kept, prove, promise, ...introduction }: Introduction): Promise<void> {
     try {
       // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
+      const challenge = prove && (await this.#challenge);
+      const proof = challenge && (await prove('join', challenge.nonce).catch(() => undefined));
       if (this.#over) return;
       const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
         protocolVersions: [...SUPPORTED_VERSIONS],
@@ -169,6 +190,8 @@ export class CoordinatorConnection {
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
+        promise: promise(),
+        ...(proof && { proof }),
         ...introduction,
       });
       const reply = helloReplySchema.parse(answer);

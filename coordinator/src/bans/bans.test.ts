@@ -42,6 +42,14 @@ describe('bans in memory', () => {
     expect(await refusal(bans.lift(1, 'vera'))).toMatchObject({ reason: 'unknown' });
   });
 
+  it('know a donor by its key and by its token', async () => {
+    await bans.add(ban(`donor ${DONOR} aaaaaaaaaaaaaaaa`));
+    const other = 'bbbbbbbbbbbbbbbb';
+    expect(bans.of({ ...tab(), tokenId: other })).toBeDefined();
+    expect(bans.of({ ...tab(), donorId: other, tokenId: 'aaaaaaaaaaaaaaaa' })).toBeDefined();
+    expect(bans.of({ ...tab(), donorId: other })).toBeUndefined();
+  });
+
   it('keep a network out, of either family', async () => {
     await bans.add(ban('network 192.0.2.0/24'));
     await bans.add(ban('network 2001:db8:1::/48'));

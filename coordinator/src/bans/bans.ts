@@ -10,7 +10,7 @@ export interface Ban {
   id: number;
   /** A ban ends visits at once. A drain lets others take over first, and the tab come back when it ends. */
   kind: 'ban' | 'drain';
-  /** `donor HASH`, `tab HASH/NUMBER` or `network NETWORK`. */
+  /** `donor HASH` (or `donor HASH HASH`, see BannedTab), `tab HASH/NUMBER` or `network NETWORK`. */
   subject: string;
   /** The tab that it was made for, for people. */
   label: string;
@@ -30,8 +30,10 @@ export interface LiftedQuarantine {
 }
 
 export interface BannedTab {
-  /** Hash of the donor's token. */
+  /** Hash of the donor's key, or of its token. */
   donorId: string;
+  /** Hash of its token, if the donor is its key: dropping one of the two ends no ban. */
+  tokenId?: string | undefined;
   /** Number of the tab among the donor's. */
   tab: number;
   address: string;
@@ -74,10 +76,13 @@ export class Bans extends EventEmitter<{ changed: []; lifted: [LiftedQuarantine]
   }
 
   /** What keeps this tab out: a ban before a drain, and then the one that ends last. */
-  of({ donorId, tab, address }: BannedTab): Ban | undefined {
-    const own = [`donor ${donorId}`, `tab ${donorId}/${tab}`];
+  of({ donorId, tokenId = donorId, tab, address }: BannedTab): Ban | undefined {
+    const isOwn = (subject: string): boolean => {
+      const [kind, ...ids] = subject.split(' ');
+      return kind === 'donor' ? ids.includes(donorId) || ids.includes(tokenId) : subject === `tab ${donorId}/${tab}`;
+    };
     const found = this.all.filter(
-      ({ id, subject }) => own.includes(subject) || (this.#networks.get(id) && isIn(this.#networks.get(id)!, address)),
+      ({ id, subject }) => isOwn(subject) || (this.#networks.get(id) && isIn(this.#networks.get(id)!, address)),
     );
     return found.toSorted((a, b) => a.kind.localeCompare(b.kind) || b.untilMs - a.untilMs)[0];
   }

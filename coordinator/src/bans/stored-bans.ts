@@ -80,7 +80,7 @@ async function readBans(db: Kysely<Tables>): Promise<Ban[]> {
     .selectAll()
     .where('kind', 'in', ['ban', 'drain'])
     .where('lifted_at', 'is', null)
-    .where(sql<boolean>`until is null or until > now()`)
+    .where(sql<boolean>`(until is null or until > now())`)
     .orderBy('id', 'desc')
     .limit(MAX_BANS)
     .execute();

@@ -192,13 +192,13 @@ async function commandPeer(
   const { command, peerId, minutes, reason } = asked;
   const peer = swarm.peers.find((candidate) => candidate.peerId === peerId);
   if (!peer) return { ok: false, message: `${peerId} is no longer in the swarm.` };
-  const { donorId, tab, address } = peer;
+  const { donorId, tokenId, tab, address } = peer;
   const subject =
     command === 'drain'
       ? `tab ${donorId}/${tab}`
       : asked.whom === 'network'
         ? `network ${addressKey(address)}`
-        : `donor ${donorId}`;
+        : `donor ${[...new Set([donorId, tokenId])].join(' ')}`;
   const untilMs = minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000;
   const kind = command === 'drain' ? 'drain' : 'ban';
   try {

@@ -58,7 +58,7 @@ describe('migrate', () => {
     await migrate(database);
     expect(await counts()).toMatchObject(before);
     // What queries of this version use is there.
-    expect(await database.db.selectFrom('donor_days').selectAll().execute()).toEqual([
+    expect(await database.db.selectFrom('donor_days').selectAll().execute()).toMatchObject([
       { donor: 'd1', day: '2026-11-30', tokens_helped: 1.5, verified_rows: 64, rows: 500 },
     ]);
     const key = database.db.selectFrom('access_entries').selectAll().where('kind', '=', 'keys');

@@ -53,11 +53,24 @@ export interface Tables {
     completion_tokens: Generated<number>;
   };
   donors: {
-    /** Hash of the donor's token (DonorIdentity). */
+    /** Hash of the donor's key, or of its token if it has none (DonorIdentity). */
     donor: string;
     first_seen: MadeAt;
     last_seen: MadeAt;
+    /** The donor to whose account this browser was added. What follows is in that donor's row then. */
+    shared_with: string | null;
     team: number | null;
+    name: string | null;
+    /** The name as names are compared (nameKey). */
+    name_key: string | null;
+    /** Whether its name may be shown to everybody. */
+    listed: Generated<boolean>;
+    /** By which anybody who has it gets a picture of what the donor did. */
+    picture_id: string | null;
+    /** Of the token with which requests use its credit. */
+    credit_token_hash: string | null;
+    /** Credit that its requests have used, in tokens helped with. */
+    spent: Generated<number>;
   };
   donor_days: {
     donor: string;
@@ -68,8 +81,14 @@ export interface Tables {
     verified_rows: Generated<number>;
     /** Rows that it computed and that were used. */
     rows: Generated<number>;
+    /** Time during which any of its tabs held experts and could be given work. */
+    served_seconds: Generated<number>;
+    /** Time that its tabs computed, as they say, and no longer than their laps took. */
+    busy_seconds: Generated<number>;
   };
-  teams: { id: Generated<number>; name: string; created_at: MadeAt };
+  teams: { id: Generated<number>; name: string; created_at: MadeAt; name_key: string | null; founder: string | null };
+  /** Codes by which another browser is added to a donor's account; the newest of each donor. */
+  link_codes: { donor: string; code_hash: string; ends_at: Date };
   /** Wrong results that were confirmed. */
   findings: {
     id: Generated<number>;

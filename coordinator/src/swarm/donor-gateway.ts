@@ -13,6 +13,7 @@ import {
   type NoPath,
   noPathSchema,
   progressSchema,
+  promiseSchema,
   readySchema,
   seekSchema,
   SIGNALLING_BURST_MESSAGES,
@@ -30,10 +31,12 @@ import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
 import { DonorDoor, type DonorDoorOptions, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
+import { newChallenge, provenKey } from '../access/proof.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { acceptTab, type TabNetwork } from './accept-tab.ts';
+import { donorIdOf } from './donor-id.ts';
 import { MADE_WAY } from './messages.ts';
-import type { PeerSession } from './peer-session.ts';
+import type { DonorControl, PeerSession } from './peer-session.ts';
 import type { ShardReports } from './shard-reports.ts';
 import type { Swarm } from './swarm.ts';
 import type { TabMeetings } from './tab-meetings.ts';
@@ -76,6 +79,8 @@ class DonorSocket {
   readonly #door: DonorDoor;
   readonly #address: string;
   readonly #cancelHelloDeadline: () => void;
+  /** Answered by the first hello, which is the only one. */
+  readonly #challenge = newChallenge();
   #peer: PeerSession | undefined;
   #place: Place | undefined;
   #connection: AcceptedPeer | undefined;
@@ -116,7 +121,12 @@ class DonorSocket {
       // The donor may rejoin, with another amount of memory, before this socket is closed.
       if (peer.state === 'gone') this.#place?.leave();
     });
+    this.#on('promise', promiseSchema, (peer, promise) => {
+      options.swarm.promise(peer, promise);
+      if (peer.state === 'gone') this.#place?.leave();
+    });
     socket.on('disconnect', () => this.#end('vanished'));
+    socket.emit('challenge', this.#challenge);
   }
 
   /** Dismisses the tab if the new access rules would not let it in. */
@@ -187,7 +197,8 @@ class DonorSocket {
     try {
       const caller = { address: this.#address, donorToken, tab, inviteToken };
       this.#place = this.#door.enter(caller, () => this.#makeWay());
-      this.#peer = this.#options.swarm.join(hello, this.#address, {
+      const keyId = this.#provenKeyId(hello);
+      const control: DonorControl = {
         assign: (assignment) => void socket.emit('assign', assignment),
         adapters: (message) => void socket.emit('adapters', message),
         standing: (standing) => void socket.emit('standing', standing),
@@ -198,7 +209,8 @@ class DonorSocket {
           this.#place?.leave();
           this.#closeSoon();
         },
-      });
+      };
+      this.#peer = this.#options.swarm.join(hello, this.#address, control, keyId);
     } catch (error) {
       this.#place?.leave();
       if (!(error instanceof JoinRefused)) throw error;
@@ -210,6 +222,15 @@ class DonorSocket {
     const iceServers = network.iceServers.forDonor(donorId);
     const exchange = this.#meet(hello, this.#peer);
     return { ok: true, protocolVersion: version, peerId, iceServers, ...terms, ...exchange };
+  }
+
+  /** A forged proof earns nothing, not even a visit under the token. */
+  #provenKeyId({ proof }: Hello): string | undefined {
+    if (!proof) return undefined;
+    const key = provenKey(proof, this.#challenge, 'join');
+    if (!key)
+      throw new JoinRefused('invalid', 'The page’s proof of which browser it is does not hold. Reload the page.');
+    return donorIdOf(key);
   }
 
   #makeWay(): void {

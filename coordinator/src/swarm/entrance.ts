@@ -1,8 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { type Dismissed, type Hello, missingExpertKind } from '@shoal/protocol';
 import { JoinRefused } from '../access/join-refused.ts';
 import type { Clock } from '../base/clock.ts';
 import { backendOf } from '../trust/bounds.ts';
+import { donorIdOf } from './donor-id.ts';
 import type { ClusterPlanning } from './cluster-planning.ts';
 import type { DonorRecords } from './donor-records.ts';
 import { tabToReplace } from './full-swarm.ts';
@@ -42,9 +43,12 @@ export class Entrance {
     this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
   }
 
-  /** A session for a tab, for which an earlier one of the same tab or another tab may have been dismissed. Throws JoinRefused. */
-  enter(hello: Hello, address: string, control: DonorControl): PeerSession {
-    const session = this.#session(hello, address, control);
+  /**
+   * A session for a tab, for which an earlier one of the same tab or another tab may have been dismissed.
+   * `keyId`: hash of the key that it has proven to have. Throws JoinRefused.
+   */
+  enter(hello: Hello, address: string, control: DonorControl, keyId?: string): PeerSession {
+    const session = this.#session(hello, address, control, keyId);
     const { dismiss } = this.#options;
     const old = this.#own(session);
     const refusal = this.#refusal(session, old);
@@ -89,9 +93,10 @@ export class Entrance {
     return replaced !== undefined;
   }
 
-  #session(hello: Hello, address: string, control: DonorControl): PeerSession {
+  #session(hello: Hello, address: string, control: DonorControl, keyId: string | undefined): PeerSession {
     const { model, rowFormat, trust, clock, donors } = this.#options;
-    const donorId = createHash('sha256').update(hello.donorToken).digest('hex').slice(0, 16);
+    const tokenId = donorIdOf(hello.donorToken);
+    const donorId = keyId ?? tokenId;
     const donor = donors.of(donorId);
     const { tab = 0 } = hello;
     const cluster = this.#options.cluster();
@@ -101,6 +106,7 @@ export class Entrance {
     return new PeerSession({
       peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, cluster ? 8 : 4)}`,
       donorId,
+      tokenId,
       donor,
       visit: 1 + Math.max(elsewhere?.visit ?? 0, this.#own({ donorId, tab })?.visit ?? 0),
       hello,

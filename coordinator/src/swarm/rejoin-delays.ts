@@ -1,6 +1,6 @@
 import { foreignNetworks } from '../base/address.ts';
 import { setNewest } from '../base/newest.ts';
-import type { Suspect } from '../trust/quarantine.ts';
+import { donorEntries, type Suspect } from '../trust/quarantine.ts';
 
 const MINUTE_MS = 60_000;
 /** After this long without another, what happened before is forgotten. */
@@ -59,21 +59,20 @@ export class RejoinDelays {
   #add(visit: Visit, forDonor: number, forNetwork: number): void {
     if (this.#counted.has(visit)) return;
     this.#counted.add(visit);
-    const key = `donor ${visit.donorId}`;
-    const before = this.#entries.get(key);
+    const before = this.#entries.get(`donor ${visit.donorId}`);
     // All tabs of a donor suffer from the same bad moment of its line.
     const isSameMoment =
       forDonor >= 1 && before !== undefined && this.#now() - before.atMs < SAME_MOMENT_MS && before.visits >= 1;
     if (isSameMoment) return;
-    this.#count(key, forDonor, DONOR, 1);
+    for (const key of donorEntries(visit)) this.#count(key, forDonor, DONOR, 1);
     for (const { key: network, share } of foreignNetworks(visit.address))
       this.#count(`network ${network}`, forNetwork, NETWORK, share);
   }
 
   /** Milliseconds until this donor may join; 0 if it may now. A donor that has proven itself does not wait for its network. */
-  waitMs({ donorId, address }: Suspect, isProven = false): number {
+  waitMs({ address, ...donor }: Suspect, isProven = false): number {
     const networks = isProven ? [] : foreignNetworks(address);
-    const keys = [`donor ${donorId}`, ...networks.map(({ key }) => `network ${key}`)];
+    const keys = [...donorEntries(donor), ...networks.map(({ key }) => `network ${key}`)];
     return Math.max(0, ...keys.map((key) => (this.#entries.get(key)?.untilMs ?? 0) - this.#now()));
   }
 

@@ -13,7 +13,7 @@ export interface SentAway {
 }
 
 /** Who a tab belongs to. */
-export type SentAwayTab = Pick<PeerSession, 'donorId' | 'tab' | 'address'>;
+export type SentAwayTab = Pick<PeerSession, 'donorId' | 'tokenId' | 'tab' | 'address'>;
 
 /** A drained tab asks again after at most this time, since the drain may have been lifted. */
 const ASK_AGAIN_MS = 60_000;
@@ -34,8 +34,25 @@ function farewellOf({ code, reason, untilMs }: SentAway): Omit<Dismissed, 'retry
   };
 }
 
-export function dismissalOf(why: SentAway): Dismissed {
-  return { ...farewellOf(why), retry: why.code === 'drained' };
+/** The part of a swarm that it acts on. */
+interface Governed {
+  readonly peers: readonly PeerSession[];
+  drain(peer: PeerSession, farewell: Dismissed): void;
+  dismiss(peer: PeerSession, farewell: Dismissed): void;
+}
+
+/** Sends away whom an operator keeps out by now. */
+export function sendAway(
+  swarm: Governed,
+  sentAway: (tab: SentAwayTab) => SentAway | undefined,
+): void {
+  for (const peer of swarm.peers) {
+    const why = sentAway(peer);
+    if (!why) continue;
+    const farewell = { ...farewellOf(why), retry: why.code === 'drained' };
+    if (why.code === 'drained') swarm.drain(peer, farewell);
+    else swarm.dismiss(peer, farewell);
+  }
 }
 
 export function refusalOf(why: SentAway): JoinRefused {

@@ -33,7 +33,7 @@ export interface SwarmOptions {
   load?: () => ArrayLike<number>;
   /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */
   cpuDonors?: boolean;
-  /** Why an operator keeps this tab out; undefined where it may join and stay. `Swarm.sendAway` asks again. */
+  /** Why an operator keeps this tab out; undefined where it may join and stay. `sendAway` asks again. */
   sentAway?: (tab: SentAwayTab) => SentAway | undefined;
   /** Of each coordinator. */
   maxPeers?: number;

@@ -19,6 +19,21 @@ describe('Quarantine', () => {
     expect(quarantine.add(liar) - nowMs).toBeCloseTo(DONOR_BASE_MS, -3);
   });
 
+  it('ends when it is lifted, and what others still tell of it does not bring it back', () => {
+    let nowMs = 1e12;
+    const quarantine = new Quarantine({ now: () => nowMs, epochNow: () => nowMs });
+    quarantine.add(liar);
+    const told = quarantine.entriesOf(liar);
+    nowMs += 1_000;
+    quarantine.lift('donor d1', nowMs);
+    expect([quarantine.until(liar), quarantine.list(), quarantine.size]).toEqual([undefined, [], 0]);
+    quarantine.merge(told);
+    expect(quarantine.until(liar)).toBeUndefined();
+    nowMs += 1_000;
+    expect(quarantine.add(liar)).toBe(nowMs + DONOR_BASE_MS);
+    expect(quarantine.list()).toEqual([{ key: 'donor d1', untilMs: nowMs + DONOR_BASE_MS }]);
+  });
+
   it('spares a shared address until the third failure', () => {
     const quarantine = new Quarantine(at(1e12));
     const neighbour = { donorId: 'honest', address: liar.address };
@@ -60,6 +75,21 @@ describe('Quarantine', () => {
     const next = new Quarantine(at(1e12));
     next.restore(quarantine.kept());
     expect(next.until(from(99, '2001:db8:1:ff00::1'))).toBe(quarantine.until(from(99, '2001:db8:1:ff00::1')));
+  });
+
+  it('holds for a browser that drops its key, and for one that makes another but keeps its token', () => {
+    const quarantine = new Quarantine(at(1e12));
+    const [address, keyed] = ['127.0.0.1', { donorId: 'key', tokenId: 'token', address: '127.0.0.1' }];
+    expect(quarantine.add(keyed)).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.total).toBe(1);
+    expect(quarantine.until({ donorId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.until({ donorId: 'another', tokenId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
+    expect(quarantine.until({ donorId: 'another', tokenId: 'another token', address })).toBeUndefined();
+    // Found out by a coordinator that knows only its key.
+    const elsewhere = new Quarantine(at(1e12));
+    elsewhere.add({ donorId: 'key', address });
+    elsewhere.spread(keyed);
+    expect(elsewhere.until({ donorId: 'token', address })).toBe(1e12 + DONOR_BASE_MS);
   });
 
   it('spares the address of a local reverse proxy', () => {

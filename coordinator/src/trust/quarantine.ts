@@ -45,8 +45,10 @@ export interface KeptEntry {
 }
 
 export interface Suspect {
-  /** Hash of the donor's token. */
+  /** Hash of the donor's key, or of its token. */
   donorId: string;
+  /** Hash of its token, if the donor is its key: dropping one of the two ends no quarantine. */
+  tokenId?: string | undefined;
   address: string;
 }
 
@@ -72,8 +74,8 @@ export class Quarantine {
   }
 
   /** When the quarantine of this donor or address ends, in epoch milliseconds; undefined if there is none. */
-  until({ donorId, address }: Suspect): number | undefined {
-    const keys = [`donor ${donorId}`, ...foreignNetworks(address).map(addressEntry)];
+  until({ address, ...donor }: Suspect): number | undefined {
+    const keys = [...donorEntries(donor), ...foreignNetworks(address).map(addressEntry)];
     const entries = keys.flatMap((key) => this.#entry(key) ?? []);
     const untilMs = Math.max(...entries.map((entry) => entry.untilMs));
     return untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : undefined;
@@ -111,17 +113,19 @@ export class Quarantine {
    * Counts a failure. Returns when the donor's quarantine ends in epoch milliseconds, −Infinity if there is none. A `harmless`
    * failure was found before any work was used: the owner of an overfull GPU may try twice more with less memory.
    */
-  add({ donorId, address }: Suspect, harmless = false): number {
-    const key = `donor ${donorId}`;
-    const donor = this.#fail(key, DONOR_BASE_MS, harmless ? TOLERATED - FADED : 1);
-    const changed = new Map([[key, donor]]);
+  add({ address, ...ids }: Suspect, harmless = false): number {
+    const changed = new Map<string, Entry>();
+    for (const key of donorEntries(ids))
+      changed.set(key, this.#fail(key, DONOR_BASE_MS, harmless ? TOLERATED - FADED : 1));
+    // An earlier failure under one of the two lengthens the quarantine.
+    const untilMs = Math.max(...[...changed.values()].map((entry) => entry.untilMs));
     for (const network of foreignNetworks(address)) {
       const entry = this.#fail(addressEntry(network), ADDRESS_BASE_MS, TOLERATED * network.share - FADED);
       changed.set(addressEntry(network), entry);
     }
-    if (donor.untilMs > this.#clocks.now()) this.total++;
+    if (untilMs > this.#clocks.now()) this.total++;
     this.onChange([...changed].map(([name, entry]) => this.#kept(name, entry)));
-    return this.#toEpoch(donor.untilMs);
+    return this.#toEpoch(untilMs);
   }
 
   /** What is to be kept over a restart, of these keys or of all. */
@@ -152,8 +156,8 @@ export class Quarantine {
   }
 
   /** What is remembered of a donor and its address. */
-  entriesOf({ donorId, address }: Suspect): KeptEntry[] {
-    return this.kept([`donor ${donorId}`, ...foreignNetworks(address).map(addressEntry)]);
+  entriesOf({ address, ...donor }: Suspect): KeptEntry[] {
+    return this.kept([...donorEntries(donor), ...foreignNetworks(address).map(addressEntry)]);
   }
 
   /** Takes up what another coordinator has found: the longer quarantine and the greater weight of failures hold. */
@@ -169,6 +173,12 @@ export class Quarantine {
         return { key: entry.key, failures, at: newer.at, until: untilMs > this.#toEpoch(nowMs) ? untilMs : null };
       }),
     );
+  }
+
+  /** Remembers a donor's failures under its token as well: they may have been counted where only its key is known. */
+  spread({ donorId, tokenId = donorId }: Suspect): void {
+    if (tokenId === donorId) return;
+    this.merge(this.kept([`donor ${donorId}`]).map((entry) => ({ ...entry, key: `donor ${tokenId}` })));
   }
 
   #toEpoch(atMs: number): number {
@@ -187,5 +197,9 @@ export class Quarantine {
 
 const fadedAt = (nowMs: number, failures: number, atMs: number): number =>
   failures * Math.exp((atMs - nowMs) / FAILURE_FADES_MS);
+
+/** Under which names a donor is remembered. */
+export const donorEntries = ({ donorId, tokenId }: Omit<Suspect, 'address'>): string[] =>
+  [...new Set([donorId, tokenId ?? donorId])].map((id) => `donor ${id}`);
 
 const addressEntry = ({ key }: Network): string => `address ${key}`;

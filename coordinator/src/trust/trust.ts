@@ -36,7 +36,7 @@ export interface TrustOptions {
 
 /** A peer whose result was confirmed wrong. */
 export interface Wrong {
-  /** Hash of its donor's token; all of the donor's tabs are quarantined. */
+  /** Its donor, all of whose tabs are quarantined. */
   donorId: string;
   /** What was wrong, as in "tab-1 gave wrong results". */
   what: string;
@@ -110,7 +110,7 @@ export class Trust {
     };
   }
 
-  /** Trust for a new visit. `donorId`: hash of the donor's token. */
+  /** Trust for a new visit. */
   visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>, rowFormat: RowFormat = 'f16'): PeerTrust {
     const known = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
     const record = setNewest(this.#donors, donorId, known, MAX_DONORS);
@@ -158,7 +158,9 @@ export class Trust {
   }
 
   /** Quarantines a peer because another tab of its donor gave a wrong result. */
-  expel({ trust }: TrustedPeer): void {
+  expel(peer: TrustedPeer): void {
+    const { trust } = peer;
+    this.quarantine.spread(peer);
     if (trust.phase === 'quarantined') return;
     trust.expel();
     this.#counts.unchecked += trust.uncheckedRows;

@@ -1,5 +1,6 @@
 import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
+import { type Challenge, proofSchema } from './identity.ts';
 import { list } from './list.ts';
 import {
   MAX_ADAPTER_SHARD_BYTES,
@@ -15,6 +16,7 @@ import {
 } from './limits.ts';
 import { MAX_SHARD_URLS } from './limits.ts';
 import type { NoPath } from './no-path.ts';
+import { promiseSchema, type TabPromise } from './promise.ts';
 import { type Fetched, shardUrlSchema } from './shard-sources.ts';
 
 /**
@@ -50,6 +52,8 @@ export type AdapterInfo = z.infer<typeof adapterSchema>;
 export const helloSchema = z.object({
   protocolVersions: list(u16).min(1).max(16),
   donorToken: donorTokenSchema,
+  /** Over this socket's challenge, for joining. With it, the donor is its key; without it, its token. */
+  proof: proofSchema.optional(),
   /** Number of this tab among the donor's, from 0 (the default). The same tab coming back uses the same number, and replaces the old one. */
   tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
   adapter: adapterSchema,
@@ -72,6 +76,8 @@ export const helloSchema = z.object({
   inviteToken: inviteTokenSchema.optional(),
   /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
   maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
+  /** What its donor's limits allow now; without it, everything. */
+  promise: promiseSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -295,7 +301,7 @@ export type Intent = z.infer<typeof intentSchema>;
 
 /** Coordinator → donor, event `standing`: at every change, and once a second while working. Figures are for this visit unless noted. */
 export const standingSchema = z.object({
-  phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
+  phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'resting', 'draining']),
   epoch,
   layers: z.array(z.number().int()).max(1000),
   experts: count,
@@ -345,10 +351,12 @@ export interface DonorToCoordinator {
   adapted(message: Adapted): void;
   fetched(message: Fetched): void;
   intent(message: Intent): void;
+  promise(message: TabPromise): void;
   'guest-refused'(message: GuestRefused): void;
   'no-path'(message: NoPath): void;
 }
 export interface CoordinatorToDonor {
+  challenge(message: Challenge): void;
   signal(message: Signal): void;
   guest(message: Guest): void;
   assign(message: Assign): void;
