@@ -42,10 +42,7 @@ interface Governed {
 }
 
 /** Sends away whom an operator keeps out by now. */
-export function sendAway(
-  swarm: Governed,
-  sentAway: (tab: SentAwayTab) => SentAway | undefined,
-): void {
+export function sendAway(swarm: Governed, sentAway: (tab: SentAwayTab) => SentAway | undefined): void {
   for (const peer of swarm.peers) {
     const why = sentAway(peer);
     if (!why) continue;
