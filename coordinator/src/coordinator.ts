@@ -281,6 +281,7 @@ async function openHttp(
     readiness: () => readinessOf(core, joined, isDraining()),
     staticRoots: builtPages(),
     offersTabToTab: config.tabToTab,
+    embedSites: () => core.settings.get('embedSites'),
     listener: held.listener,
     ...given,
   });

@@ -22,11 +22,11 @@ export interface Government {
  * Quarantines that an operator ends are forgiven in `quarantine`.
  */
 export async function openGovernment(
-  { replicas, deviceLimit }: Pick<Config, 'replicas' | 'deviceLimit'>,
+  { replicas, deviceLimit, embedSites }: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites'>,
   database: Database | undefined,
   quarantine: Pick<Quarantine, 'lift'>,
 ): Promise<Government> {
-  const settings = new Settings({ replicas, deviceLimit });
+  const settings = new Settings({ replicas, deviceLimit, embedSites });
   const bans = new Bans();
   bans.on('lifted', ({ key, atMs }) => quarantine.lift(key, atMs));
   const stored = database && [await StoredSettings.open(database, settings), await StoredBans.open(database, bans)];

@@ -295,6 +295,8 @@ class WorkerInNode {
         return this.#host.adapt(message.message);
       case 'pause':
         return this.#host.setPaused(message.paused);
+      case 'allow':
+        return this.#host.allow(message.allowance);
       // Tabs in Node never agree to exchange shards.
       case 'exchange':
       case 'tab-channel':

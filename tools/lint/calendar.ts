@@ -8,8 +8,9 @@ import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 const MEAN_A_DATE: readonly string[] = [
   'apps/console/src/console/access/access-state.ts',
   'apps/console/src/console/access/words.tsx',
-  'apps/donor/src/terminal/disk-shard-cache.ts',
   'apps/console/src/console/peer-state.tsx',
+  'apps/donor/src/main.tsx',
+  'apps/donor/src/terminal/disk-shard-cache.ts',
   'coordinator/src/access/budgets.ts',
   'coordinator/src/access/donor-door.ts',
   'coordinator/src/access/usage-query.ts',
@@ -34,6 +35,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/swarm/sent-away.ts',
   'coordinator/src/trust/quarantine.ts',
   'packages/model/src/jinja/globals.ts',
+  'packages/peer/src/allowance.ts',
   'packages/weights/src/node/hub/hub-client.ts',
   'packages/weights/src/testing/fake-hub.ts',
   'tools/turn-check.ts',

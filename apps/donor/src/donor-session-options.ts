@@ -2,6 +2,7 @@ import type { ShardCache } from '@shoal/peer';
 import type { CoordinatorUrl, PageTexts } from '@shoal/protocol/page';
 import type { Device } from './device.ts';
 import type { DonorIdentity } from './donor-identity.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
 
 export interface DonorSessionOptions {
   coordinator: CoordinatorUrl;
@@ -15,4 +16,6 @@ export interface DonorSessionOptions {
   initialPledgeBytes: number;
   initialDevice: Device;
   offersTabToTab?: boolean;
+  /** What the donor allows besides memory; without it, everything. */
+  limits?: LimitsKeeper;
 }

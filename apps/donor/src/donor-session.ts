@@ -1,6 +1,5 @@
 import { HOME } from '@shoal/peer';
-import { type AdapterInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
-import { placeOf } from '@shoal/protocol/page';
+import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import type { Consent } from './consent.ts';
@@ -15,8 +14,11 @@ import { ExchangeSession } from './exchange-session.ts';
 import { FetchedReport } from './fetched-report.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import type { DonorSessionOptions } from './donor-session-options.ts';
+import type { LimitsKeeper } from './limits/limits-keeper.ts';
+import { SessionLimits } from './limits/session-limits.ts';
 import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
 import { VisitFigures } from './visit-figures.ts';
+import { workerTerms } from './worker-terms.ts';
 
 /** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
@@ -40,15 +42,20 @@ export class DonorSession {
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #fetched = new FetchedReport();
+  /** What the donor allows besides memory. */
+  readonly limits: LimitsKeeper | undefined;
+  readonly #limits: SessionLimits;
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.limits = options.limits;
     this.#book = new ConsentBook(options);
     this.#worker = new DeviceWorker({
       createWorker: options.createWorker,
       onMessage: (message) => this.#fromWorker(message),
       onFailure: (problem) => this.#failLocally(problem),
     });
+    this.#limits = new SessionLimits(options.limits, this.#worker, this.state, () => this.#connection);
     this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.#guests = new GuestLinks({
       onLapChannel: (...given) => this.#handOver(...given),
@@ -69,6 +76,7 @@ export class DonorSession {
     this.#agree();
     this.#figures.begin();
     this.#identity ??= await this.#options.claimIdentity();
+    this.#limits.begin(this.#identity.tab);
     this.#begin();
   }
 
@@ -178,7 +186,7 @@ export class DonorSession {
         pledgeBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
-        promise: () => NO_LIMITS,
+        promise: () => this.#limits.introduce(),
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {
@@ -199,19 +207,11 @@ export class DonorSession {
   }
 
   async #onWelcome(welcome: Welcome): Promise<void> {
-    const { model, heartbeatMs, shardUrls = [] } = welcome;
-    this.#set({ model });
+    this.#set({ model: welcome.model });
     const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
-      const { coordinator } = this.#options;
-      await this.#worker.configure(device, {
-        model,
-        pledgeBytes,
-        heartbeatMs,
-        shardsAt: placeOf(coordinator, '/shards/'),
-        // Of mirrors with signed URLs, the coordinator names a path of its own.
-        shardUrls: shardUrls.map((url) => placeOf(coordinator, url)),
-      });
+      this.#limits.tellWorker();
+      await this.#worker.configure(device, { ...workerTerms(this.#options.coordinator, welcome), pledgeBytes });
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);
@@ -236,7 +236,13 @@ export class DonorSession {
     if (this.#finishing) return;
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';
-    if (standing.phase === 'waiting' || standing.phase === 'working' || pausedBefore || isLive(phase)) {
+    if (
+      standing.phase === 'waiting' ||
+      standing.phase === 'working' ||
+      standing.phase === 'resting' ||
+      pausedBefore ||
+      isLive(phase)
+    ) {
       this.#backoff.reset();
       this.#set({ phase: this.#paused ? 'paused' : livePhase(standing) });
     } else if (standing.phase === 'testing') {
@@ -325,6 +331,8 @@ export class DonorSession {
         return void this.#exchange.seek(message);
       case 'backend-gone':
         return this.#failLocally({ ...configureProblem('device-lost', message.message), recovery: 'manual' });
+      case 'spent':
+        return this.limits?.evaluate();
       case 'cache-failed':
         return this.#set({ cacheFailure: message.reason });
       case 'link-closed':
@@ -339,7 +347,7 @@ export class DonorSession {
 
   #onProbed(adapter: AdapterInfo): void {
     this.#set({ adapter });
-    if (this.state.value.phase === 'checking') this.#connect();
+    if (!this.#connection && ['checking', 'resting'].includes(this.state.value.phase)) this.#connect();
   }
 
   #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
@@ -362,6 +370,7 @@ export class DonorSession {
   #onStats(news: Extract<WorkerNews, { type: 'stats' }>): void {
     this.#fetched.tell(this.#connection, news.stats.fetched, news.mirrorFaults);
     this.#figures.readStats(news);
+    this.limits?.readStats(news.stats);
   }
 
   #failLocally(problem: Problem): void {
@@ -370,6 +379,7 @@ export class DonorSession {
     this.#worker.terminate();
     this.#fetched.restart();
     this.#figures.restartWorker();
+    this.limits?.restartWorker();
     this.#recover(problem);
   }
 
@@ -382,6 +392,7 @@ export class DonorSession {
   }
 
   #set(change: Partial<DonorState>): void {
-    this.state.value = { ...this.state.value, ...change };
+    const phase = this.#limits.phaseOf(change.phase ?? this.state.value.phase);
+    this.state.value = { ...this.state.value, ...change, phase };
   }
 }

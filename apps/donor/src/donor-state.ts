@@ -14,6 +14,8 @@ export type DonorPhase =
   | 'waiting'
   | 'working'
   | 'paused'
+  /** By the donor's limits. */
+  | 'resting'
   | 'finishing'
   | 'finished'
   | 'away'
@@ -109,8 +111,17 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
   };
 }
 
+const LIVE: ReadonlySet<DonorPhase> = new Set(['waiting', 'working', 'paused', 'resting', 'finishing']);
+/** Phases in which a tab does nothing that its limits forbid, or about which they have nothing to say. */
+const UNLIMITED: ReadonlySet<DonorPhase> = new Set(['consent', 'paused', 'finishing', 'finished', 'failed']);
+
+/** The phase that is shown: a tab that would join, work or come back rests instead while its limits want that. */
+export function limitedPhase(phase: DonorPhase, rests: boolean): DonorPhase {
+  return rests && !UNLIMITED.has(phase) ? 'resting' : phase;
+}
+
 export function isLive(phase: DonorPhase): boolean {
-  return phase === 'waiting' || phase === 'working' || phase === 'paused' || phase === 'finishing';
+  return LIVE.has(phase);
 }
 
 export function isJoining(phase: DonorPhase): boolean {

@@ -9,6 +9,9 @@ import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
+import { LimitsKeeper } from './limits/limits-keeper.ts';
+import { systemLocalTime } from './limits/local-time.ts';
+import { BrowserSensors } from './limits/sensors.ts';
 import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
 import { openShardCache } from './shard-cache.ts';
@@ -16,6 +19,7 @@ import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
 import './views.css';
+import './limits.css';
 
 const browserStorage = openStorage(() => localStorage);
 const tabStorage = openStorage(() => sessionStorage);
@@ -24,6 +28,13 @@ takeInvite({ storage: browserStorage, location, history });
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
 const coordinator = coordinatorUrl(document.baseURI);
 const openKey = () => openBrowserKey(coordinator);
+const limits = new LimitsKeeper({
+  storage: browserStorage,
+  isKept: !browserStorage.isLost,
+  sensors: new BrowserSensors(globalThis),
+  local: systemLocalTime,
+  unixMs: () => Date.now(),
+});
 const session = new DonorSession({
   coordinator,
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
@@ -39,7 +50,12 @@ const session = new DonorSession({
   initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
   offersTabToTab: offersTabToTab(document),
+  limits,
 });
+
+// The worker's figures come every second as well, also where the page is hidden and its timers are slow.
+setInterval(() => limits.evaluate(), 1_000);
+addEventListener('storage', (event) => limits.readStorage(event));
 
 effect(() => showInTab(session.state.value));
 render(<App session={session} />, document.getElementById('app')!);

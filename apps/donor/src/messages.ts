@@ -1,4 +1,4 @@
-import type { PeerHostStats, PeerModel } from '@shoal/peer';
+import type { Allowance, PeerHostStats, PeerModel } from '@shoal/peer';
 import type {
   Adapted,
   AdapterInfo,
@@ -36,6 +36,8 @@ export type ToWorker =
   | { type: 'assign'; assignment: Assign }
   | { type: 'adapters'; message: AdapterShards }
   | { type: 'pause'; paused: boolean }
+  /** What the donor's limits allow from now on. */
+  | { type: 'allow'; allowance: Allowance }
   /** Exchange shards with other tabs from now on, or no longer. */
   | { type: 'exchange'; uploadBitsPerSecond: number | undefined }
   | { type: 'tab-channel'; tab: string; channel: RTCDataChannel }
@@ -62,6 +64,8 @@ export type FromWorker =
   | { type: 'trouble'; trouble: Trouble }
   | { type: 'adapted'; adapted: Adapted }
   | { type: 'backend-gone'; message: string }
+  /** What the limits allowed is used up, and the worker rests. */
+  | { type: 'spent' }
   | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
   | { type: 'seek'; id: number; seek: Seek }
   | { type: 'link-closed'; reason: string; coordinator: string }

@@ -73,6 +73,7 @@ export class TabHost {
           this.#links.delete(coordinator);
           post({ type: 'link-closed', reason, coordinator });
         },
+        onSpent: () => post({ type: 'spent' }),
         onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
       },
     });
@@ -113,6 +114,8 @@ export class TabHost {
         return host.adapt(message.message);
       case 'pause':
         return host.setPaused(message.paused);
+      case 'allow':
+        return host.allow(message.allowance);
       case 'exchange':
         if (message.uploadBitsPerSecond === undefined) return host.exchange.stop();
         return host.exchange.start(message.uploadBitsPerSecond);

@@ -173,6 +173,8 @@ export interface HttpDeps {
   staticRoots: { donor?: string; console?: string };
   /** Whether the donor page offers to exchange weights with other tabs. */
   offersTabToTab?: boolean;
+  /** Sites that may show the embed, as `--embed-sites` takes them; by default all. */
+  embedSites?: () => string;
   limits?: Partial<HttpLimits>;
   /** A server that listens already, whose address `listen` takes over (`holdAddress`). */
   listener?: Server;

@@ -49,7 +49,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   if (deps.donorInfo) registerDonorInfo(app, deps.donorInfo);
   registerHealth(app, { ...deps, version: VERSION });
   registerDocument(app, deps, limits);
-  await registerPages(app, deps.staticRoots, deps.offersTabToTab);
+  await registerPages(app, deps.staticRoots, deps);
   await app.ready();
   return app;
 }

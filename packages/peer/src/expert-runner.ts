@@ -9,6 +9,7 @@ import {
 import {
   decodeCancel,
   decodeDispatch,
+  DutyAccount,
   encodeCombine,
   encodeRefuse,
   FrameError,
@@ -55,8 +56,12 @@ export interface ExpertRunnerOptions {
   adaptersOf?: (dispatch: DispatchFrame) => ItemAdapters<HeldAdapter> | undefined;
   /** Called with HOME or a guest's name, unless the link was detached. */
   onLinkClosed: (reason: LinkCloseReason, coordinator: string) => void;
+  /** Whether the donor's limits allow work now; true by default. */
+  mayWork?: () => boolean;
   /** Monotonic clock, in milliseconds. */
   now?: () => number;
+  /** Calls back after so many milliseconds of that clock. */
+  later?: (run: () => void, delayMs: number) => unknown;
 }
 
 /** The part of a backend that a runner needs. */
@@ -85,6 +90,9 @@ export class ExpertRunner {
   };
   readonly #options: ExpertRunnerOptions;
   readonly #now: () => number;
+  /** Of the time that it computes. */
+  readonly #duty: DutyAccount;
+  #isResting = false;
   #backend: LapBackend | undefined;
   #deviceLost = false;
   #paused = false;
@@ -96,6 +104,7 @@ export class ExpertRunner {
   constructor(options: ExpertRunnerOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#duty = new DutyAccount(this.#now);
   }
 
   /** Takes laps from this coordinator's link, and closes an earlier one of it. */
@@ -149,7 +158,17 @@ export class ExpertRunner {
   /** Lets laps on the GPU finish, and refuses queued and new ones so that other peers can take them at once. */
   setPaused(paused: boolean): void {
     this.#paused = paused;
-    if (!paused) return;
+    if (paused) this.refuseWaiting();
+  }
+
+  /** Takes up to this share of the time for computing, 0 (exclusive) to 1: between laps it rests. */
+  set share(share: number) {
+    this.#duty.share = share;
+    this.#startNext();
+  }
+
+  /** Refuses what waits, so that others can take it at once. */
+  refuseWaiting(): void {
     for (const laps of this.#links.values())
       for (const { from, dispatch } of laps.takeAll()) this.#refuse(from.link, dispatch.lapId, 'paused');
   }
@@ -201,7 +220,7 @@ export class ExpertRunner {
   }
 
   #refusalFor(laps: LinkLaps, dispatch: DispatchFrame): LapRefusal | undefined {
-    if (this.#paused) return 'paused';
+    if (this.#paused || this.#options.mayWork?.() === false) return 'paused';
     const { layer, experts } = dispatch;
     // Adapters may go without a new epoch.
     if (dispatch.adapterNumbers && !this.#adaptersOf(laps, dispatch)) return 'stale-epoch';
@@ -211,7 +230,9 @@ export class ExpertRunner {
 
   #startNext(): void {
     const together = this.#backend?.runTogether !== undefined;
-    while (this.#running.size < (together ? MAX_BATCHES_RUNNING : MAX_LAPS_RUNNING)) {
+    // With a share of the time, one piece of work begins when the one before it has ended, so that both are counted.
+    const most = this.#duty.share < 1 ? 1 : together ? MAX_BATCHES_RUNNING : MAX_LAPS_RUNNING;
+    while (this.#running.size < most && !this.#mustRest()) {
       const laps = this.#takeWaiting(together ? MAX_BATCH_ROWS : 1);
       if (laps.length === 0) return;
       const running = this.#run(laps, this.#backend!).finally(() => {
@@ -220,6 +241,20 @@ export class ExpertRunner {
       });
       this.#running.add(running);
     }
+  }
+
+  /** Whether it has used its share of the time; if so, it looks again when it may go on. */
+  #mustRest(): boolean {
+    const restMs = this.#duty.restMs();
+    if (restMs === 0 || this.#nextTurn() === undefined) return false;
+    if (this.#isResting) return true;
+    this.#isResting = true;
+    const { later = (run, delayMs) => setTimeout(run, delayMs) } = this.#options;
+    later(() => {
+      this.#isResting = false;
+      this.#startNext();
+    }, restMs);
+    return true;
   }
 
   /** Takes a lap of each link in turn, up to `maxRows` rows in all; the first may have more. */
@@ -265,7 +300,8 @@ export class ExpertRunner {
     };
     try {
       const items = laps.map((lap) => this.#itemOf(lap));
-      await compute(backend, items, take);
+      // Laps that are cancelled meanwhile have taken their time all the same.
+      await compute(backend, items, take).finally(() => this.#spend(this.#now() - nowMs));
     } catch (error) {
       const unanswered = laps.filter((_, i) => sent[i] === undefined);
       // An invalid lap must not fail the others of its batch.
@@ -274,6 +310,11 @@ export class ExpertRunner {
     }
     await Promise.all(sent);
     for (const { from, dispatch } of laps) from.end(dispatch.lapId);
+  }
+
+  /** While nothing is limited, pieces of work overlap, and nothing is counted. */
+  #spend(computeMs: number): void {
+    if (this.#duty.share < 1) this.#duty.spend(computeMs);
   }
 
   /** A guest's frames name no adapters, since their numbers are the home's. */

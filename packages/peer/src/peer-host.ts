@@ -12,7 +12,9 @@ import {
 } from '@shoal/protocol';
 import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
+import { type Allowance, AllowanceWatch } from './allowance.ts';
 import { ShardError, type ShardCacheError } from './errors.ts';
+import { expertsByLayer, keyOf } from './expert-keys.ts';
 import { ExpertRunner, HOME, type RunnerCounters } from './expert-runner.ts';
 import { TabExchange, type TabExchangeOptions } from './exchange/tab-exchange.ts';
 import { type FetchedBytes, FetchTally } from './fetch-tally.ts';
@@ -23,6 +25,7 @@ import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
 import { MAX_MESSAGE_CHARS, troubleOf } from './trouble.ts';
+import { withDeadline } from './with-deadline.ts';
 
 /** Delays before each attempt to replace a lost device, since the driver needs a moment. After the last one the tab gives up. */
 const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
@@ -41,6 +44,8 @@ export interface PeerHostOptions {
   seek?: TabExchangeOptions['seek'];
   events: PeerHostEvents;
   rebuildDelaysMs?: readonly number[];
+  /** The computer's clock, in milliseconds of Unix. */
+  unixMs?: () => number;
 }
 
 export interface PeerHostEvents {
@@ -53,6 +58,8 @@ export interface PeerHostEvents {
   onCacheFailure(error: ShardCacheError): void;
   /** Of the home's link (`HOME`), or of the named guest's. */
   onLinkClosed(reason: LinkCloseReason, coordinator: string): void;
+  /** What the donor's limits allowed is used up: the tab rests. */
+  onSpent?(): void;
   /** A lost device could not be replaced. */
   onBackendGone(error: KernelError): void;
 }
@@ -88,6 +95,9 @@ export class PeerHost {
   /** SHA-256 of each expert on the backend. */
   readonly #loaded = new Map<string, string>();
   readonly #adapters: HeldAdapters;
+  readonly #allowed: AllowanceWatch;
+  /** The assignment waits for the end of a rest. */
+  #isInterrupted = false;
   #assignment: Assign | undefined;
   #applying: AbortController | undefined;
   #applied: Promise<void> = Promise.resolve();
@@ -102,15 +112,24 @@ export class PeerHost {
       roomBytes: () => this.#pledgeBytes - (this.#assignment?.shards.length ?? 0) * (this.#model?.shardBytes ?? 0),
       onAdapted: (adapted) => options.events.onAdapted?.(adapted),
     });
+    this.#allowed = new AllowanceWatch({
+      trafficBytes: () => this.#trafficBytes(),
+      onSpent: () => {
+        this.#rest();
+        options.events.onSpent?.();
+      },
+      unixMs: options.unixMs,
+    });
     this.#runner = new ExpertRunner({
       holds,
+      mayWork: () => this.#allowed.mayWork,
       adaptersOf: (dispatch) => this.#adapters.of(dispatch),
       onLinkClosed: (reason, coordinator) => options.events.onLinkClosed(reason, coordinator),
     });
     this.exchange = new TabExchange({
       seek: options.seek ?? (() => Promise.reject(new Error('No tracker'))),
       bytesOf: async (sha256) => this.#store?.fromCache(sha256),
-      isIdle: () => this.#runner.isIdle,
+      isIdle: () => this.#runner.isIdle && this.#allowed.mayWork,
       onGiven: (bytes) => this.#fetched.add('given', bytes),
     });
   }
@@ -136,6 +155,7 @@ export class PeerHost {
       fetch: this.#options.fetch,
       shardBytes: model.shardBytes,
       sources: [this.#mirrors, this.exchange],
+      mayFetch: (bytes) => this.#allowed.mayFetch(bytes),
       onKept: (sha256) => this.exchange.has(sha256),
       onFetched: (origin, bytes) => this.#fetched.add(origin, bytes),
       onCacheFailure: (error) => this.#options.events.onCacheFailure(error),
@@ -173,6 +193,27 @@ export class PeerHost {
 
   setPaused(paused: boolean): void {
     this.#runner.setPaused(paused);
+  }
+
+  /** Holds it to its donor's limits from now on. At the end of a rest it goes on to load what it is to hold. */
+  allow(allowance: Allowance): void {
+    this.#allowed.allowance = allowance;
+    this.#runner.share = allowance.share;
+    if (!this.#allowed.mayWork) return this.#rest();
+    if (this.#isInterrupted && this.#assignment) this.assign(this.#assignment);
+  }
+
+  /** Experts stay loaded, unless the coordinator takes them. */
+  #rest(): void {
+    this.#runner.refuseWaiting();
+    this.#applying?.abort();
+    this.#isInterrupted = true;
+  }
+
+  #trafficBytes(): number {
+    const { bytesSent, bytesReceived } = this.#runner.counters;
+    const { coordinator, mirror, tab, given } = this.#fetched.bytes;
+    return bytesSent + bytesReceived + coordinator + mirror + tab + given;
   }
 
   stats(): PeerHostStats {
@@ -225,6 +266,7 @@ export class PeerHost {
     const { epoch } = assignment;
     try {
       if (signal.aborted) return;
+      this.#isInterrupted = !this.#allowed.mayWork;
       const backend = this.#requireBackend();
       this.#checkLimits(assignment, backend);
       await this.#unloadAllBut(assignment.shards, backend);
@@ -272,6 +314,8 @@ export class PeerHost {
   async #loadMissing({ epoch, shards }: Assign, backend: ExpertBackend, signal: AbortSignal): Promise<void> {
     const missing = shards.filter(({ layer, expert }) => !this.#loaded.has(keyOf(layer, expert)));
     if (missing.length === 0) return;
+    // While it rests, it only gives up what it is not to hold.
+    if (this.#isInterrupted) throw new ShardError('cancelled', 'the tab rests', { retryable: false });
     const changedLayers = new Set(missing.map(({ layer }) => layer));
     for (const [layer, experts] of expertsByLayer(shards)) {
       if (changedLayers.has(layer)) await backend.reserve(layer, experts);
@@ -345,31 +389,5 @@ function isCancelled(error: unknown): boolean {
   return error instanceof ShardError && error.reason === 'cancelled';
 }
 
-function keyOf(layer: number, expert: number): string {
-  return `${layer}.${expert}`;
-}
-
-function expertsByLayer(shards: readonly ShardRef[]): Map<number, number[]> {
-  const layers = new Map<number, number[]>();
-  for (const { layer, expert } of shards) {
-    const experts = layers.get(layer);
-    if (experts) experts.push(expert);
-    else layers.set(layer, [expert]);
-  }
-  return layers;
-}
-
 /** `hello.expertKinds` of tabs that compute with this package. */
 export const EXPERT_KINDS: string[] = allExpertKinds(QUANTS);
-
-async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(onTimeout()), timeoutMs);
-  });
-  try {
-    return await Promise.race([work, deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

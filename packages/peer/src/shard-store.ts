@@ -27,6 +27,8 @@ export interface ShardStoreOptions {
   fetch: typeof fetch;
   /** Who is asked before the coordinator, in this order. */
   sources?: readonly ShardSource[];
+  /** Whether the donor's limits allow this many bytes more, beside the downloads that are under way; true by default. */
+  mayFetch?: (bytes: number) => boolean;
   /** Called for each shard that was downloaded and is what it should be. */
   onFetched?: (origin: ShardOrigin, bytes: number) => void;
   /** Called for each shard that the cache has. */
@@ -59,7 +61,14 @@ export class ShardStore {
   #cacheWorks = true;
 
   constructor(options: ShardStoreOptions) {
-    this.#options = { sleep: sleepUnlessAborted, sources: [], onFetched: () => {}, onKept: () => {}, ...options };
+    this.#options = {
+      sleep: sleepUnlessAborted,
+      sources: [],
+      mayFetch: () => true,
+      onFetched: () => {},
+      onKept: () => {},
+      ...options,
+    };
   }
 
   isDownloading(sha256: string): boolean {
@@ -99,7 +108,10 @@ export class ShardStore {
 
   /** Downloads, verifies and keeps one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
   async download(sha256: string, observer: ShardDownloadObserver, signal: AbortSignal): Promise<Uint8Array> {
-    const flight = this.#inFlight.get(sha256) ?? this.#launch(sha256);
+    const { shardBytes, mayFetch } = this.#options;
+    const known = this.#inFlight.get(sha256);
+    if (!known && !mayFetch((this.#inFlight.size + 1) * shardBytes)) throw cancelled(sha256);
+    const flight = known ?? this.#launch(sha256);
     // A separate object for each call, since two callers may pass the same observer.
     const member = { onBytes: (bytes: number) => observer.onBytes(bytes) };
     flight.observers.add(member);
@@ -119,7 +131,8 @@ export class ShardStore {
    * Downloads and verifies a shard of another size, which is not kept here; the browser's own cache may keep it. Throws a ShardError
    * as `download` does, and after the first failure.
    */
-  downloadOnce(sha256: string, bytes: number, signal: AbortSignal): Promise<Uint8Array> {
+  async downloadOnce(sha256: string, bytes: number, signal: AbortSignal): Promise<Uint8Array> {
+    if (!this.#options.mayFetch(bytes)) throw cancelled(sha256);
     return this.#attempt({ sha256, bytes, signal, observers: new Set(), receivedBytes: 0 }, 'default');
   }
 

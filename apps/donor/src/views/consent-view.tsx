@@ -8,6 +8,7 @@ import { DEVICE_WORD, mayHaveWebGpu } from '../device.ts';
 import { cpuTerms, DeviceChoice } from './device-choice.tsx';
 import { ExchangeChoice } from './exchange-choice.tsx';
 import { KeptWeights } from './kept-weights.tsx';
+import { LimitsForm } from './limits-form.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
 /** An example for comparison: three layers, 2,048 wide, 16 bits, both ways. */
@@ -35,6 +36,12 @@ export function ConsentView({ session }: { session: DonorSession }) {
           <DeviceChoice device={device} hasWebGpu={mayHaveWebGpu()} onChange={(chosen) => session.choose(chosen)} />
           <MemorySlider device={device} pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
           {offersTabToTab && <ExchangeChoice mbit={exchangeMbit} onChange={setExchangeMbit} />}
+          {session.limits && (
+            <details class="more-limits">
+              <summary>More limits: time, traffic, hours, battery</summary>
+              <LimitsForm limits={session.limits} />
+            </details>
+          )}
           <button type="submit" class="primary">
             Lend my {word}
           </button>

@@ -2,6 +2,8 @@ import { useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
 import { formatMemory } from '../format.ts';
 import { ExchangeChoice } from './exchange-choice.tsx';
+import { limitLines } from '../limits/words.ts';
+import { LimitsForm } from './limits-form.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
 /** What the donor allows, which can be changed while lending. */
@@ -9,9 +11,19 @@ export function Limits({ session }: { session: DonorSession }) {
   const { pledgeBytes, device, offersTabToTab, exchangeMbit } = session.state.value;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   const [wantedMbit, setWantedMbit] = useState(exchangeMbit);
+  const { limits } = session;
+  const lines = limits ? limitLines(limits.state.value, limits.sensors) : [];
   return (
     <details class="card limits">
       <summary>Limits</summary>
+      {lines.length > 0 && (
+        <ul class="limit-lines">
+          {lines.map((line) => (
+            <li key={line}>{line}</li>
+          ))}
+        </ul>
+      )}
+      {limits && <LimitsForm limits={limits} />}
       <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
       <div class="actions">
         <button type="button" disabled={wantedBytes === pledgeBytes} onClick={() => session.changePledge(wantedBytes)}>

@@ -1,6 +1,7 @@
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
+import { restHeadline, restText } from '../limits/words.ts';
 import { formatLayers, formatPlural } from '../format.ts';
 import { Cached } from './cached-section.tsx';
 import { Contribution } from './contribution-section.tsx';
@@ -12,11 +13,23 @@ export function LiveView({ session }: { session: DonorSession }) {
   return (
     <>
       <h1>{headline(session.state.value)}</h1>
+      <Rest session={session} />
       <Work session={session} />
       <Contribution session={session} />
       <Limits session={session} />
       <Cached session={session} />
     </>
+  );
+}
+
+/** Why the tab rests, by the donor's limits. */
+function Rest({ session: { state, limits } }: { session: DonorSession }) {
+  const { decision, circumstances } = limits?.state.value ?? {};
+  if (state.value.phase !== 'resting' || !decision?.rest || !circumstances) return null;
+  return (
+    <p class="note rest">
+      <strong>{restHeadline(decision.rest, circumstances.unixMs)}.</strong> {restText(decision.rest)}
+    </p>
   );
 }
 
@@ -26,6 +39,7 @@ function headline({ phase, standing, device }: DonorState): string {
       ? `${formatLayers(standing.layers)} · ${formatPlural(standing.experts, 'expert')}`
       : undefined;
   if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} is idle, and the weights stay loaded`;
+  if (phase === 'resting') return 'Resting, as your limits want';
   if (phase === 'finishing') return 'Finishing the work in progress';
   if (!held) return 'Connected, waiting for experts';
   return phase === 'working' ? `Your tab is computing ${held}` : `Ready to compute ${held}`;
