@@ -401,9 +401,9 @@ describe('events', () => {
     expect(await rows.count()).toBe(2);
     await page.getByLabel('Kind').selectOption('lap');
     expect(await rows.count()).toBe(1);
-    await page.getByLabel('Search').fill('MATCHES NOTHING');
+    await page.locator('#events').getByLabel('Search').fill('MATCHES NOTHING');
     expect(await page.locator('#events').textContent()).toContain('No events match this filter');
-    await page.getByLabel('Search').fill('12 rows');
+    await page.locator('#events').getByLabel('Search').fill('12 rows');
     fake.tell({ seq: 99, timeMs: Date.UTC(2026, 0, 5, 11), level: 'warning', kind: 'lap', text: 'Another 12 rows.' });
     await eventually(() => rows.count()).toBe(2);
     expect(await rows.first().textContent()).toContain('Another 12 rows.');
