@@ -22,11 +22,21 @@ export interface Government {
  * Quarantines that an operator ends are forgiven in `quarantine`.
  */
 export async function openGovernment(
-  { replicas, deviceLimit, embedSites }: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites'>,
+  {
+    replicas,
+    deviceLimit,
+    embedSites,
+    alertWebhook,
+  }: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites' | 'alertWebhook'>,
   database: Database | undefined,
   quarantine: Pick<Quarantine, 'lift'>,
 ): Promise<Government> {
-  const settings = new Settings({ replicas, deviceLimit, embedSites });
+  const settings = new Settings({
+    replicas,
+    deviceLimit,
+    embedSites,
+    ...(alertWebhook && { alertWebhook: alertWebhook.href }),
+  });
   const bans = new Bans();
   bans.on('lifted', ({ key, atMs }) => quarantine.lift(key, atMs));
   const stored = database && [await StoredSettings.open(database, settings), await StoredBans.open(database, bans)];

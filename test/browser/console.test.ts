@@ -45,14 +45,23 @@ describe('the verdict', () => {
     const verdict = page.locator('.verdict');
     expect(await verdict.locator('.verdict-text').textContent()).toBe(fake.snapshot.verdict.text);
     expect(await verdict.locator('.tile dd').allTextContents()).toEqual(['21.4', '2', '6']);
-    expect(await verdict.getByRole('link').getAttribute('href')).toBe('#map');
+    const [worst, ...others] = fake.snapshot.attention;
+    expect(await verdict.getByRole('link').allTextContents()).toEqual([worst!.text, `${others.length} more`]);
+    expect(await verdict.getByRole('link').first().getAttribute('href')).toBe('#events');
+    const items = page.locator('#attention li');
+    const levels = await items.locator('.level').allTextContents();
+    expect(levels.map((level) => level.trim())).toEqual(['urgent', 'warning', 'notice']);
+    expect(await items.nth(1).innerText()).toContain('ask donors to lend more, or others to join');
+    expect(await items.nth(1).getByRole('link').getAttribute('href')).toBe('#map');
     const calm = makeSnapshot();
     fake.show({
       ...calm,
       verdict: { state: 'serving', text: 'Serving.' },
+      attention: [],
       flow: { ...calm.flow, tokensPerSecond: 3.25 },
     });
     await eventually(() => verdict.textContent()).toContain('Nothing needs your attention');
+    expect(await items.count()).toBe(0);
     expect(await verdict.locator('.tile dd').first().textContent()).toBe('3.25');
     expect(await page.title()).toBe('● Console · Shoal');
   });

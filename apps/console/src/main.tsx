@@ -7,6 +7,7 @@ import './styles/govern.css';
 import './styles/playground.css';
 import './styles/lab.css';
 import './styles/docs.css';
+import './styles/watch.css';
 import './styles/narrow.css';
 
 // The pages share this document; each loads only its own code.

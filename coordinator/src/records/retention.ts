@@ -14,6 +14,8 @@ export const RETENTION = {
   batchDays: 1,
   /** After a ban has ended or was lifted. */
   banDays: 30,
+  /** Of the history, by the time that a row is about: 24 h in minutes and 30 d in hours are shown. */
+  historyDays: { minutes: 2, hours: 35, days: 1_095 },
 };
 
 const FIRST_MS = 60_000;
@@ -22,6 +24,10 @@ const PERIOD_MS = 3_600_000;
 const MAX_ROWS = 5_000;
 
 const days = (count: number): RawBuilder<unknown> => sql`make_interval(days => ${sql.lit(count)})`;
+
+function historyGone(stepS: number, after: number): [table: string, isGone: RawBuilder<unknown>][] {
+  return [['history', sql`step_s = ${sql.lit(stepS)} and at < now() - ${days(after)}`]];
+}
 
 /** What may go, as table, condition. All by the database's clock. */
 const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] = [
@@ -37,6 +43,9 @@ const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] =
   ['quarantine', sql`at < now() - ${days(RETENTION.quarantineDays)} and (until is null or until < now())`],
   ['bans', sql`coalesce(lifted_at, until) < now() - ${days(RETENTION.banDays)}`],
   ['bans', sql`kind = 'lifted' and at < now() - ${days(RETENTION.quarantineDays)}`],
+  ...historyGone(60, RETENTION.historyDays.minutes),
+  ...historyGone(3_600, RETENTION.historyDays.hours),
+  ...historyGone(86_400, RETENTION.historyDays.days),
   ['written_batches', sql`at < now() - ${days(RETENTION.batchDays)}`],
 ];
 

@@ -6,10 +6,13 @@ import { Shell } from '../Shell.tsx';
 import { AccessSection } from './access/AccessSection.tsx';
 import { BansSection } from './bans/BansSection.tsx';
 import { Adapters } from './Adapters.tsx';
+import { AlertsSection } from './alerts/AlertsSection.tsx';
+import { Attention } from './attention/Attention.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { Coordinators } from './Coordinators.tsx';
 import { EventLog } from './EventLog.tsx';
 import { Flow } from './Flow.tsx';
+import { HistorySection } from './history/HistorySection.tsx';
 import { Login } from './Login.tsx';
 import type { Cell } from './map-layout.ts';
 import { PlacementMap } from './PlacementMap.tsx';
@@ -60,6 +63,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
       <h1 class="sr">Console</h1>
       <Verdict now={now} />
       {now.isDrainingAll && <DrainingAll />}
+      <Attention items={now.attention} nowMs={now.nowMs} />
       <Flow flow={now.flow} />
       <PlacementMap
         placement={now.placement}
@@ -72,7 +76,9 @@ function Board({ now }: { now: ConsoleSnapshot }) {
       {now.coordinators && <Coordinators coordinators={now.coordinators} />}
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
+      <HistorySection />
       <EventLog events={events.value} />
+      <AlertsSection />
       <BansSection />
       <AccessSection />
       <SettingsSection />

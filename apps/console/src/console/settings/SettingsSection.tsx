@@ -70,7 +70,7 @@ function Setting({ setting, canChange }: { setting: SettingView; canChange: bool
           <button
             type="button"
             class="quiet"
-            aria-label={`Reset ${title} to its default`}
+            aria-label={`Reset to ${valueWords(form, setting.default)}: ${title}`}
             onClick={() => void changeSetting(name, null, `${title} has its default again.`)}
           >
             Reset to {valueWords(form, setting.default)}
