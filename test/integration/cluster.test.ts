@@ -81,6 +81,14 @@ it('commands go to where the tab is, and come back with an answer', async () => 
   expect(await command({ command: 'drain', peerId })).toMatchObject(gone);
 });
 
+it('whom an operator has removed at one stays out at both, until it is lifted', async () => {
+  const { bans } = coordinators[1]!;
+  await until('the other to know', () => bans.all.length === 1);
+  expect(await join(1, 1)).toMatchObject({ ok: false, code: 'removed' });
+  await bans.lift(bans.all[0]!.id, 'otto');
+  await until('both to know', () => coordinators.every((one) => one.bans.all.length === 0));
+});
+
 it('a donor whose results one has found wrong is out at both', async () => {
   expect(await join(1, 1)).toMatchObject({ ok: true });
   const { donorId, address } = coordinators[1]!.swarm.peers[0]!;
