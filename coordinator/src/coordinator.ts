@@ -171,12 +171,13 @@ async function serve(serving: Serving): Promise<Coordinator> {
   let draining = false;
   const isDraining = (): boolean => draining;
   const { modelId } = scheduler;
+  const quarantine = core.trust.quarantine;
   const keys = await httpAccess({
+    ...core,
     access,
     books,
-    events,
-    settings,
     kept: core.records,
+    quarantine,
     modelId,
     shared: joined.shared,
   });
@@ -204,6 +205,8 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const console = serveConsole(sockets.of('/console'), {
     access,
     settings,
+    bans: core.bans,
+    requests: core.encoder ?? scheduler,
     snapshots,
     events,
     swarm,

@@ -2,10 +2,12 @@ import type { ForwardEngine, ModelConfig, Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom, withEncoderLimit } from '@shoal/model/node';
 import { type Damage, openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import type { Adapters } from './adapters/adapters.ts';
+import type { Bans } from './bans/index.ts';
 import { adapterBytesOf, openAdapters } from './adapters/open-adapters.ts';
 import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
+import { RequestBook } from './console/request-book.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
 import { openDraftHead } from './draft-head.ts';
@@ -22,7 +24,7 @@ import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { openRecords, type RecordsHooks } from './open-database.ts';
 import { openLab } from './open-lab.ts';
-import { openSettings } from './open-settings.ts';
+import { openGovernment } from './open-settings.ts';
 import type { Records } from './records/index.ts';
 import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
@@ -51,12 +53,16 @@ export interface Core {
   scheduler: Scheduler;
   /** Of an encoder, which makes embeddings and no text. */
   encoder: EncoderScheduler | undefined;
+  /** Those under way, and those that ended lately. */
+  requests: RequestBook;
   dispatcher: Dispatcher;
   swarm: Swarm;
   trust: Trust;
   events: EventLog;
   /** What operators set while it runs. */
   settings: Settings;
+  /** Who operators keep out. */
+  bans: Bans;
   /** What outlives the process, and where it is; undefined if nothing is kept. */
   records: Records | undefined;
   packed: PackedModel;
@@ -133,7 +139,7 @@ async function assemble(
   const quarantine = new Quarantine();
   // First, since a database that cannot be used is found at no cost.
   const records = await openRecords({ config, events, quarantine, ...hooks }, closeLater);
-  const { settings } = closeLater(await openSettings(config, records?.database));
+  const { settings, bans } = closeLater(await openGovernment(config, records?.database, quarantine));
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
@@ -176,6 +182,7 @@ async function assemble(
     localExperts,
     events,
     settings,
+    bans,
     timeline,
   };
   const trust = newTrust(loaded, norms, quarantine);
@@ -184,8 +191,9 @@ async function assemble(
   const swarm = closeLater(newSwarm(loaded, trust, { adapterShards: adapters.shards, counters, cluster }));
   records?.watch(swarm, trust);
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
-  const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
-  const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);
+  const requests = new RequestBook();
+  const scheduler = newScheduler(loaded, dispatcher, eosTokenIds, requests);
+  const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler, requests);
   // The KV cache of kept prefixes may contain wrong results.
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
@@ -202,9 +210,11 @@ async function assemble(
     forward,
     head,
     settings,
+    bans,
     draftModel: draftModel && modelDrafter && { ...draftModel, kvBytes: () => modelDrafter.kvBytes },
     scheduler,
     encoder,
+    requests,
     dispatcher,
     swarm,
     trust,
@@ -308,7 +318,12 @@ const MICRO_BATCHES: Readonly<Record<Config['halfBatches'], SchedulerLimits['mic
   off: 1,
 };
 
-function newScheduler(loaded: Loaded, experts: Dispatcher, eosTokenIds: readonly number[] | undefined): Scheduler {
+function newScheduler(
+  loaded: Loaded,
+  experts: Dispatcher,
+  eosTokenIds: readonly number[] | undefined,
+  requests: RequestBook,
+): Scheduler {
   const { config, packed, model, forward, localLayers, events, timeline } = loaded;
   const { maxBatch, maxQueue, promptLaps, deviceLimit, halfBatches } = config;
   return new Scheduler({
@@ -320,13 +335,19 @@ function newScheduler(loaded: Loaded, experts: Dispatcher, eosTokenIds: readonly
     lapsPerPass: lapsPerPass(model, localLayers),
     timeline,
     limits: { maxBatch, maxQueue, promptLaps, deviceLimit, microBatches: MICRO_BATCHES[halfBatches] },
-    onRequest: (kind, request, error) => {
-      if (kind === 'failed') events.add(failedRequest(request.id, error));
+    onRequest: (kind, sequence, error) => {
+      if (kind === 'failed') events.add(failedRequest(sequence.request.id, error));
+      if (kind !== 'submitted') requests.answered(kind, sequence, error, packed.manifest.modelId, performance.now());
     },
   });
 }
 
-function newEncoder({ config, forward, events, timeline }: Loaded, experts: Dispatcher, scheduler: Scheduler) {
+function newEncoder(
+  { config, packed, forward, events, timeline }: Loaded,
+  experts: Dispatcher,
+  scheduler: Scheduler,
+  requests: RequestBook,
+) {
   const { maxQueue, halfBatches } = config;
   return new EncoderScheduler({
     forward,
@@ -334,8 +355,9 @@ function newEncoder({ config, forward, events, timeline }: Loaded, experts: Disp
     occupancy: scheduler.occupancy,
     timeline,
     limits: { maxQueue, maxPasses: halfBatches === 'off' ? 1 : 2 },
-    onRequest: (kind, id, error) => {
-      if (kind === 'failed') events.add(failedRequest(id, error));
+    onRequest: (kind, job, error) => {
+      if (kind === 'failed') events.add(failedRequest(job.id, error));
+      if (kind !== 'submitted') requests.embedded(kind, job, error, packed.manifest.modelId, performance.now());
     },
   });
 }

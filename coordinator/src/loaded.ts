@@ -6,6 +6,7 @@ import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import type { LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { LocalExpertThreads } from './local-experts/local-experts.ts';
 import type { EventLog } from './base/event-log.ts';
+import type { Bans } from './bans/index.ts';
 import type { Settings } from './settings/index.ts';
 import type { Timeline } from './timeline/timeline.ts';
 
@@ -21,5 +22,6 @@ export interface Loaded {
   localExperts: LocalExpertThreads;
   events: EventLog;
   settings: Settings;
+  bans: Bans;
   timeline: Timeline | undefined;
 }

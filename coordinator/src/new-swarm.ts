@@ -4,6 +4,7 @@ import { shardHash } from '@shoal/weights';
 import type { Adapters } from './adapters/adapters.ts';
 import type { Loaded } from './loaded.ts';
 import type { SwarmCluster } from './swarm/swarm-cluster.ts';
+import { whySentAway } from './open-settings.ts';
 import { Swarm } from './swarm/swarm.ts';
 import type { Trust } from './trust/trust.ts';
 
@@ -26,7 +27,7 @@ export interface SwarmParts {
 }
 
 export function newSwarm(loaded: Loaded, trust: Trust, { counters, ...parts }: SwarmParts): Swarm {
-  const { config, packed, health, model, localExperts, events, settings } = loaded;
+  const { config, packed, health, model, localExperts, events, settings, bans } = loaded;
   const { manifest } = packed;
   const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
   const layers = swarmLayers(loaded);
@@ -44,6 +45,7 @@ export function newSwarm(loaded: Loaded, trust: Trust, { counters, ...parts }: S
     replicas: () => settings.get('replicas'),
     rowFormat: config.rowFormat,
     cpuDonors: config.cpuDonors,
+    sentAway: (tab) => whySentAway(tab, settings, bans),
     load: () => meter.read(counters(layers), performance.now()),
   });
 }

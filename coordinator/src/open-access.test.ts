@@ -14,8 +14,9 @@ import { memoryDatabase } from './database/testing/memory-database.ts';
 import { startServer, type TestServer } from './http/testing/harness.ts';
 import { type Books, httpAccess, openAccess, openBooks } from './open-access.ts';
 import { UsageRecords } from './records/index.ts';
+import { Quarantine } from './trust/quarantine.ts';
 import type { Settings } from './settings/index.ts';
-import { applyInviteOnly, openSettings } from './open-settings.ts';
+import { applyInviteOnly, openGovernment } from './open-settings.ts';
 
 let database: Database;
 
@@ -36,15 +37,16 @@ async function openDoors(own: Database, config: Partial<Config> = {}): Promise<D
   const queue = new WriteQueue(own);
   const kept = { database: own, queue, usage: new UsageRecords(queue) };
   const books = await openBooks(access, whole, kept);
-  const { settings, close: closeSettings } = await openSettings(whole, own);
+  const quarantine = new Quarantine();
+  const { settings, bans, close: closeGovernment } = await openGovernment(whole, own, quarantine);
   applyInviteOnly(settings, access);
-  const http = await httpAccess({ access, books, events, settings, kept, modelId: 'fake-model' });
+  const http = await httpAccess({ access, books, events, settings, bans, quarantine, kept, modelId: 'fake-model' });
   const server = await startServer({ script: () => ({ ids: [97, 98] }) }, { access: http });
   const close = async (): Promise<void> => {
     await server.app.close();
     http.close();
     await books.close();
-    await closeSettings();
+    await closeGovernment();
     await queue.close();
     await own.close();
   };
@@ -154,6 +156,27 @@ describe('administration', () => {
     expect(doors.settings.get('about')).toBe('');
     await set({ replicas: null, inviteOnly: null, alertWebhook: null });
     expect([doors.settings.get('replicas'), doors.access.policy.inviteOnly]).toEqual([2, false]);
+  });
+
+  it('keeps donors and networks out with reason and end, and lets them in again', async () => {
+    const { adminToken: admin } = doors.books;
+    const ban = (body: object) => ask('POST', '/admin/bans', admin, body);
+    expect(await ban({ network: '198.51.100.0/24', minutes: 60, reason: 'Too many tabs' })).toMatchObject({
+      status: 201,
+      json: { bans: [{ subject: 'network 198.51.100.0/24', reason: 'Too many tabs', by: 'first' }], quarantines: [] },
+    });
+    expect(doors.events.all().at(-1)!.text).toBe(
+      'The operator (first, 127.0.0.1) banned network 198.51.100.0/24 for 60 min: Too many tabs',
+    );
+    expect(await ban({ network: 'everyone' })).toMatchObject({ status: 400, code: 'invalid_value' });
+    expect(await ban({ network: '10.0.0.1', donor: '0123456789abcdef' })).toMatchObject({ status: 400 });
+    expect(await ban({ donor: 'bob' })).toMatchObject({ status: 400, json: { error: { param: 'donor' } } });
+    expect(await ban({ network: '10.0.0.1', minutes: 0 })).toMatchObject({ json: { error: { param: 'minutes' } } });
+    const [made] = (await ask('GET', '/admin/bans', admin)).json!['bans'] as unknown as { id: number }[];
+    expect(await ask('DELETE', `/admin/bans/${made!.id}`, admin)).toMatchObject({ status: 200, json: { bans: [] } });
+    expect(await ask('DELETE', `/admin/bans/${made!.id}`, admin)).toMatchObject({ status: 404, code: 'not_found' });
+    expect(await ask('DELETE', '/admin/quarantines/donor%20x', admin)).toMatchObject({ status: 404 });
+    expect(await ask('GET', '/admin/bans', undefined)).toMatchObject({ status: 401 });
   });
 
   it('makes keys that open the API, limits them while they are used, and revokes them', async () => {

@@ -25,7 +25,9 @@ import {
 } from './http/index.ts';
 import type { SharedParts } from './open-cluster.ts';
 import type { Records } from './records/index.ts';
+import type { Bans } from './bans/index.ts';
 import type { Settings } from './settings/index.ts';
+import type { Quarantine } from './trust/quarantine.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -112,6 +114,8 @@ export interface HttpAccessOptions {
   books: Books;
   events: EventLog;
   settings: Settings;
+  bans: Bans;
+  quarantine: Pick<Quarantine, 'list'>;
   kept: Kept | undefined;
   /** The model whose usage it is where no adapter is named. */
   modelId: string;
@@ -128,7 +132,7 @@ function sharedBudgets({ newBucket }: SharedParts): MakeBudget {
 
 /** The access rules as the HTTP server uses them. */
 export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess & { close(): void }> {
-  const { access, books, events, settings, kept, modelId, shared } = options;
+  const { access, books, events, settings, bans, quarantine, kept, modelId, shared } = options;
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new NetworkBuckets(limit(), HOUR_MS, {
     newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
@@ -165,6 +169,8 @@ export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess
     admin: {
       check,
       settings,
+      bans,
+      quarantines: () => quarantine.list(),
       book: (by) => books.book(by),
       note(request, admin, what) {
         const text = `The operator (${admin}, ${access.addressOf(request)}) ${what}`;

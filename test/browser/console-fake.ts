@@ -17,6 +17,7 @@ import { Server as SocketServer } from 'socket.io';
 import { openApiDocument } from '../../coordinator/src/http/openapi.ts';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { answerAdmin, fakeAccess } from './console-fake-access.ts';
+import { answerGovern, fakeBans, fakeSettings } from './console-fake-govern.ts';
 import { storyTokens } from './console-fake-data.ts';
 import { fakeAlerts, fakeHistory } from './console-fake-watch.ts';
 import { fakeLabFacts, fakeStudy } from './console-fake-lab.ts';
@@ -60,6 +61,8 @@ export class FakeCoordinator {
   apiKey: string | undefined;
   events: ConsoleEvent[] = [];
   access = fakeAccess();
+  settings = fakeSettings();
+  bans = fakeBans();
   /** What was asked under /admin, but for what only reads. */
   readonly admin: { method: string; path: string; body: unknown }[] = [];
   /** Why nothing can be changed under /admin, if set. */
@@ -202,7 +205,8 @@ export class FakeCoordinator {
     if (method !== 'GET') this.admin.push({ method, path: url.pathname, body });
     if (method !== 'GET' && this.adminRefusal !== undefined)
       return json(response, 503, { error: { message: this.adminRefusal } });
-    const { status, answer } = answerAdmin(this.access, method, url, body);
+    const governed = await answerGovern(this, method, url, body);
+    const { status, answer } = governed ?? answerAdmin(this.access, method, url, body);
     json(response, status, answer);
   }
 

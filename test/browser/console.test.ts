@@ -92,9 +92,11 @@ describe('tabs', () => {
     const panel = page.locator('.peer-panel');
     expect(await panel.locator('.events').textContent()).toContain('missed its deadline in layer 4');
     expect(await panel.locator('.chart').getAttribute('aria-label')).toContain('between');
-    await panel.getByRole('button', { name: 'Drain' }).click();
+    await panel.getByRole('button', { name: 'Drain…' }).click();
+    await page.getByLabel('It rests for').selectOption({ label: '1 hour' });
+    await page.getByRole('dialog').getByRole('button', { name: 'Drain' }).click();
     await eventually(() => page.locator('#peers .status-line').textContent()).toContain('p-Vd58 is draining');
-    expect(fake.commands).toEqual([{ command: 'drain', peerId: 'p-Vd58' }]);
+    expect(fake.commands).toEqual([{ command: 'drain', peerId: 'p-Vd58', minutes: 60, reason: '' }]);
   });
 
   it('offers a viewer nothing to press, and says why', async () => {
@@ -103,7 +105,9 @@ describe('tabs', () => {
     await page.locator('.peers .disclose').first().click();
     await page.getByText('signed in as vera with view-only access').waitFor();
     await page.getByText('An operator can make, limit and revoke these.').waitFor();
-    expect(await page.getByRole('button', { name: /Drain|Remove|[Ll]oad|New / }).count()).toBe(0);
+    expect(
+      await page.getByRole('button', { name: /Drain|Remove|[Ll]oad|New |Cancel|Lift|Keep out|Save|Reset/ }).count(),
+    ).toBe(0);
     expect(await page.locator('header').textContent()).toContain('vera (view only)');
     expect(await accessFaults(page)).toEqual([]);
   });
@@ -116,9 +120,11 @@ describe('tabs', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click();
     expect(fake.commands).toEqual([]);
     await page.getByRole('button', { name: 'Remove…' }).click();
+    await page.getByRole('dialog').getByLabel('Reason').fill('It came and went');
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await eventually(() => page.locator('#peers .status-line').textContent()).toContain('This tab left a moment ago.');
-    expect(fake.commands).toEqual([{ command: 'remove', peerId: 'p-7Kq2' }]);
+    const removal = { command: 'remove', peerId: 'p-7Kq2', minutes: 60, reason: 'It came and went', whom: 'donor' };
+    expect(fake.commands).toEqual([removal]);
   });
 
   it('survives a swarm without tabs', async () => {
@@ -309,9 +315,9 @@ describe('events', () => {
     expect(await rows.count()).toBe(2);
     await page.getByLabel('Kind').selectOption('lap');
     expect(await rows.count()).toBe(1);
-    await page.getByLabel('Search').fill('MATCHES NOTHING');
+    await page.locator('#events').getByLabel('Search').fill('MATCHES NOTHING');
     expect(await page.locator('#events').textContent()).toContain('No events match this filter');
-    await page.getByLabel('Search').fill('12 rows');
+    await page.locator('#events').getByLabel('Search').fill('12 rows');
     fake.tell({ seq: 99, timeMs: Date.UTC(2026, 0, 5, 11), level: 'warning', kind: 'lap', text: 'Another 12 rows.' });
     await eventually(() => rows.count()).toBe(2);
     expect(await rows.first().textContent()).toContain('Another 12 rows.');

@@ -1,4 +1,4 @@
-import type { Command, CommandReply, ConsoleEvent, ConsoleSnapshot, HelloReply } from '@shoal/protocol';
+import type { CommandReply, ConsoleEvent, ConsoleSnapshot, GivenCommand, HelloReply } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Database, shareDatabase, type SharedDatabase } from '../../coordinator/src/database/index.ts';
@@ -48,7 +48,7 @@ const join = async (coordinator: number, tab: number): Promise<HelloReply> =>
     .timeout(10_000)
     .emitWithAck('hello', hello(DONOR, 2 ** 26, tab))) as HelloReply;
 
-const command = async (message: Command): Promise<CommandReply> =>
+const command = async (message: GivenCommand): Promise<CommandReply> =>
   (await sockets[0]!.timeout(10_000).emitWithAck('command', message)) as CommandReply;
 
 const names = () => coordinators.map(({ joined }) => joined.cluster.members.self.name);
@@ -79,6 +79,14 @@ it('commands go to where the tab is, and come back with an answer', async () => 
   expect(coordinators[0]!.swarm.peers).toHaveLength(0);
   const gone = { ok: false, message: expect.stringContaining('no longer in the swarm') };
   expect(await command({ command: 'drain', peerId })).toMatchObject(gone);
+});
+
+it('whom an operator has removed at one stays out at both, until it is lifted', async () => {
+  const { bans } = coordinators[1]!;
+  await until('the other to know', () => bans.all.length === 1);
+  expect(await join(1, 1)).toMatchObject({ ok: false, code: 'removed' });
+  await bans.lift(bans.all[0]!.id, 'otto');
+  await until('both to know', () => coordinators.every((one) => one.bans.all.length === 0));
 });
 
 it('a donor whose results one has found wrong is out at both', async () => {

@@ -8,14 +8,17 @@ export function ConfirmDialog(props: {
   /** The word on the button. */
   action: string;
   onConfirm: () => void;
+  /** What else is asked before. */
+  fields?: ComponentChildren;
   children: ComponentChildren;
 }) {
-  const { dialog, title, action, onConfirm, children } = props;
+  const { dialog, title, action, onConfirm, fields, children } = props;
   const titleId = useId();
   return (
     <dialog ref={dialog} aria-labelledby={titleId}>
       <h3 id={titleId}>{title}</h3>
       <p>{children}</p>
+      {fields && <div class="dialog-fields">{fields}</div>}
       <p class="actions">
         <button
           type="button"

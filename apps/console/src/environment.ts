@@ -11,6 +11,14 @@ darkQuery.addEventListener('change', (event) => {
   scheme.value = event.matches ? 'dark' : 'light';
 });
 
+const narrowQuery = matchMedia('(max-width: 760px)');
+
+/** Whether tables show their rows as cards (styles/narrow.css). */
+export const isNarrow = signal(narrowQuery.matches);
+narrowQuery.addEventListener('change', (event) => {
+  isNarrow.value = event.matches;
+});
+
 /** Value of a colour token of styles/base.css, for canvases. */
 export function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();

@@ -3,6 +3,7 @@ import 'uplot/dist/uPlot.min.css';
 import './styles/base.css';
 import './styles/tables.css';
 import './styles/board.css';
+import './styles/govern.css';
 import './styles/playground.css';
 import './styles/lab.css';
 import './styles/docs.css';

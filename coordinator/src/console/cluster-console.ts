@@ -15,6 +15,7 @@ import type { EventLog } from '../base/event-log.ts';
 import type { BusMessages } from '../cluster/bus-messages.ts';
 import { ALL, type Cluster, type MemberView } from '../cluster/cluster.ts';
 import { ToldMap } from '../cluster/told-map.ts';
+import { isForOne } from './is-for-one.ts';
 import { mergeSnapshots, type NamedSnapshot } from './merge-snapshots.ts';
 
 /** A member whose snapshot is older is silent. */
@@ -145,7 +146,7 @@ export class ClusterConsole {
     if (!this.#hasOthers) return replies;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((settle) => {
-      this.#asked.set(id, { isForOne: 'peerId' in command, replies, settle });
+      this.#asked.set(id, { isForOne: isForOne(command), replies, settle });
       timer = setTimeout(settle, withinMs);
       bus.send(ALL, 'command', { id, who, command });
     });
@@ -198,7 +199,7 @@ export class ClusterConsole {
   #figures({ flow, peers, requests }: ConsoleSnapshot): Figures {
     return {
       tokensPerSecond: flow.tokensPerSecond,
-      requests: requests.length,
+      requests: requests.filter(({ endedAgoMs }) => endedAgoMs === null).length,
       tabs: peers.length,
       guestLinks: this.#options.guestLinks(),
       eventLoopP99Ms: this.#eventLoopP99Ms,

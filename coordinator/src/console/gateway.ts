@@ -6,6 +6,7 @@ import {
   type ConsoleSnapshot,
   type ConsoleRole,
   type PeerCommand,
+  type RequestCommand,
 } from '@shoal/protocol';
 import { messageOf } from '@shoal/model';
 import type { Namespace, Socket } from 'socket.io';
@@ -13,15 +14,22 @@ import type { Access } from '../access/access.ts';
 import type { Admin } from '../access/policy.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
+import { addressKey } from '../base/address.ts';
+import { BanError, type Bans } from '../bans/index.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Settings } from '../settings/index.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { ClusterConsole } from './cluster-console.ts';
+import { isForOne } from './is-for-one.ts';
 import { type ConsoleAdapters, runAdapterCommand } from './adapters-view.ts';
 import type { SnapshotBuilder } from './snapshot.ts';
 
 export interface ConsoleGatewayOptions {
   access: Access;
   settings: Settings;
+  bans: Bans;
+  /** Ends requests. */
+  requests: Pick<Scheduler, 'stop'>;
   snapshots: SnapshotBuilder;
   events: EventLog;
   swarm: Swarm;
@@ -32,7 +40,7 @@ export interface ConsoleGatewayOptions {
 
 /** Serves the operator's console behind a token: snapshots once a second, events as they happen, and commands. */
 export function serveConsole(namespace: Namespace, options: ConsoleGatewayOptions): { close(): void } {
-  const { access, settings, events: log, snapshots, others } = options;
+  const { access, settings, bans, events: log, snapshots, others } = options;
   const build = (): ConsoleSnapshot => others?.merge(snapshots.build()) ?? snapshots.build();
   const named = (event: ConsoleEvent): ConsoleEvent => others?.named(event) ?? event;
   const guard = new SignInGuard(access);
@@ -68,7 +76,9 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   const onSettings = (): unknown => namespace.emit('settings');
   const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [named(event)]);
   access.events.on('change', onChange).on('view', onView);
+  const onBans = (): unknown => namespace.emit('bans');
   settings.on('view', onSettings);
+  bans.on('changed', onBans);
   log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
@@ -86,6 +96,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
       clearInterval(timer);
       access.events.off('change', onChange).off('view', onView);
       settings.off('view', onSettings);
+      bans.off('changed', onBans);
       log.events.off('added', onEvent);
     },
   };
@@ -121,6 +132,7 @@ const DOES: Readonly<Record<Command['command'], string>> = {
   remove: 'remove a tab',
   'load-adapter': 'load an adapter',
   'unload-adapter': 'unload an adapter',
+  'cancel-request': 'cancel a request',
 };
 
 async function runCommand(
@@ -150,13 +162,13 @@ async function askOthers(
   others: ClusterConsole,
   who: string,
 ): Promise<Map<string, CommandReply>> {
-  if ('peerId' in asked) return here.ok ? new Map() : others.ask(asked, who, TAB_REPLY_MS);
+  if (isForOne(asked)) return here.ok ? new Map() : others.ask(asked, who, TAB_REPLY_MS);
   return others.ask(asked, who, ADAPTER_REPLY_MS);
 }
 
 function withOthers(asked: Command, here: CommandReply, replies: Map<string, CommandReply>): CommandReply {
   const all = [...replies.values()];
-  if ('peerId' in asked) return all.find(({ ok }) => ok) ?? here;
+  if (isForOne(asked)) return all.find(({ ok }) => ok) ?? here;
   const failed = [...replies].flatMap(([name, reply]) => (reply.ok ? [] : [`${name}: ${reply.message}`]));
   if (!here.ok || failed.length === 0) return here;
   return { ok: false, message: `Done here, but not at all coordinators. ${failed.join(' ')}` };
@@ -165,23 +177,54 @@ function withOthers(asked: Command, here: CommandReply, replies: Map<string, Com
 /** Runs a command for a console of this or of another coordinator. */
 async function runHere(asked: Command, options: ConsoleGatewayOptions, who: string): Promise<CommandReply> {
   if ('peerId' in asked) return commandPeer(asked, options, who);
+  if (asked.command === 'cancel-request') return cancelRequest(asked, options, who);
   const text = `${who} asked to ${DOES[asked.command]}, ${asked.name}`;
   options.events.add({ level: 'info', kind: 'server', text });
   return runAdapterCommand(asked, options.adapters);
 }
 
-function commandPeer(
-  { command, peerId }: PeerCommand,
-  { swarm, events }: ConsoleGatewayOptions,
+/** The donor is kept out, or its tab rests, so that the tab does not come back at once: the swarm sends it away for that. */
+async function commandPeer(
+  asked: PeerCommand,
+  { swarm, bans, events }: ConsoleGatewayOptions,
   who: string,
-): CommandReply {
+): Promise<CommandReply> {
+  const { command, peerId, minutes, reason } = asked;
   const peer = swarm.peers.find((candidate) => candidate.peerId === peerId);
   if (!peer) return { ok: false, message: `${peerId} is no longer in the swarm.` };
-  events.add({ level: 'info', kind: 'server', text: `${who} asked to ${command} ${peerId}`, peerId });
-  if (command === 'drain') {
-    swarm.drain(peer, { code: 'removed', message: 'The operator has ended your visit. Thank you.', retry: false });
-  } else {
-    swarm.dismiss(peer, { code: 'removed', message: 'The operator has removed this tab.', retry: false });
+  const { donorId, tokenId, tab, address } = peer;
+  const subject =
+    command === 'drain'
+      ? `tab ${donorId}/${tab}`
+      : asked.whom === 'network'
+        ? `network ${addressKey(address)}`
+        : `donor ${[...new Set([donorId, tokenId])].join(' ')}`;
+  const untilMs = minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000;
+  const kind = command === 'drain' ? 'drain' : 'ban';
+  try {
+    await bans.add({ kind, subject, label: peerId, reason, by: nameOf(who), untilMs });
+  } catch (error) {
+    if (error instanceof BanError) return { ok: false, message: error.message };
+    throw error;
   }
+  const whom = command === 'remove' && asked.whom === 'network' ? ` and its network ${addressKey(address)}` : '';
+  const long = minutes === null ? 'until it is lifted' : `for ${minutes} min`;
+  const because = reason === '' ? '' : `: ${reason}`;
+  events.add({
+    level: 'info',
+    kind: 'server',
+    text: `${who} asked to ${command} ${peerId}${whom} ${long}${because}`,
+    peerId,
+  });
+  return { ok: true };
+}
+
+/** The admin's name in `The operator (NAME, ADDRESS)`. */
+const nameOf = (who: string): string => /\(([^,]*),/.exec(who)?.[1] ?? who;
+
+function cancelRequest({ id }: RequestCommand, { requests, events }: ConsoleGatewayOptions, who: string): CommandReply {
+  if (!requests.stop(id, `Cancelled by ${who.replace(/^The/, 'the')}.`))
+    return { ok: false, message: `The request ${id} has ended already.` };
+  events.add({ level: 'info', kind: 'request', text: `${who} cancelled the request ${id}` });
   return { ok: true };
 }

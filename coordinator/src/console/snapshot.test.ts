@@ -6,6 +6,8 @@ import { EventLog } from '../base/event-log.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
+import { Settings } from '../settings/index.ts';
+import { RequestBook } from './request-book.ts';
 import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
@@ -96,6 +98,8 @@ beforeEach(() => {
     version: '0',
     quant: 'f16',
     config: config as unknown as ModelConfig,
+    requests: new RequestBook(),
+    settings: new Settings(),
     scheduler: scheduler as unknown as SnapshotSources['scheduler'],
     dispatcher: { figures } as unknown as SnapshotSources['dispatcher'],
     swarm,

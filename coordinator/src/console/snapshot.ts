@@ -15,12 +15,14 @@ import type { LapFigures } from '../laps/lap-figures.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { Settings } from '../settings/index.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';
 import type { Trust } from '../trust/trust.ts';
 import { adaptersView, type ConsoleAdapters } from './adapters-view.ts';
 import { mhaBytesPerToken } from './kv-figures.ts';
+import type { RequestBook } from './request-book.ts';
 
 export interface SnapshotSources {
   version: string;
@@ -28,6 +30,8 @@ export interface SnapshotSources {
   config: ModelConfig;
   scheduler: Scheduler;
   encoder?: EncoderScheduler | undefined;
+  requests: Pick<RequestBook, 'views'>;
+  settings: Pick<Settings, 'get'>;
   dispatcher: Dispatcher;
   swarm: Swarm;
   /** The layers and experts that are local by plan. */
@@ -97,7 +101,7 @@ export class SnapshotBuilder {
   }
 
   build(): ConsoleSnapshot {
-    const { scheduler, encoder, swarm, version, quant, adapters, adapterRoot } = this.#sources;
+    const { scheduler, encoder, requests, settings, swarm, version, quant, adapters, adapterRoot } = this.#sources;
     const { queue, firstToken, betweenTokens } = scheduler.latency.recentMs;
     const nowMs = steadyUnixMs();
     const flow = this.#flow();
@@ -112,20 +116,8 @@ export class SnapshotBuilder {
       peers: swarm.peers.map((peer) => this.#peer(peer)),
       placement: this.#placement(),
       flow,
-      requests: encoder
-        ? embeddingRequests(encoder, scheduler.now())
-        : [...scheduler.running, ...scheduler.queued].map(
-            ({ request, state, completionTokens, speculation, createdMs }) => ({
-              id: request.id,
-              state,
-              promptTokens: request.promptIds.length,
-              completionTokens,
-              maxTokens: request.maxTokens,
-              drafted: speculation?.usage.drafted ?? 0,
-              accepted: speculation?.usage.accepted ?? 0,
-              ageMs: Math.round(scheduler.now() - createdMs),
-            }),
-          ),
+      requests: requests.views(scheduler, encoder?.jobs),
+      isDrainingAll: settings.get('drainAll'),
       queuedRequests: encoder ? encoder.jobs.filter(({ taken }) => taken === 0).length : scheduler.queued.length,
       adapters: adaptersView({ adapters, adapterRoot }),
       waits: { queue: waitOf(queue), firstToken: waitOf(firstToken), betweenTokens: waitOf(betweenTokens) },
@@ -133,10 +125,14 @@ export class SnapshotBuilder {
   }
 
   #verdict(flow: FlowView): ConsoleSnapshot['verdict'] {
-    const { swarm, localLayers } = this.#sources;
+    const { swarm, localLayers, settings } = this.#sources;
     const tabs = [...swarm.serving()].length;
     if (this.#sources.isDraining()) {
       return { state: 'draining', text: 'Shutting down: running answers finish, new requests are refused.' };
+    }
+    if (settings.get('drainAll')) {
+      const text = 'Serving alone: all tabs rest, as an operator has asked.';
+      return { state: 'alone', text };
     }
     if (swarm.model.layers.length === 0) {
       return { state: 'serving', text: 'Serving: the coordinator holds every expert itself (--local-experts).' };
@@ -257,20 +253,6 @@ export class SnapshotBuilder {
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
-}
-
-/** Requests for embeddings, whose tokens are all of a prompt's kind. */
-function embeddingRequests({ jobs }: EncoderScheduler, nowMs: number): ConsoleSnapshot['requests'] {
-  return jobs.map(({ id, taken, tokens, createdMs }) => ({
-    id,
-    state: taken === 0 ? 'queued' : 'prefill',
-    promptTokens: tokens,
-    completionTokens: 0,
-    maxTokens: 0,
-    drafted: 0,
-    accepted: 0,
-    ageMs: Math.round(nowMs - createdMs),
-  }));
 }
 
 function waitOf(recentMs: SampleWindow): WaitView {

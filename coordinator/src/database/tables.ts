@@ -43,6 +43,21 @@ export interface Tables {
     /** It stays for its name. */
     revoked_at: Date | null;
   };
+  /** Who operators keep out (`Bans`). */
+  bans: {
+    id: Generated<number>;
+    /** `ban`, `drain`, or `lifted`: the quarantine of the subject was ended. */
+    kind: string;
+    subject: string;
+    label: string;
+    reason: string;
+    by: string;
+    at: MadeAt;
+    until: Date | null;
+    lifted_at: Date | null;
+    lifted_by: string | null;
+  };
+  /** The rules of access (`access`), and what operators have set (`live.NAME`). */
   settings: { name: string; value: Json<object | null>; changed_at: MadeAt };
   usage: {
     /** Name of the API key; '' where none is required. */

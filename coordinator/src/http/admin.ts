@@ -13,6 +13,7 @@ import { AccessFileError, checkAccessFile } from '../access/access-file.ts';
 import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
+import { registerBans } from './admin-bans.ts';
 import { registerSettings } from './admin-settings.ts';
 import type { AdminAccess, OperatorRefusal, SignedInAdmin, WatchAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
@@ -56,6 +57,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess, watch?: 
   registerRules(app, bookOf, within);
   registerUsage(app, bookOf, admin);
   registerSettings(app, admin, adminOf);
+  registerBans(app, admin, adminOf);
   if (watch) registerWatch(app, watch, (request) => adminOf(request).name);
 }
 

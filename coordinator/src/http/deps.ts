@@ -13,6 +13,7 @@ import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
+import type { Bans } from '../bans/index.ts';
 import type { Settings } from '../settings/index.ts';
 import type { TextCodec } from './codec.ts';
 import type { S3Credentials } from './s3-presign.ts';
@@ -104,6 +105,9 @@ export interface AdminAccess {
     needs: 'viewer' | 'operator',
   ): SignedInAdmin | OperatorRefusal;
   settings: Settings;
+  bans: Bans;
+  /** Whom wrong results keep out, and until when in epoch milliseconds. */
+  quarantines(): { key: string; untilMs: number }[];
   /** The books, in which `by` makes the changes. */
   book(by: string): AccessBook;
   /** Tells everyone at the console what an admin did. */

@@ -188,6 +188,12 @@ function fromGeneration(error: GenerationError): ApiError {
       return ApiError.draining(retryAfterS);
     case 'cancelled':
       return new ApiError(503, 'The request was cancelled.', { code: 'cancelled' });
+    case 'stopped':
+      // Clients would ask again after most other errors.
+      return new ApiError(403, 'The operator of this coordinator cancelled the request.', {
+        code: 'cancelled_by_operator',
+        headers: { 'x-should-retry': 'false' },
+      });
     case 'timeout':
       return ApiError.timeout();
     case 'internal':

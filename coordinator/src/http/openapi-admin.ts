@@ -1,6 +1,7 @@
 import {
   ACCESS_KINDS,
   entryChangeSchemas,
+  newBanSchema,
   newEntrySchemas,
   rulesChangeSchema,
   usageQuerySchema,
@@ -40,6 +41,18 @@ const withBody = (summary: string, schema: object, responses: object) => ({
   ...OPERATOR,
   requestBody: { required: true, content: json(schema) },
   responses: { ...responses, ...changes },
+});
+
+const lifting = (summary: string) => ({
+  summary,
+  tags: ['Operation'],
+  ...OPERATOR,
+  responses: {
+    ...refusals,
+    '200': ok('All that are kept out.'),
+    '404': failure('There is none of this name in force.'),
+    '503': failure('`database_away`: nothing was changed.'),
+  },
 });
 
 function entryPaths(kind: (typeof ACCESS_KINDS)[number]) {
@@ -105,6 +118,23 @@ export function adminPaths() {
       ),
     },
     ...Object.assign({}, ...ACCESS_KINDS.map(entryPaths)),
+    '/admin/bans': {
+      get: {
+        summary: 'Who is kept out of the swarm, why and until when',
+        tags: ['Operation'],
+        ...VIEWER,
+        responses: { '200': ok('Bans and drains, the newest first, and quarantines.'), ...refusals },
+      },
+      post: withBody('Keep a donor or a network out', ref('NewBan'), { '201': ok('All that are kept out.') }),
+    },
+    '/admin/bans/{id}': {
+      ...pathParameter('id', { schema: { type: 'integer' } }),
+      delete: lifting('Lift a ban or a drain'),
+    },
+    '/admin/quarantines/{key}': {
+      ...pathParameter('key', { schema: { type: 'string' } }),
+      delete: lifting('End a quarantine'),
+    },
     ...watchPaths({ viewer: VIEWER, operator: OPERATOR, refusals }),
     '/admin/settings': {
       get: {
@@ -146,6 +176,7 @@ export function adminSchemas() {
       [`${SCHEMAS[kind]}Change`, jsonSchema(entryChangeSchemas[kind], 'input')],
     ]),
     ['RulesChange', jsonSchema(rulesChangeSchema, 'input')],
+    ['NewBan', jsonSchema(newBanSchema, 'input')],
     ['SettingsChange', jsonSchema(settingChangesSchema, 'input')],
   ]) as Record<string, object>;
 }

@@ -12,6 +12,8 @@ export const RETENTION = {
   /** From the last failure on: a week is the longest quarantine, and failures fade in three days. */
   quarantineDays: 8,
   batchDays: 1,
+  /** After a ban has ended or was lifted. */
+  banDays: 30,
   /** Of the history, by the time that a row is about: 24 h in minutes and 30 d in hours are shown. */
   historyDays: { minutes: 2, hours: 35, days: 1_095 },
 };
@@ -39,6 +41,8 @@ const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] =
     sql`last_seen < now() - ${days(RETENTION.donorDays)} and not exists (select 1 from donor_days where donor_days.donor = donors.donor)`,
   ],
   ['quarantine', sql`at < now() - ${days(RETENTION.quarantineDays)} and (until is null or until < now())`],
+  ['bans', sql`coalesce(lifted_at, until) < now() - ${days(RETENTION.banDays)}`],
+  ['bans', sql`kind = 'lifted' and at < now() - ${days(RETENTION.quarantineDays)}`],
   ...historyGone(60, RETENTION.historyDays.minutes),
   ...historyGone(3_600, RETENTION.historyDays.hours),
   ...historyGone(86_400, RETENTION.historyDays.days),

@@ -129,6 +129,8 @@ export type GenerationErrorReason =
   | 'adapter-gone'
   | 'draining'
   | 'cancelled'
+  /** By an operator. */
+  | 'stopped'
   | 'timeout'
   | 'internal';
 

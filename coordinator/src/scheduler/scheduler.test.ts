@@ -66,7 +66,7 @@ function newScheduler(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: reado
     eosTokenIds,
     lapsPerPass: lapsOf(forward),
     speculation: NO_DRAFTS,
-    onRequest: (event, request) => {
+    onRequest: (event, { request }) => {
       if (event !== 'submitted') outcomes.push(`${request.id} ${event}`);
     },
   });
@@ -246,6 +246,17 @@ describe('a request', () => {
     expect(await late).toBe('cancelled');
     expect(await next).toHaveLength(6);
     expect(outcomes).toEqual(['late cancelled', 'next finished']);
+  });
+
+  it('is stopped by an operator, with an error that says so, and nothing else is touched', async () => {
+    const shoal = newScheduler();
+    const stopped = reasonOf(shoal.submit(request('stopped', { maxTokens: 30 })));
+    const next = idsOf(shoal.submit(request('next')));
+    expect(shoal.stop('stopped', 'Cancelled by otto.')).toBe(true);
+    expect(await stopped).toBe('stopped');
+    expect(await next).toHaveLength(6);
+    expect(outcomes).toEqual(['stopped cancelled', 'next finished']);
+    expect(shoal.stop('stopped', 'Cancelled by otto.')).toBe(false);
   });
 
   it('whose reader stops reading is cancelled', async () => {

@@ -39,7 +39,7 @@ export interface SchedulerOptions {
   lapsPerPass: number;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
-    request: GenerationRequest,
+    sequence: Sequence,
     error?: GenerationError,
   ) => void;
   timeline?: Timeline | undefined;
@@ -251,7 +251,7 @@ export class Scheduler implements GenerationService {
     this.#admission.add(sequence);
     this.#admission.update();
     this.#refuseWithoutTime(sequence);
-    this.#options.onRequest?.('submitted', request);
+    this.#options.onRequest?.('submitted', sequence);
     this.#watch(sequence);
     this.#wake();
     return sequence.events();
@@ -288,6 +288,13 @@ export class Scheduler implements GenerationService {
     }
   }
 
+  /** Ends a request with an error that says so. Returns whether there was one. */
+  stop(id: string, why: string): boolean {
+    const sequence = [...this.running, ...this.queued].find(({ request }) => request.id === id);
+    sequence?.fail(new GenerationError('stopped', why));
+    return sequence !== undefined;
+  }
+
   #openRunners(): PassRunner[] {
     const { forward, experts, timeline, clock } = this.#options;
     const options = {
@@ -320,7 +327,7 @@ export class Scheduler implements GenerationService {
       // Otherwise a pass may still use it.
       if (!sequence.cache) sequence.releaseAdapter?.();
       if (!error) this.#rate.ended(sequence.completionTokens, sequence.request.maxTokens);
-      this.#options.onRequest?.(outcome, sequence.request, error);
+      this.#options.onRequest?.(outcome, sequence, error);
     };
     watchRequest(sequence, { signal, timeoutMs: this.limits.requestTimeoutMs, what: 'The answer', onEnded });
   }
@@ -357,6 +364,7 @@ export class Scheduler implements GenerationService {
     if (lastTokensMs !== undefined) this.#rate.tokens(count, nowMs - lastTokensMs);
     else this.#rate.firstToken(nowMs - admittedMs!);
     sequence.lastTokensMs = nowMs;
+    sequence.firstTokensMs ??= nowMs;
     this.#admission.charge(sequence, count);
   }
 

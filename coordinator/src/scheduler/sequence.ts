@@ -40,8 +40,9 @@ export class Sequence {
   speculation: StreamSpeculation | undefined;
   /** Log-probabilities of the prompt's tokens so far, if requested. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
-  /** When it was admitted, and when its last tokens were handed over. */
+  /** When it was admitted, and when its first and its last tokens were handed over. */
   admittedMs: number | undefined;
+  firstTokensMs: number | undefined;
   lastTokensMs: number | undefined;
   /** Gives the request's adapter back, once no pass uses it. */
   releaseAdapter: (() => void) | undefined;

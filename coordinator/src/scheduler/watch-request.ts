@@ -1,4 +1,4 @@
-import { GenerationError } from './generation.ts';
+import { GenerationError, type GenerationErrorReason } from './generation.ts';
 
 /** What a client waits for. */
 export interface Watched {
@@ -16,6 +16,8 @@ export interface WatchOptions {
   onEnded: (outcome: Outcome, error: GenerationError | undefined) => void;
 }
 
+const CANCELLED: ReadonlySet<GenerationErrorReason> = new Set(['cancelled', 'stopped']);
+
 /** Fails what its client cancels or what takes too long, and tells how it ended. */
 export function watchRequest(watched: Watched, { signal, timeoutMs, what, onEnded }: WatchOptions): void {
   const cancel = (): void => watched.fail(new GenerationError('cancelled', 'The request was cancelled.'));
@@ -25,7 +27,7 @@ export function watchRequest(watched: Watched, { signal, timeoutMs, what, onEnde
   watched.whenEnded((error) => {
     clearTimeout(timer);
     signal.removeEventListener('abort', cancel);
-    onEnded(error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed', error);
+    onEnded(error === undefined ? 'finished' : CANCELLED.has(error.reason) ? 'cancelled' : 'failed', error);
   });
   if (signal.aborted) cancel();
 }

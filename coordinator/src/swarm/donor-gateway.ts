@@ -238,13 +238,13 @@ class DonorSocket {
     if (this.#peer) this.#options.swarm.dismiss(this.#peer, { code: 'timeout', message: MADE_WAY, retry: true });
   }
 
-  #refuse({ code, message }: JoinRefused): HelloReply {
+  #refuse({ code, message, more }: JoinRefused): HelloReply {
     // Only refusals by the access rules are counted.
     if (code === 'invite' || code === 'limit') {
       this.#options.access.refusals[code]++;
       this.#options.log.info({ address: this.#address, code }, 'refused a donor');
     }
-    return refusal(code, message);
+    return { ...refusal(code, message), ...more };
   }
 
   #connect(peer: PeerSession): void {
@@ -323,6 +323,6 @@ class DonorSocket {
   }
 }
 
-function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {
+function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply & { ok: false } {
   return { ok: false, code, message };
 }

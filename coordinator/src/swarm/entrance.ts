@@ -12,6 +12,7 @@ import type { DonorControl } from './donor-control.ts';
 import { PeerSession } from './peer-session.ts';
 import { REPLACED } from './published-tabs.ts';
 import type { RejoinDelays } from './rejoin-delays.ts';
+import { refusalOf } from './sent-away.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
 /** Well above the number of tabs that the coordinator's attention can keep busy. */
@@ -22,7 +23,7 @@ const PROVEN_ROWS = 1_000;
 
 export interface EntranceOptions extends Pick<
   SwarmOptions,
-  'model' | 'expertNeeds' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers'
+  'model' | 'expertNeeds' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers' | 'sentAway'
 > {
   clock: Clock;
   donors: DonorRecords;
@@ -68,6 +69,8 @@ export class Entrance {
       const message = `One expert of this model takes ${mebibytes(model.shardBytes)}. Lend more memory than that.`;
       return new JoinRefused('too-small', message);
     }
+    const why = this.#options.sentAway?.(session);
+    if (why) return refusalOf(why);
     const untilMs = trust?.quarantine.until(session);
     if (untilMs !== undefined) return new JoinRefused('banned', quarantinedText(untilMs));
     const waitMs = rejoins.waitMs(session, session.trust.record.verifiedRows >= PROVEN_ROWS);

@@ -13,7 +13,7 @@ export const LINK_ENDS: Readonly<Record<LinkCloseReason, string>> = {
 };
 
 /** The end of a visit for which no one is to blame. */
-export const PLANNED_ENDS: ReadonlySet<Dismissed['code']> = new Set(['finished', 'replaced', 'draining']);
+export const PLANNED_ENDS: ReadonlySet<Dismissed['code']> = new Set(['finished', 'replaced', 'draining', 'drained']);
 
 /** To a tab whose link ended for the reason `protocol`. */
 export const LINK_MISUSED =

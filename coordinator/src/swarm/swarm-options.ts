@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { SentAway, SentAwayTab } from './sent-away.ts';
 import type { SwarmCluster } from './swarm-cluster.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
 
@@ -32,6 +33,8 @@ export interface SwarmOptions {
   load?: () => ArrayLike<number>;
   /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */
   cpuDonors?: boolean;
+  /** Why an operator keeps this tab out; undefined where it may join and stay. `sendAway` asks again. */
+  sentAway?: (tab: SentAwayTab) => SentAway | undefined;
   /** Of each coordinator. */
   maxPeers?: number;
   /** Coordinators that have one swarm together. */

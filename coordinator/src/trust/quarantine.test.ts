@@ -19,6 +19,21 @@ describe('Quarantine', () => {
     expect(quarantine.add(liar) - nowMs).toBeCloseTo(DONOR_BASE_MS, -3);
   });
 
+  it('ends when it is lifted, and what others still tell of it does not bring it back', () => {
+    let nowMs = 1e12;
+    const quarantine = new Quarantine({ now: () => nowMs, epochNow: () => nowMs });
+    quarantine.add(liar);
+    const told = quarantine.entriesOf(liar);
+    nowMs += 1_000;
+    quarantine.lift('donor d1', nowMs);
+    expect([quarantine.until(liar), quarantine.list(), quarantine.size]).toEqual([undefined, [], 0]);
+    quarantine.merge(told);
+    expect(quarantine.until(liar)).toBeUndefined();
+    nowMs += 1_000;
+    expect(quarantine.add(liar)).toBe(nowMs + DONOR_BASE_MS);
+    expect(quarantine.list()).toEqual([{ key: 'donor d1', untilMs: nowMs + DONOR_BASE_MS }]);
+  });
+
   it('spares a shared address until the third failure', () => {
     const quarantine = new Quarantine(at(1e12));
     const neighbour = { donorId: 'honest', address: liar.address };

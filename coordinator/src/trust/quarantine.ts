@@ -61,6 +61,8 @@ export interface QuarantineClocks {
 
 export class Quarantine {
   readonly #entries = new Map<string, Entry>();
+  /** By key, failures up to this time on the clock are forgiven. */
+  readonly #lifted = new Map<string, number>();
   readonly #clocks: QuarantineClocks;
   /** Donors quarantined since startup. */
   total = 0;
@@ -74,7 +76,7 @@ export class Quarantine {
   /** When the quarantine of this donor or address ends, in epoch milliseconds; undefined if there is none. */
   until({ address, ...donor }: Suspect): number | undefined {
     const keys = [...donorEntries(donor), ...foreignNetworks(address).map(addressEntry)];
-    const entries = keys.flatMap((key) => this.#entries.get(key) ?? []);
+    const entries = keys.flatMap((key) => this.#entry(key) ?? []);
     const untilMs = Math.max(...entries.map((entry) => entry.untilMs));
     return untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : undefined;
   }
@@ -82,7 +84,29 @@ export class Quarantine {
   /** Donors and addresses in quarantine. */
   get size(): number {
     const nowMs = this.#clocks.now();
-    return [...this.#entries.values()].filter((entry) => entry.untilMs > nowMs).length;
+    return [...this.#entries.keys()].filter((key) => (this.#entry(key)?.untilMs ?? 0) > nowMs).length;
+  }
+
+  /** Donors and networks in quarantine, and until when in epoch milliseconds. */
+  list(): { key: string; untilMs: number }[] {
+    const nowMs = this.#clocks.now();
+    return [...this.#entries.keys()].flatMap((key) => {
+      const { untilMs = Number.NEGATIVE_INFINITY } = this.#entry(key) ?? {};
+      return untilMs > nowMs ? [{ key, untilMs: this.#toEpoch(untilMs) }] : [];
+    });
+  }
+
+  /** Forgives all failures of this key up to a time in epoch milliseconds, also those that others still tell of. */
+  lift(key: string, atEpochMs: number): void {
+    const atMs = atEpochMs - this.#clocks.epochNow() + this.#clocks.now();
+    setNewest(this.#lifted, key, Math.max(atMs, this.#lifted.get(key) ?? atMs), MAX_ENTRIES);
+  }
+
+  /** Undefined where there are no failures, or they were forgiven. */
+  #entry(key: string): Entry | undefined {
+    const entry = this.#entries.get(key);
+    const liftedMs = this.#lifted.get(key);
+    return entry && liftedMs !== undefined && entry.atMs <= liftedMs ? undefined : entry;
   }
 
   /**
@@ -109,7 +133,7 @@ export class Quarantine {
     const nowMs = this.#clocks.now();
     const kept: KeptEntry[] = [];
     for (const key of keys) {
-      const entry = this.#entries.get(key);
+      const entry = this.#entry(key);
       if (entry && (entry.untilMs > nowMs || fadedAt(nowMs, entry.failures, entry.atMs) >= FORGOTTEN))
         kept.push(this.#kept(key, entry));
     }
@@ -163,7 +187,7 @@ export class Quarantine {
 
   #fail(key: string, baseMs: number, tolerance: number): Entry {
     const nowMs = this.#clocks.now();
-    const before = this.#entries.get(key);
+    const before = this.#entry(key);
     const failures = (before ? fadedAt(nowMs, before.failures, before.atMs) : 0) + 1;
     const durationMs = Math.min(LONGEST_MS, baseMs * GROWTH ** (failures - tolerance));
     const untilMs = failures >= tolerance ? nowMs + durationMs : Number.NEGATIVE_INFINITY;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { banMinutesSchema, banReasonSchema } from './bans.ts';
 import type { AttentionItem } from './attention.ts';
 import type { RestReason } from './promise.ts';
 
@@ -128,7 +129,18 @@ export interface FlowView {
 
 export interface RequestView {
   id: string;
-  state: 'queued' | 'prefill' | 'decode';
+  /** `key NAME` or `address ADDRESS`; empty where it is not known. */
+  client: string;
+  /** The model or adapter that answers. */
+  model: string;
+  /** The last three: it has ended. */
+  state: 'queued' | 'prefill' | 'decode' | 'finished' | 'failed' | 'cancelled';
+  /** Why it failed or was cancelled, and by whom. */
+  reason?: string;
+  /** From its submission on; null before the first token. */
+  firstTokenMs: number | null;
+  /** How long ago it ended; null while it runs. */
+  endedAgoMs: number | null;
   promptTokens: number;
   completionTokens: number;
   maxTokens: number;
@@ -237,7 +249,10 @@ export interface ConsoleSnapshot {
   peers: PeerView[];
   placement: PlacementView;
   flow: FlowView;
+  /** Those under way, then those that ended lately, the latest first. */
   requests: RequestView[];
+  /** Whether an operator lets all tabs rest (`drainAll`). */
+  isDrainingAll: boolean;
   queuedRequests: number;
   /** Null where the coordinator was started without adapters. */
   adapters: AdaptersView | null;
@@ -253,8 +268,23 @@ export interface ConsoleRole {
 
 /** Console → coordinator, event `command`, acknowledged with a CommandReply. */
 export const commandSchema = z.discriminatedUnion('command', [
-  z.object({ command: z.literal('drain'), peerId: z.string().min(1).max(64) }),
-  z.object({ command: z.literal('remove'), peerId: z.string().min(1).max(64) }),
+  /** The tab rests, once others have taken over, and comes back by itself after `minutes`; null: when the drain is lifted. */
+  z.object({
+    command: z.literal('drain'),
+    peerId: z.string().min(1).max(64),
+    minutes: banMinutesSchema.default(15),
+    reason: banReasonSchema.default(''),
+  }),
+  /** The tab's visit ends at once, and its donor, or everybody on its network, is kept out for `minutes`. */
+  z.object({
+    command: z.literal('remove'),
+    peerId: z.string().min(1).max(64),
+    minutes: banMinutesSchema.default(60),
+    reason: banReasonSchema.default(''),
+    whom: z.enum(['donor', 'network']).default('donor'),
+  }),
+  /** A request for an answer ends with an error. */
+  z.object({ command: z.literal('cancel-request'), id: z.string().min(1).max(256) }),
   z.object({
     command: z.literal('load-adapter'),
     name: z.string().max(1024),
@@ -267,5 +297,8 @@ export const commandSchema = z.discriminatedUnion('command', [
 ]);
 export type Command = z.infer<typeof commandSchema>;
 export type PeerCommand = Extract<Command, { peerId: string }>;
-export type AdapterCommand = Exclude<Command, PeerCommand>;
+export type RequestCommand = Extract<Command, { command: 'cancel-request' }>;
+export type AdapterCommand = Exclude<Command, PeerCommand | RequestCommand>;
+/** As the console sends it. */
+export type GivenCommand = z.input<typeof commandSchema>;
 export type CommandReply = { ok: true } | { ok: false; message: string };

@@ -16,13 +16,22 @@ export {
 export type { AccessKind, AccessView, AddressLimit, AdminView, EntryChange, EntryViews, InviteView } from './access.ts';
 export type { KeyView, MadeEntry, NewEntry, RulesChange, RulesView } from './access.ts';
 export type { UsagePart, UsageQuery, UsageReport, UsageRow } from './access.ts';
+export { banMinutesSchema, banReasonSchema, MAX_BAN_MINUTES, MAX_BAN_REASON_CHARS, newBanSchema } from './bans.ts';
+export type { BansView, BanView, NewBan, QuarantineView } from './bans.ts';
 export { attentionItemSchema, ranked, SEVERITIES } from './attention.ts';
 export type { AlertMessage, AlertsView, AttentionItem, Severity } from './attention.ts';
 export { HISTORY_RANGES, historyQuerySchema } from './history.ts';
 export type { History, HistoryPoint, HistoryQuery, HistoryRange, HistoryTotals } from './history.ts';
 export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot, FlowView } from './console.ts';
 export type { CoordinatorFigures, CoordinatorView } from './console.ts';
-export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './console.ts';
+export type {
+  AdapterCommand,
+  AdaptersView,
+  AdapterView,
+  GivenCommand,
+  PeerCommand,
+  RequestCommand,
+} from './console.ts';
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
 export { type ControlMessage, parseControl } from './control.ts';

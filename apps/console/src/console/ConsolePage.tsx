@@ -4,6 +4,7 @@ import { useEffect } from 'preact/hooks';
 import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { AccessSection } from './access/AccessSection.tsx';
+import { BansSection } from './bans/BansSection.tsx';
 import { Adapters } from './Adapters.tsx';
 import { AlertsSection } from './alerts/AlertsSection.tsx';
 import { Attention } from './attention/Attention.tsx';
@@ -17,6 +18,7 @@ import type { Cell } from './map-layout.ts';
 import { PlacementMap } from './PlacementMap.tsx';
 import { Peers } from './Peers.tsx';
 import { Requests } from './Requests.tsx';
+import { SettingsSection } from './settings/SettingsSection.tsx';
 import { Verdict } from './Verdict.tsx';
 
 export function ConsolePage() {
@@ -60,8 +62,9 @@ function Board({ now }: { now: ConsoleSnapshot }) {
     <>
       <h1 class="sr">Console</h1>
       <Verdict now={now} />
+      {now.isDrainingAll && <DrainingAll />}
       <Attention items={now.attention} nowMs={now.nowMs} />
-      <Peers now={now} events={events.value} cell={cell} />
+      <Flow flow={now.flow} />
       <PlacementMap
         placement={now.placement}
         onPick={(picked) => {
@@ -69,15 +72,27 @@ function Board({ now }: { now: ConsoleSnapshot }) {
           document.getElementById('peers')?.scrollIntoView();
         }}
       />
-      <Flow flow={now.flow} />
+      <Peers now={now} events={events.value} cell={cell} />
       {now.coordinators && <Coordinators coordinators={now.coordinators} />}
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
-      <AccessSection />
       <HistorySection />
       <EventLog events={events.value} />
       <AlertsSection />
+      <BansSection />
+      <AccessSection />
+      <SettingsSection />
     </>
+  );
+}
+
+/** Wherever one looks, since it is easily forgotten. */
+function DrainingAll() {
+  return (
+    <p class="banner" role="status">
+      All tabs rest, and new ones are asked to wait: an operator has switched on <a href="#settings">Drain all tabs</a>.
+      The coordinator computes everything itself.
+    </p>
   );
 }
 

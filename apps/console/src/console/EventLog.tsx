@@ -3,6 +3,8 @@ import type { ConsoleEvent } from '@shoal/protocol';
 import { download } from '../environment.ts';
 import { formatClock, plural } from '../format.ts';
 import { type EventFilter, eventsToCsv, eventsToJson, filterEvents, keyOf } from './event-log.ts';
+import { pageOf } from '../table/paging.ts';
+import { Pages } from '../table/TableBar.tsx';
 import { type Tone, ToneIcon } from './peer-state.tsx';
 
 const levels: EventFilter['level'][] = ['all', 'info', 'warning', 'error'];
@@ -14,14 +16,17 @@ const exports = [
   { name: 'Export CSV', file: 'shoal-events.csv', type: 'text/csv', write: eventsToCsv },
 ];
 
-/** More rows would only make the page slow; the export has them all. */
-const ROWS_SHOWN = 300;
+/** The newest come first. */
+const ROWS = 50;
 
 export function EventLog({ events }: { events: ConsoleEvent[] }) {
   const filter = useSignal<EventFilter>({ level: 'all', kind: 'all', text: '' });
+  const page = useSignal(0);
   const found = filterEvents(events, filter.value);
+  const shown = pageOf(found.toReversed(), page.value, ROWS);
   const set = (change: Partial<EventFilter>): void => {
     filter.value = { ...filter.value, ...change };
+    page.value = 0;
   };
   return (
     <section class="card" id="events" aria-labelledby="events-title" tabIndex={-1}>
@@ -53,14 +58,10 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
         <p class="muted empty">{events.length === 0 ? 'No events yet.' : 'No events match this filter.'}</p>
       ) : (
         <div class="log" role="group" aria-labelledby="events-title" tabIndex={0}>
-          <EventRows events={found.slice(-ROWS_SHOWN)} />
-          {found.length > ROWS_SHOWN && (
-            <p class="muted">
-              Showing the newest {ROWS_SHOWN}; the export has all {found.length}.
-            </p>
-          )}
+          <EventRows events={shown.rows.toReversed()} />
         </div>
       )}
+      <Pages noun="events" shown={shown} page={page} />
     </section>
   );
 }

@@ -1,12 +1,20 @@
 import { type Signal, useSignal } from '@preact/signals';
 import type { ConsoleEvent, ConsoleSnapshot, PeerView } from '@shoal/protocol';
 import type { ComponentChildren } from 'preact';
+import { isNarrow } from '../environment.ts';
 import { Figure } from '../Figure.tsx';
 import { formatDuration, formatFigure, formatMemory, formatMs, formatRanges, formatShare, plural } from '../format.ts';
 import { PeerPanel } from './PeerPanel.tsx';
 import { limitWords, stateWord, ToneIcon, toneOf } from './peer-state.tsx';
 import type { Cell } from './map-layout.ts';
-import { nextOrder, type Order, type PeerColumn, sortPeers } from './sort.ts';
+import { pageOf, search } from '../table/paging.ts';
+import { SortHeading } from '../table/SortHeading.tsx';
+import { TableBar } from '../table/TableBar.tsx';
+import { type Order, type PeerColumn, sortPeers } from './sort.ts';
+
+/** Tabs of a page; where each takes a card, fewer. */
+const ROWS = 25;
+const NARROW_ROWS = 8;
 
 const allColumns: { id: PeerColumn; name: string; numeric?: boolean; title?: string }[] = [
   { id: 'peerId', name: 'Tab' },
@@ -36,10 +44,13 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
   const order = useSignal<Order>({ column: 'peerId', direction: 'ascending' });
   const open = useSignal<ReadonlySet<string>>(new Set());
   const result = useSignal<{ ok: boolean; text: string } | null>(null);
+  const view = { search: useSignal(''), page: useSignal(0) };
 
   const columns = columnsOf(now);
   const holders = cell.value ? holdersOf(now, cell.value) : null;
-  const shown = sortPeers(holders ? now.peers.filter((peer) => holders.has(peer.peerId)) : now.peers, order.value);
+  const chosen = holders ? now.peers.filter((peer) => holders.has(peer.peerId)) : now.peers;
+  const found = search(chosen, view.search.value, textOf);
+  const shown = pageOf(sortPeers(found, order.value), view.page.value, isNarrow.value ? NARROW_ROWS : ROWS);
   const toggle = (peerId: string): void => {
     const next = new Set(open.value);
     if (!next.delete(peerId)) next.add(peerId);
@@ -52,7 +63,7 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
       <div role="status" class="status-line">
         {cell.value && (
           <p>
-            Showing {plural(shown.length, 'tab')} with expert {cell.value.expert} of layer{' '}
+            Showing {plural(chosen.length, 'tab')} with expert {cell.value.expert} of layer{' '}
             {now.placement.layers[cell.value.layer]}.{' '}
             <button type="button" onClick={() => (cell.value = null)}>
               Show all {now.peers.length}
@@ -61,24 +72,29 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
         )}
         {result.value && <p class={result.value.ok ? '' : 'trouble'}>{result.value.text}</p>}
       </div>
-      {shown.length === 0 ? (
+      {now.peers.length > 0 && (
+        <TableBar view={view} noun="tabs" shown={shown} found={found.length} all={chosen.length} />
+      )}
+      {found.length === 0 ? (
         <p class="muted empty">
-          {holders
-            ? 'No tab holds this expert, so the coordinator computes it.'
-            : 'No tab is connected. The coordinator answers on its own, which is slower. Open the donor page to lend it a GPU.'}
+          {chosen.length > 0
+            ? 'No tab matches this search.'
+            : holders
+              ? 'No tab holds this expert, so the coordinator computes it.'
+              : 'No tab is connected. The coordinator answers on its own, which is slower. Open the donor page to lend it a GPU.'}
         </p>
       ) : (
         <div class="table-scroll" role="group" aria-labelledby="peers-title" tabIndex={0}>
           <table class="peers" role="table">
             <thead role="rowgroup">
               <tr role="row">
-                {columns.map((column) => (
-                  <Heading column={column} order={order} />
+                {columns.map(({ id, name, title, numeric }) => (
+                  <SortHeading key={id} id={id} name={name} title={title} isNumeric={numeric} order={order} />
                 ))}
               </tr>
             </thead>
             <tbody role="rowgroup">
-              {shown.map((peer) => (
+              {shown.rows.map((peer) => (
                 <PeerRows
                   key={peer.peerId}
                   peer={peer}
@@ -101,20 +117,6 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
 function holdersOf(now: ConsoleSnapshot, cell: Cell): Set<string | undefined> {
   const indices = now.placement.holders[cell.layer]?.[cell.expert] ?? [];
   return new Set(indices.map((index) => now.placement.peerIds[index]));
-}
-
-function Heading({ column, order }: { column: (typeof allColumns)[number]; order: Signal<Order> }) {
-  const sorted = order.value.column === column.id ? order.value.direction : undefined;
-  return (
-    <th role="columnheader" scope="col" aria-sort={sorted ?? 'none'} class={column.numeric ? 'numeric' : ''}>
-      <button type="button" title={column.title} onClick={() => (order.value = nextOrder(order.value, column.id))}>
-        {column.name}
-        <span class="arrow" aria-hidden="true">
-          {sorted === 'ascending' ? '▲' : sorted === 'descending' ? '▼' : ''}
-        </span>
-      </button>
-    </th>
-  );
 }
 
 interface RowProps {
@@ -202,6 +204,10 @@ function PeerRows({ peer, columns, nowMs, open, events, onToggle, onResult }: Ro
     </>
   );
 }
+
+/** What a search looks at. */
+const textOf = (peer: PeerView): string =>
+  [peer.peerId, peer.state, peer.adapter, peer.address, peer.donor, peer.coordinator, peer.note].join(' ');
 
 const trustWords = { probation: 'on probation', quarantined: 'wrong results' };
 

@@ -87,7 +87,7 @@ export function PlacementMap({ placement, onPick }: { placement: PlacementView; 
         {at.value ? (
           describeCell(placement, at.value)
         ) : (
-          <span class="muted">Point at a cell to see its tabs; click it to list them above.</span>
+          <span class="muted">Point at a cell to see its tabs; click it to list them below.</span>
         )}
       </p>
       <details>

@@ -15,7 +15,7 @@ export function Verdict({ now }: { now: ConsoleSnapshot }) {
   const { verdict } = now;
   const [first, ...more] = now.attention;
   const tone = tones[verdict.state];
-  const streams = now.requests.filter((request) => request.state !== 'queued').length;
+  const streams = now.requests.filter(({ state }) => state === 'prefill' || state === 'decode').length;
   const tabs = now.peers.filter((peer) => peer.state !== 'gone').length;
   return (
     <section class={`verdict edge-${tone}`} aria-label="Verdict">

@@ -1,5 +1,5 @@
 import { effect, signal } from '@preact/signals';
-import type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot } from '@shoal/protocol';
+import type { CommandReply, GivenCommand, ConsoleEvent, ConsoleRole, ConsoleSnapshot } from '@shoal/protocol';
 import { socketAt } from '@shoal/protocol/page';
 import { io, type Socket } from 'socket.io-client';
 import { here } from '../here.ts';
@@ -11,9 +11,11 @@ interface FromCoordinator {
   snapshot(snapshot: ConsoleSnapshot): void;
   events(events: ConsoleEvent[]): void;
   access(): void;
+  settings(): void;
+  bans(): void;
 }
 interface ToCoordinator {
-  command(command: Command, reply: (answer: CommandReply) => void): void;
+  command(command: GivenCommand, reply: (answer: CommandReply) => void): void;
 }
 
 export type Link =
@@ -41,6 +43,9 @@ export const nowMs = signal(performance.now());
 
 /** Counts the times that the rules of access may have changed. */
 export const accessChanges = signal(0);
+/** The same of settings, and of who is kept out. */
+export const settingsChanges = signal(0);
+export const bansChanges = signal(0);
 
 let socket: Socket<FromCoordinator, ToCoordinator> | null = null;
 let snapshotAtMs = 0;
@@ -90,7 +95,7 @@ export function signIn(token: string): void {
   socket = made;
   made.on('connect', () => {
     tabStorage.setItem(TOKEN_KEY, token);
-    accessChanges.value += 1;
+    for (const changes of [accessChanges, settingsChanges, bansChanges]) changes.value += 1;
     if (!snapshot.value) link.value = { state: 'live' };
   });
   made.on('connect_error', (error) => {
@@ -115,6 +120,12 @@ export function signIn(token: string): void {
   made.on('access', () => {
     accessChanges.value += 1;
   });
+  made.on('settings', () => {
+    settingsChanges.value += 1;
+  });
+  made.on('bans', () => {
+    bansChanges.value += 1;
+  });
   made.on('events', (news) => {
     events.value = mergeEvents(events.value, news);
   });
@@ -131,7 +142,7 @@ export function signOut(refusal?: string): void {
 }
 
 /** Sends a command; returns the reply or an error as text, and never throws. */
-export async function command(message: Command, deadlineMs = COMMAND_DEADLINE_MS): Promise<CommandReply> {
+export async function command(message: GivenCommand, deadlineMs = COMMAND_DEADLINE_MS): Promise<CommandReply> {
   if (!socket?.connected) return { ok: false, message: 'Not connected to the coordinator.' };
   try {
     return await socket.timeout(deadlineMs).emitWithAck('command', message);

@@ -1,4 +1,5 @@
 import type { PeerView } from '@shoal/protocol';
+import type { SortOrder } from '../table/paging.ts';
 
 export type PeerColumn =
   | 'peerId'
@@ -17,10 +18,7 @@ export type PeerColumn =
   | 'auditShare'
   | 'sinceMs';
 
-export interface Order {
-  column: PeerColumn;
-  direction: 'ascending' | 'descending';
-}
+export type Order = SortOrder<PeerColumn>;
 
 const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
   peerId: (peer) => peer.peerId,
@@ -39,15 +37,6 @@ const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
   auditShare: (peer) => peer.trust.auditShare,
   sinceMs: (peer) => peer.sinceMs,
 };
-
-/** Reverses the order if the column is already selected; otherwise figures start with the largest, words with A. */
-export function nextOrder(order: Order, column: PeerColumn): Order {
-  if (order.column === column) {
-    return { column, direction: order.direction === 'ascending' ? 'descending' : 'ascending' };
-  }
-  const words: readonly PeerColumn[] = ['peerId', 'coordinator', 'state', 'adapter', 'address', 'sinceMs'];
-  return { column, direction: words.includes(column) ? 'ascending' : 'descending' };
-}
 
 /** Sorts unknown values last in either direction, and ties by id so that rows don't jump around each second. */
 export function sortPeers(peers: readonly PeerView[], order: Order): PeerView[] {

@@ -34,7 +34,11 @@ export interface EncoderSchedulerOptions {
   limits: EncoderLimits;
   occupancy: Occupancy;
   timeline?: Timeline | undefined;
-  onRequest?: (event: 'submitted' | 'finished' | 'failed' | 'cancelled', id: string, error?: GenerationError) => void;
+  onRequest?: (
+    event: 'submitted' | 'finished' | 'failed' | 'cancelled',
+    job: EncoderJob,
+    error?: GenerationError,
+  ) => void;
   /** A clock in milliseconds; `performance.now()` by default. */
   now?: () => number;
 }
@@ -105,10 +109,17 @@ export class EncoderScheduler implements EmbeddingService {
     const job = new EncoderJob({ id, inputs, dimensions, client, createdMs: this.#now() });
     this.#jobs.add(job);
     this.#waiting.add(job);
-    this.#options.onRequest?.('submitted', id);
+    this.#options.onRequest?.('submitted', job);
     this.#watch(job, signal);
     this.#wake();
     return job.result;
+  }
+
+  /** As `Scheduler.stop`. */
+  stop(id: string, why: string): boolean {
+    const job = this.jobs.find((one) => one.id === id);
+    job?.fail(new GenerationError('stopped', why));
+    return job !== undefined;
   }
 
   /** As `Scheduler.drain`. */
@@ -152,7 +163,7 @@ export class EncoderScheduler implements EmbeddingService {
       this.#waiting.remove(job);
       this.#jobs.delete(job);
       if (!error) this.counts.requests++;
-      this.#options.onRequest?.(outcome, job.id, error);
+      this.#options.onRequest?.(outcome, job, error);
     };
     watchRequest(job, { signal, timeoutMs: this.#limits.requestTimeoutMs, what: 'The embeddings', onEnded });
   }

@@ -4,9 +4,15 @@ import type { ComponentChildren } from 'preact';
 import { useRef } from 'preact/hooks';
 import { ConfirmDialog } from '../../ConfirmDialog.tsx';
 import { formatDay } from '../../format.ts';
+import { pageOf, search } from '../../table/paging.ts';
+import { TableBar } from '../../table/TableBar.tsx';
 import { change, revoke } from './access-state.ts';
 import { EntryForm } from './EntryForm.tsx';
 import { type Column, REVOKING } from './words.tsx';
+
+/** Of a page. */
+const ROWS = 20;
+const NOUNS: Readonly<Record<AccessKind, string>> = { keys: 'API keys', invites: 'invitations', admins: 'admins' };
 
 interface TableProps<Kind extends AccessKind> {
   kind: Kind;
@@ -24,28 +30,36 @@ interface TableProps<Kind extends AccessKind> {
 export function EntryTable<Kind extends AccessKind>(props: TableProps<Kind>) {
   const { kind, titleId, entries, columns, canChange, more } = props;
   const opens = canChange || more !== undefined;
+  const view = { search: useSignal(''), page: useSignal(0) };
+  const found = search(entries, view.search.value, ({ name, note, by }) => `${name} ${note} ${by ?? ''}`);
+  const shown = pageOf(found, view.page.value, ROWS);
   return (
-    <div class="table-scroll" role="group" aria-labelledby={titleId} tabIndex={0}>
-      <table class="cards" role="table">
-        <thead role="rowgroup">
-          <tr role="row">
-            <th scope="col" role="columnheader">
-              Name
-            </th>
-            {columns.map(({ name, isNumeric }) => (
-              <th scope="col" role="columnheader" class={isNumeric ? 'numeric' : undefined}>
-                {name}
+    <>
+      {entries.length > ROWS && (
+        <TableBar view={view} noun={NOUNS[kind]} shown={shown} found={found.length} all={entries.length} />
+      )}
+      <div class="table-scroll" role="group" aria-labelledby={titleId} tabIndex={0}>
+        <table class="cards" role="table">
+          <thead role="rowgroup">
+            <tr role="row">
+              <th scope="col" role="columnheader">
+                Name
               </th>
+              {columns.map(({ name, isNumeric }) => (
+                <th scope="col" role="columnheader" class={isNumeric ? 'numeric' : undefined}>
+                  {name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody role="rowgroup">
+            {shown.rows.map((entry) => (
+              <Row key={`${kind} ${entry.name} ${entry.created}`} {...props} entry={entry} opens={opens} />
             ))}
-          </tr>
-        </thead>
-        <tbody role="rowgroup">
-          {entries.map((entry) => (
-            <Row key={`${kind} ${entry.name} ${entry.created}`} {...props} entry={entry} opens={opens} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+          </tbody>
+        </table>
+      </div>
+    </>
   );
 }
 
