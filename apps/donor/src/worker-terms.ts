@@ -4,7 +4,7 @@ import type { ToWorker } from './messages.ts';
 
 /** What the worker is told of a coordinator that has let the tab in. */
 export function workerTerms(
-  coordinator: string,
+  coordinator: Parameters<typeof placeOf>[0],
   { model, heartbeatMs, shardUrls = [] }: Welcome,
 ): Omit<Extract<ToWorker, { type: 'configure' }>, 'type' | 'pledgeBytes'> {
   return {
