@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path';
 import { ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
+import { ALERT_OPTIONS } from './base/alert-options.ts';
 import { parseDatabaseUrl } from './base/database-url.ts';
-import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET } from './base/network-values.ts';
+import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET, SITES } from './base/network-values.ts';
 import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
 import { OWN_DIRS, ROOT_DIR } from './base/places.ts';
 import { SHARD_URLS } from './base/shard-url.ts';
@@ -197,6 +198,13 @@ const SECTIONS = {
         'As `URL` (followed by `/SHA-256`, or with `{sha256}` where the hash belongs), or `s3:REGION:URL` for a private bucket ' +
         'whose URLs the coordinator signs. See [below](#weights-from-elsewhere).',
     }),
+    embedSites: option('embed-sites', SITES, {
+      default: '*',
+      help: 'sites that may show the embed, in which their visitors lend',
+      more:
+        'Each visitor is asked in the frame itself, which counts a press only where it was in full view. `none` allows no site. ' +
+        'No other page of the coordinator can be framed.',
+    }),
     tabToTab: option('tab-to-tab', SWITCH, {
       help: 'tabs whose donors agree hand weights to each other; they learn each other’s addresses',
       more: 'See [below](#from-tab-to-tab).',
@@ -340,6 +348,8 @@ const SECTIONS = {
       help: 'lowest severity to log, as JSON lines on stderr',
     }),
   },
+
+  Alerts: ALERT_OPTIONS,
 };
 
 /** All options of `shoal serve`, by the fields of `Config`. */
@@ -349,6 +359,7 @@ export const CONFIG_OPTIONS = {
   ...SECTIONS.Swarm,
   ...SECTIONS.Scheduling,
   ...SECTIONS['Server and access'],
+  ...SECTIONS.Alerts,
 };
 
 /** How a coordinator is run. */

@@ -72,13 +72,25 @@ function peakOf(pid: number): number {
   }
 }
 
-/** Memory of all processes whose command line has a text, with shared pages divided among them. */
-function memoryOf(commandPart: string): number {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
+/** Memory of the browsers that this process has started, with shared pages divided among their processes. */
+function browsersMemory(): number {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      // After the program's name, which may have spaces: its state and its parent.
+      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+    } catch {
+      // It has ended.
+    }
+  }
+  const isOurs = (pid: number): boolean => pid === process.pid || (pid > 1 && isOurs(parents.get(pid) ?? 0));
+  return [...parents.keys()]
+    .filter((pid) => isOurs(pid))
     .reduce((sum, pid) => {
       try {
-        if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(commandPart)) return sum;
+        if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('chrom')) return sum;
         return sum + 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
       } catch {
         return sum;
@@ -138,7 +150,7 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
     for (let tab = 0; tab < plan.tabs.count; tab++)
       await donors.open(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
     let tabsBytes = 0;
-    const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, memoryOf('chromium'))), 2000);
+    const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, browsersMemory())), 2000);
     await untilCovered(url);
     add('tabs load, s', seconds(startedMs).toFixed(0));
     await answer(url, 1);

@@ -5,8 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { createReferenceBackend, type ExpertBackend } from '@shoal/kernels';
 import {
+  DONOR_INFO_PATH,
   helloSchema,
   type Dismissed,
+  type DonorInfo,
   type Hello,
   type HelloReply,
   type ShardRef,
@@ -74,6 +76,23 @@ export class FakeCoordinator {
   shardGate: Promise<void> = Promise.resolve();
   /** Answers a hello instead of a welcome. */
   refusal: Extract<HelloReply, { ok: false }> | undefined;
+  /** What donors are told before they lend. */
+  info: DonorInfo = {
+    model: {
+      id: 'fake',
+      quant: 'f16',
+      layers: LAYERS.length,
+      expertsPerLayer: EXPERTS_PER_LAYER,
+      expertsPerToken: 2,
+      shardBytes: 50_000,
+      pledgeBytesPerExpert: 60_000,
+    },
+    operator: { name: 'Ada', contact: 'ada@example.org', about: 'A model of small stories.' },
+    need: { servingTabs: 0, uncovered: LAYERS.length * EXPERTS_PER_LAYER, thin: 0, replicas: 1 },
+    traffic: { bytesPerTokenAndLayer: 256, tokensPerSecond: 10 },
+    inviteOnly: false,
+    takesCpu: true,
+  };
   /** Put before the worker's script, to imitate a browser without some feature. */
   workerPrelude = '';
   /** Connections that a tab is told to open. */
@@ -111,6 +130,11 @@ export class FakeCoordinator {
 
   get numExperts(): number {
     return this.#model.refs.length;
+  }
+
+  /** Tabs that are connected, loaded and tested. */
+  get donors(): number {
+    return this.#donor ? 1 : 0;
   }
 
   /** The donor that is connected, loaded and tested, or the next one. */
@@ -161,6 +185,9 @@ export class FakeCoordinator {
     const path = new URL(request.url ?? '/', 'http://localhost').pathname;
     if (path.startsWith('/socket.io')) return;
     this.requests.push(path);
+    if (path === `/${DONOR_INFO_PATH}`) {
+      return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(this.info));
+    }
     if (path.startsWith('/shards/')) return this.#serveShard(path.slice('/shards/'.length), response);
     await this.#serveFile(path, response);
   }

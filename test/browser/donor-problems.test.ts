@@ -1,15 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  check,
-  coordinator,
-  eventually,
-  INSECURE_HOST,
-  lend,
-  MAX_NMSE,
-  page,
-  useFakeCoordinator,
-} from './donor-browser.ts';
+import { check, coordinator, eventually, lend, MAX_NMSE, page, useFakeCoordinator } from './donor-browser.ts';
 import { waitForPhase } from './donor-page.ts';
+import { INSECURE_HOST } from './setup.ts';
 
 useFakeCoordinator();
 
@@ -136,6 +128,26 @@ describe('what can go wrong, in the donor’s terms', () => {
     await page.reload({ waitUntil: 'networkidle' });
     await waitForPhase(page, 'consent');
     expect(coordinator.hellos.length).toBe(1);
+    // While the removal holds, there is nothing to press.
+    const untilMs = Date.now() + 3_600_000;
+    coordinator.refusal = { ok: false, code: 'removed', message: 'Come back later.', reason: 'too hot', untilMs };
+    await page.getByRole('button', { name: 'Lend my GPU' }).click();
+    await expectProblem('The operator keeps this browser out for now', 'kept-out');
+    expect(await page.getByRole('button', { name: /Try again/ }).count()).toBe(0);
+  });
+
+  it('freed by the operator: thanked, and back by itself', async () => {
+    await lend();
+    const donor = await coordinator.donor();
+    donor.standing({ phase: 'draining' });
+    await expectProblem('The operator is freeing this tab. Thank you!', 'being-freed');
+    donor.dismiss({ code: 'drained', message: 'It comes back by itself.', retry: true, retryAfterMs: 20_000 });
+    await waitForPhase(page, 'away');
+    expect(await page.getByRole('status').textContent()).toContain('Resting');
+    expect(await page.getByRole('button').allTextContents()).not.toContain('Try again now');
+    await check('freed');
+    await waitForPhase(page, 'waiting');
+    expect(coordinator.hellos.length).toBe(2);
   });
 
   it('a failed self-test', async () => {

@@ -33,7 +33,9 @@ describe('the donor’s page', () => {
     });
     await page.goto(coordinator.address, { waitUntil: 'networkidle' });
     await page.getByRole('button', { name: 'Lend my GPU' }).waitFor();
-    expect(coordinator.requests.filter((path) => path !== '/' && !path.startsWith('/assets/'))).toEqual([]);
+    expect(coordinator.requests.filter((path) => path !== '/' && !path.startsWith('/assets/'))).toEqual([
+      '/donor-info',
+    ]);
     expect({ workers, sockets, hellos: coordinator.hellos.length, foreign }).toEqual({
       workers: 0,
       sockets: 0,
@@ -43,6 +45,16 @@ describe('the donor’s page', () => {
     const text = await page.locator('main').innerText();
     for (const word of ['GPU', 'Download', 'Traffic', 'Power', 'IP address', 'reconstructed'])
       expect(text).toContain(word);
+    // This coordinator's own figures, and not those of the pledge.
+    for (const said of [
+      'Run by Ada',
+      'A model of small stories',
+      'would be the first',
+      'all 24 experts',
+      'Up to 1.2 MB',
+    ])
+      expect(text).toContain(said);
+    expect(await page.getByRole('link', { name: 'try it first' }).getAttribute('href')).toBe('./playground');
     await check('consent');
     expect(complaints).toEqual([]);
   });
@@ -74,7 +86,7 @@ describe('the donor’s page', () => {
     for (const { nmse } of laps) expect(nmse).toBeLessThan(MAX_NMSE);
     donor.standing({ phase: 'working', rowsPerSecond: 412, rttMs: 23, lapMs: 31 });
     await waitForPhase(page, 'working');
-    await page.getByText(/Your tab is computing layers 3\W+5 · 24 experts/).waitFor();
+    await page.getByText(/It holds 24 experts of layers 3\W+5\./).waitFor();
     await page.waitForFunction(() => document.title.startsWith('Working'));
     await page.getByText('Cached weights', { exact: true }).click();
     await check('working');
@@ -158,7 +170,13 @@ describe('the donor’s page', () => {
       await waitForPhase(tab, 'waiting');
     }
     expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(1);
-    expect(coordinator.hellos.map((hello) => hello.tab)).toEqual([0, 1]);
+    expect(new Set(coordinator.hellos.map((hello) => hello.tab))).toEqual(new Set([0, 1]));
+    // The limit is the browser's: each has half of it.
+    const whole = coordinator.hellos[0]!.pledgeBytes;
+    for (const tab of [0, 1]) {
+      await eventually(() => coordinator.hellos.findLast((hello) => hello.tab === tab)!.pledgeBytes).toBe(whole / 2);
+    }
+    for (const tab of [page, other]) await tab.getByText('2 tabs of this browser share').waitFor();
     await other.close({ runBeforeUnload: false });
     await eventually(() => coordinator.intents).toContain('leave');
   });
@@ -183,6 +201,11 @@ describe('the donor’s page', () => {
     expect((await guest.lap()).nmse).toBeLessThan(MAX_NMSE);
     await page.getByRole('heading', { name: 'Can’t reach the coordinator' }).waitFor();
     await page.getByText(/Next attempt in \d+ s/).waitFor();
+    // Nothing was being downloaded, and what was done is done.
+    await page.getByRole('button', { name: 'Try again now' }).click();
+    await page.getByText(/Next attempt in \d+ s/).waitFor();
+    expect(await page.locator('main').textContent()).not.toContain('Downloading');
+    expect(await page.getByRole('region', { name: 'This visit so far' }).textContent()).toMatch(/[1-9]\d* (kB|MB|MiB)/);
     await check('away');
     await startCoordinator(port);
     await waitForPhase(page, 'waiting');

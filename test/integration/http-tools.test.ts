@@ -107,6 +107,29 @@ describe('tool calls', () => {
   });
 
   it.each([
+    [
+      '/v1/chat/completions',
+      '"messages": [{"role": "user", "content": "?"}]',
+      '{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}',
+    ],
+    ['/v1/responses', '"input": "?"', '{"type": "function", "name": "f", "parameters": SCHEMA}'],
+    [
+      '/v1/messages',
+      '"max_tokens": 4, "messages": [{"role": "user", "content": "?"}]',
+      '{"name": "f", "input_schema": SCHEMA}',
+    ],
+  ])('%s hands the text of a schema on where JavaScript would lose some of it', async (path, asked, tool) => {
+    await begin('ok');
+    const schema = '{"type": "object", "properties": {"x": {"minimum": 1.0}}}';
+    const { status } = await post(
+      path,
+      `{"model": "${model}", ${asked}, "tools": [${tool.replace('SCHEMA', schema)}]}`,
+    );
+    expect(status).toBe(200);
+    expect(rendered.at(-1)).toMatchObject({ tools: [{ parametersJson: schema }] });
+  });
+
+  it.each([
     ['<tool_call>\n{"name": "time", "arguments": {"city": oops}}\n</tool_call> bye', 'malformed'],
     ['<tool_call>\n{"name": "time", "arguments": {"city": "Os', 'left open'],
   ])('are given as text where they cannot be read: %s', async (written) => {

@@ -1,6 +1,6 @@
 /**
  * Measures how far honest answers of every kind of expert lie from the coordinator's computation, for models without a calibration
- * of their own: `node --import tsx test/integration/trust-kinds.ts` → coordinator/src/trust/kinds.json (docs/adr/0007).
+ * of their own: `node --import tsx test/integration/trust-kinds.ts` → coordinator/src/trust/testing/kinds.json (docs/adr/0007).
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,10 +25,11 @@ import { flushing, INT8_BOUNDS, type Measured, measureDistances, quantilesOf } f
 
 type CreateWebGpu = typeof import('../../packages/kernels/src/webgpu/create.ts');
 
-const OUTPUT = join(import.meta.dirname, '../../coordinator/src/trust/kinds.json');
+const OUTPUT = join(import.meta.dirname, '../../coordinator/src/trust/testing/kinds.json');
 const SEED = 5;
 /** A quarter of gpt-oss's width, so that sums are long and end inside a block. */
 const DIMENSIONS = { hiddenSize: 720, moeIntermediateSize: 180 } as const;
+const MXFP4_ACTIVATIONS = ['swiglu', 'clamped-swiglu'] as const;
 const EXPERTS = 8;
 const LAPS = 16;
 const ROWS_PER_LAP = 16;
@@ -59,9 +60,11 @@ async function main(): Promise<void> {
   await writeFile(OUTPUT, await format(JSON.stringify({ seed: SEED, measured }), { ...style, parser: 'json' }));
 }
 
-/** SwiGLU in every format, and the other activations in those of floats and of integers, with biases where gpt-oss has them. */
+/** Every activation in every format, of MXFP4 those that published models have in it; with biases where gpt-oss has them. */
 function shapes(): ExpertShape[] {
-  return QUANTS.flatMap((quant) => EXPERT_ACTIVATIONS.map((activation) => shapeOf(quant, activation)));
+  return QUANTS.flatMap((quant) =>
+    (quant === 'mxfp4' ? MXFP4_ACTIVATIONS : EXPERT_ACTIVATIONS).map((activation) => shapeOf(quant, activation)),
+  );
 }
 
 function shapeOf(quant: Quant, activation: ExpertActivation): ExpertShape {
@@ -149,7 +152,12 @@ function normalRow(rng: Rng, deviation: number): Float32Array {
 }
 
 function summary(f16: readonly Measured[], int8: readonly Measured[]) {
-  return { rows: f16.length, ...quantilesOf(f16), int8: quantilesOf(int8) };
+  return { rows: f16.length, ...largest(f16), int8: largest(int8) };
+}
+
+function largest(measured: readonly Measured[]): Measured {
+  const { relativeL2, normDeviation, beforeWire } = quantilesOf(measured);
+  return { relativeL2: relativeL2.max, normDeviation: normDeviation.max, beforeWire: beforeWire.max };
 }
 
 await main();

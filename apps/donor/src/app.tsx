@@ -1,6 +1,7 @@
 import type { DonorSession } from './donor-session.ts';
 import { isJoining, isLive, type DonorPhase } from './donor-state.ts';
-import { PHASE_WORD, SIGN_OF_PHASE } from './tab-sign.ts';
+import { SIGN_OF_PHASE, stateWord } from './tab-sign.ts';
+import { AsleepView } from './views/asleep-view.tsx';
 import { ConsentView } from './views/consent-view.tsx';
 import { FinishedView } from './views/finished-view.tsx';
 import { JoiningView } from './views/joining-view.tsx';
@@ -21,7 +22,7 @@ export function App({ session }: { session: DonorSession }) {
           Shoal
         </a>
         <p class="status" data-sign={SIGN_OF_PHASE[phase]} role="status">
-          <SignIcon sign={SIGN_OF_PHASE[phase]} /> {PHASE_WORD[phase]}
+          <SignIcon sign={SIGN_OF_PHASE[phase]} /> {stateWord(session.state.value)}
         </p>
       </header>
       <main>
@@ -34,6 +35,7 @@ export function App({ session }: { session: DonorSession }) {
 function View({ phase, session }: { phase: DonorPhase; session: DonorSession }) {
   if (phase === 'consent') return <ConsentView session={session} />;
   if (phase === 'finished') return <FinishedView session={session} />;
+  if (phase === 'asleep') return <AsleepView />;
   if (isJoining(phase)) return <JoiningView session={session} />;
   if (isLive(phase)) return <LiveView session={session} />;
   return <ProblemView session={session} />;

@@ -21,9 +21,9 @@ beforeEach(() => {
   storage = new MemoryStorage();
 });
 
-function at(address: string, webdriver = false, navigationType = 'navigate') {
+function at(address: string, webdriver = false, navigationType = 'navigate', wasDiscarded = false) {
   const location = new URL(address) as unknown as Location;
-  return standingConsent({ storage, location, webdriver, navigationType });
+  return standingConsent({ storage, location, webdriver, navigationType, wasDiscarded });
 }
 
 describe('a page starts by itself', () => {
@@ -39,6 +39,8 @@ describe('a page starts by itself', () => {
       paused: true,
       exchangeMbit: 30,
     });
+    // The browser had discarded the tab, whatever it calls that.
+    expect(at('https://example.test/', false, 'navigate', true)?.pledgeBytes).toBe(256 * MIB);
     expect(at('https://example.test/', false, 'navigate')).toBeUndefined();
     expect(at('https://example.test/', false, 'back_forward')).toBeUndefined();
     withdrawConsent(storage);

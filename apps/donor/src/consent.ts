@@ -20,29 +20,37 @@ interface ConsentEnvironment {
   /** `navigator.webdriver`: whether a program drives the browser. */
   webdriver: boolean;
   navigationType: string | undefined;
+  /** `document.wasDiscarded`: the browser had freed the tab's memory, and loads it again since it is shown. */
+  wasDiscarded: boolean;
 }
 
 /**
  * Returns the consent that holds without a click when the page opens. There are only two cases:
- * - a *reload* of a tab that was lending, since the click was for this tab. A duplicated tab or a fresh visit, which may inherit
+ * - a *reload* of a tab that was lending, since the click was for this tab; the browser's own after it had discarded the tab is
+ *   one too. A duplicated tab or a fresh visit, which may inherit
  *   the same storage, needs its own click;
  * - `?auto=1&pledge=<MiB>&device=<gpu|cpu>&exchange=<Mbit/s>` on this machine in a browser driven by a program, for the demo and the tests. No link
  *   or website can meet both conditions.
  */
 export function standingConsent(environment: ConsentEnvironment): Consent | undefined {
-  const { storage, location, webdriver, navigationType } = environment;
-  if (navigationType === 'reload') {
+  const { storage, location, webdriver, navigationType, wasDiscarded } = environment;
+  if (navigationType === 'reload' || wasDiscarded) {
     const remembered = readConsent(storage);
     if (remembered) return remembered;
   }
   const parameters = new URLSearchParams(location.search);
-  if (parameters.get('auto') !== '1' || !webdriver || !LOCAL_HOSTS.has(location.hostname)) return undefined;
+  if (!isAutomatic(location, webdriver)) return undefined;
   const pledgeMib = Number(parameters.get('pledge')) || DEFAULT_AUTO_MIB;
   const device = parameters.get('device') === 'cpu' ? 'cpu' : 'gpu';
   const exchangeMbit = exchangeOf(Number(parameters.get('exchange') ?? Number.NaN));
   return { device, pledgeBytes: Math.max(1, Math.floor(pledgeMib)) * 2 ** 20, paused: false, exchangeMbit };
 }
 const DEFAULT_AUTO_MIB = 512;
+
+/** Whether a program on this machine has opened the page to lend. */
+export function isAutomatic({ search, hostname }: Pick<Location, 'search' | 'hostname'>, webdriver: boolean): boolean {
+  return new URLSearchParams(search).get('auto') === '1' && webdriver && LOCAL_HOSTS.has(hostname);
+}
 
 export function rememberConsent(storage: PageTexts, consent: Consent): void {
   storage.setItem(STORAGE_KEY, JSON.stringify(consent));

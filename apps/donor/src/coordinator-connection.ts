@@ -53,7 +53,7 @@ export type ConnectionEnd =
   | { kind: 'gone' }
   /** WebRTC found no way to the coordinator, whose addresses are these. */
   | { kind: 'no-channel'; facts: NoPath; addresses: readonly string[] }
-  | { kind: 'refused'; code: RefusalCode; message: string }
+  | { kind: 'refused'; code: RefusalCode; refusal: Extract<HelloReply, { ok: false }> }
   | { kind: 'dismissed'; dismissed: Dismissed };
 
 export interface ConnectionHandlers {
@@ -189,13 +189,14 @@ export class CoordinatorConnection {
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
+        clockMs: Date.now(),
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         promise: promise(),
         ...(proof && { proof }),
         ...introduction,
       });
       const reply = helloReplySchema.parse(answer);
-      if (!reply.ok) return this.#end({ kind: 'refused', code: reply.code, message: reply.message });
+      if (!reply.ok) return this.#end({ kind: 'refused', code: reply.code, refusal: reply });
       await this.#handlers.onWelcome(reply);
       if (!this.#over) this.#openLapChannel(reply);
     } catch {

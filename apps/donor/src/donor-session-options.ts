@@ -1,6 +1,7 @@
 import type { ShardCache } from '@shoal/peer';
 import type { CoordinatorUrl, PageTexts } from '@shoal/protocol/page';
 import type { Device } from './device.ts';
+import type { SharingTabs } from './shared-pledge.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 import type { LimitsKeeper } from './limits/limits-keeper.ts';
 
@@ -13,6 +14,8 @@ export interface DonorSessionOptions {
   browserStorage: PageTexts;
   /** Whether the browser blocks the page's data, so that nothing outlives it. */
   keepsNothing?: boolean;
+  /** Those that share the pledge with this one; without them, it has all of it. */
+  sharingTabs?: SharingTabs | undefined;
   initialPledgeBytes: number;
   initialDevice: Device;
   offersTabToTab?: boolean;

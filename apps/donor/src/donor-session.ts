@@ -1,13 +1,14 @@
 import { HOME } from '@shoal/peer';
-import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
+import type { AdapterInfo, DonorInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
-import { Backoff } from './backoff.ts';
 import type { Consent } from './consent.ts';
 import { ConsentBook } from './consent-book.ts';
 import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
-import { initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
+import { initialState, isLending, isLive, isReady, livePhase, type DonorState } from './donor-state.ts';
+import { KeptCache } from './kept-cache.ts';
+import { LentMemory } from './lent-memory.ts';
 import { GuestLinks } from './guest-links.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
 import { ExchangeSession } from './exchange-session.ts';
@@ -16,30 +17,30 @@ import type { DonorIdentity } from './donor-identity.ts';
 import type { DonorSessionOptions } from './donor-session-options.ts';
 import type { LimitsKeeper } from './limits/limits-keeper.ts';
 import { SessionLimits } from './limits/session-limits.ts';
-import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
+import { configureProblem, endProblem, probeProblem, troubleProblem, type Problem } from './problems.ts';
+import { isFinal, Recovery } from './recovery.ts';
 import { VisitFigures } from './visit-figures.ts';
 import { workerTerms } from './worker-terms.ts';
 
 /** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
-/** Problems after which a reload must not start work again either. */
-const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
 
 /** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
 export class DonorSession {
   readonly state = signal<DonorState>(initialState(0));
   readonly #options: DonorSessionOptions;
-  readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
   readonly #exchange: ExchangeSession;
   readonly #figures = new VisitFigures(this.state);
   readonly #book: ConsentBook;
+  readonly #recovery: Recovery;
+  readonly #memory: LentMemory;
+  readonly #kept: KeptCache;
   readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
   #paused = false;
   #finishing = false;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #fetched = new FetchedReport();
   /** What the donor allows besides memory. */
@@ -50,6 +51,17 @@ export class DonorSession {
     this.#options = options;
     this.limits = options.limits;
     this.#book = new ConsentBook(options);
+    this.#recovery = new Recovery(this.state, {
+      set: (change) => this.#set(change),
+      onRetry: () => this.#begin(),
+      onGivenUp: ({ code }) => {
+        this.#guests.endAll();
+        this.#memory.leave();
+        if (isFinal(code)) this.#book.withdraw();
+      },
+    });
+    this.#kept = new KeptCache(this.state, options.cache);
+    this.#memory = new LentMemory(this.state, options.sharingTabs, () => this.#rejoin());
     this.#worker = new DeviceWorker({
       createWorker: options.createWorker,
       onMessage: (message) => this.#fromWorker(message),
@@ -63,7 +75,7 @@ export class DonorSession {
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     this.#set({ offersTabToTab: options.offersTabToTab ?? false, keepsNothing: options.keepsNothing ?? false });
-    void this.#measureCache();
+    void this.#kept.measure();
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
@@ -71,8 +83,8 @@ export class DonorSession {
     const pledgeBytes = device === 'cpu' ? Math.min(wantedBytes, MAX_CPU_PLEDGE_BYTES) : wantedBytes;
     this.#paused = paused;
     this.#finishing = false;
-    this.#backoff.reset();
-    this.#set({ device, exchangeMbit, pledgeBytes });
+    this.#recovery.worked();
+    this.#set({ device, exchangeMbit, pledgeBytes, lentBytes: pledgeBytes });
     this.#agree();
     this.#figures.begin();
     this.#identity ??= await this.#options.claimIdentity();
@@ -84,6 +96,16 @@ export class DonorSession {
   retry(): void {
     this.#agree();
     this.#begin();
+  }
+
+  /** What the coordinator tells donors, or null if it doesn't answer now. */
+  inform(info: DonorInfo | undefined): void {
+    this.#set({ info: info ?? (this.state.value.info || null) });
+  }
+
+  /** Whether there is an invitation to show. */
+  get hasInvite(): boolean {
+    return rememberedInvite(this.#options.browserStorage) !== undefined;
   }
 
   /** Selects the device on the consent form. */
@@ -128,7 +150,11 @@ export class DonorSession {
   /** Changes the limit. While lending, the tab rejoins with it; experts that are still needed stay loaded. */
   changePledge(pledgeBytes: number): void {
     this.#book.choosePledge(pledgeBytes);
-    this.#set({ pledgeBytes });
+    this.#memory.change(pledgeBytes);
+  }
+
+  /** If it has joined, with what it lends now. */
+  #rejoin(): void {
     if (!this.#connection) return;
     this.#agree();
     this.#disconnect();
@@ -144,37 +170,40 @@ export class DonorSession {
   /** Uses a new invitation: the given one, or one that was already stored. */
   useInvite(token?: string): void {
     if (token !== undefined) rememberInvite(this.#options.browserStorage, token);
+    // Shown anew in any case, since an invitation is no part of the state.
+    this.#set({});
     if (this.state.value.problem?.code === 'invite') this.retry();
   }
 
-  async deleteKeptWeights(): Promise<void> {
-    await this.#options.cache.deleteAll().catch(() => {});
-    await this.#measureCache();
+  deleteKeptWeights(): Promise<void> {
+    return this.#kept.deleteAll();
   }
 
-  /** The page is being closed or put into the back-forward cache. */
+  /** The page is being closed, put into the back-forward cache, or frozen. It may be gone without another word. */
   leave(): void {
     this.#disconnect();
     this.#guests.endAll();
+    this.#memory.leave();
+    if (!isLending(this.state.value.phase)) return;
+    this.#figures.forgetHistory();
+    this.#set({ phase: 'asleep', problem: undefined, interrupted: undefined, retryAtMs: undefined });
   }
 
-  /** The page came back from the back-forward cache, or the network is back. */
+  /** The page goes on after `leave`, or the network is back. */
   comeBack(): void {
-    const { phase } = this.state.value;
-    if (phase === 'consent' || phase === 'finished' || phase === 'failed' || this.#connection) return;
-    this.#begin();
+    if (isLending(this.state.value.phase) && !this.#connection) this.#begin();
   }
 
   #begin(): void {
-    clearTimeout(this.#retryTimer);
-    this.#set({ problem: undefined, interrupted: undefined, retryAtMs: undefined });
+    this.#recovery.begin();
+    this.#memory.join();
     if (this.state.value.adapter && this.#worker.isRunning) return this.#connect();
     this.#set({ phase: 'checking' });
     this.#worker.post({ type: 'probe', device: this.state.value.device });
   }
 
   #connect(): void {
-    const { adapter, pledgeBytes } = this.state.value;
+    const { adapter, lentBytes } = this.state.value;
     const inviteToken = rememberedInvite(this.#options.browserStorage);
     this.#figures.rejoin();
     this.#set({ phase: 'connecting' });
@@ -183,7 +212,7 @@ export class DonorSession {
       {
         ...this.#identity!,
         adapter: adapter!,
-        pledgeBytes,
+        pledgeBytes: lentBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
         promise: () => this.#limits.introduce(),
@@ -208,13 +237,13 @@ export class DonorSession {
 
   async #onWelcome(welcome: Welcome): Promise<void> {
     this.#set({ model: welcome.model });
-    const { device, pledgeBytes, exchangeMbit } = this.state.value;
+    const { device, lentBytes, exchangeMbit } = this.state.value;
     try {
       this.#limits.tellWorker();
-      await this.#worker.configure(device, { ...workerTerms(this.#options.coordinator, welcome), pledgeBytes });
+      await this.#worker.configure(device, workerTerms(this.#options.coordinator, welcome, lentBytes));
     } catch (problem) {
       this.#disconnect();
-      this.#recover(problem as Problem);
+      this.#recovery.after(problem as Problem);
       throw problem;
     }
     this.#exchange.start(welcome, exchangeMbit);
@@ -234,16 +263,11 @@ export class DonorSession {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
     this.#figures.readStanding(standing);
     if (this.#finishing) return;
+    this.#set({ isFreed: standing.phase === 'draining' });
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';
-    if (
-      standing.phase === 'waiting' ||
-      standing.phase === 'working' ||
-      standing.phase === 'resting' ||
-      pausedBefore ||
-      isLive(phase)
-    ) {
-      this.#backoff.reset();
+    if (isReady(standing) || pausedBefore || isLive(phase)) {
+      this.#recovery.worked();
       this.#set({ phase: this.#paused ? 'paused' : livePhase(standing) });
     } else if (standing.phase === 'testing') {
       this.#set({ phase: 'testing' });
@@ -256,28 +280,14 @@ export class DonorSession {
     this.#detach(HOME);
     this.#exchange.stop();
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
-    this.#recover(endProblem(end));
-  }
-
-  #recover(known: Problem): void {
-    const { phase, device } = this.state.value;
-    const problem = onDevice(known, device);
-    const interrupted = phase === 'away' || phase === 'failed' ? this.state.value.interrupted : phase;
-    if (problem.recovery !== 'auto') {
-      this.#guests.endAll();
-      if (FINAL_CODES.has(problem.code)) this.#book.withdraw();
-      return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
-    }
-    const delayMs = this.#backoff.nextDelayMs();
-    this.#set({ phase: 'away', problem, interrupted, retryAtMs: performance.now() + delayMs });
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => this.#begin(), delayMs);
+    this.#recovery.after(endProblem(end));
   }
 
   #ended(): void {
     this.#guests.endAll();
+    this.#memory.leave();
     clearTimeout(this.#finishTimer);
-    clearTimeout(this.#retryTimer);
+    this.#recovery.stop();
     this.#book.withdraw();
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
@@ -286,11 +296,11 @@ export class DonorSession {
     this.#finishing = false;
     this.#figures.end();
     this.#set({ phase: hasHelped ? 'finished' : 'consent', problem: undefined, retryAtMs: undefined });
-    void this.#measureCache();
+    void this.#kept.measure();
   }
 
   #disconnect(): void {
-    clearTimeout(this.#retryTimer);
+    this.#recovery.stop();
     this.#connection?.leave();
     this.#connection = undefined;
     this.#guests.loseHome();
@@ -316,13 +326,13 @@ export class DonorSession {
       case 'probed':
         return this.#onProbed(message.adapter);
       case 'probe-failed':
-        return this.#recover(probeProblem(message.reason));
+        return this.#recovery.after(probeProblem(message.reason));
       case 'progress':
         return this.#onProgress(message);
       case 'ready':
         this.#connection?.send('ready', message.ready);
         if (!isLive(this.state.value.phase)) this.#set({ phase: 'testing' });
-        return void this.#measureCache();
+        return void this.#kept.measure();
       case 'trouble':
         return this.#onTrouble(message.trouble);
       case 'adapted':
@@ -364,7 +374,7 @@ export class DonorSession {
       return this.#set({ phase: 'downloading', download: undefined });
     }
     this.#disconnect();
-    this.#recover(troubleProblem(trouble));
+    this.#recovery.after(troubleProblem(trouble));
   }
 
   #onStats(news: Extract<WorkerNews, { type: 'stats' }>): void {
@@ -380,15 +390,7 @@ export class DonorSession {
     this.#fetched.restart();
     this.#figures.restartWorker();
     this.limits?.restartWorker();
-    this.#recover(problem);
-  }
-
-  async #measureCache(): Promise<void> {
-    try {
-      this.#set({ keptBytes: await this.#options.cache.sizeBytes() });
-    } catch {
-      this.#set({ cacheFailure: 'unavailable' });
-    }
+    this.#recovery.after(problem);
   }
 
   #set(change: Partial<DonorState>): void {

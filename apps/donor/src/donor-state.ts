@@ -1,10 +1,10 @@
 import type { PeerHostStats } from '@shoal/peer';
-import type { AdapterInfo, HelloReply, Standing } from '@shoal/protocol';
+import type { AdapterInfo, DonorInfo, HelloReply, Standing } from '@shoal/protocol';
 import type { Device } from './device.ts';
 import type { DownloadFigures } from './messages.ts';
 import type { Problem } from './problems.ts';
 
-/** State of a visit. `away`: the tab retries by itself; `failed`: the donor must act. Also the root element's `data-phase`. */
+/** State of a visit. `asleep`: the browser has stopped the page, which goes on when it is shown. `away`: the tab retries by itself; `failed`: the donor must act. Also the root element's `data-phase`. */
 export type DonorPhase =
   | 'consent'
   | 'checking'
@@ -18,6 +18,7 @@ export type DonorPhase =
   | 'resting'
   | 'finishing'
   | 'finished'
+  | 'asleep'
   | 'away'
   | 'failed';
 
@@ -27,13 +28,19 @@ export interface DonorState {
   phase: DonorPhase;
   /** The device that is lent, or offered. */
   device: Device;
+  /** What all tabs of the browser lend together, and this one's part of it. */
   pledgeBytes: number;
+  lentBytes: number;
+  /** Tabs of the browser that lend, this one included. */
+  sharingTabs: number;
   /** Whether the operator offers to exchange weights with other tabs. */
   offersTabToTab: boolean;
   /** What the donor allows to be sent to them, in Mbit/s; undefined: nothing is exchanged. */
   exchangeMbit: number | undefined;
   /** Whether nothing outlives the page, since the browser blocks its data. */
   keepsNothing: boolean;
+  /** What the coordinator tells donors; null if it did not, undefined until it has been asked. */
+  info: DonorInfo | null | undefined;
   /** Weights in the browser's storage; undefined until they have been counted. */
   keptBytes: number | undefined;
   adapter: AdapterInfo | undefined;
@@ -41,8 +48,8 @@ export interface DonorState {
   download: DownloadFigures | undefined;
   standing: Standing | undefined;
   stats: PeerHostStats | undefined;
-  /** Rows computed in each of the last HISTORY_SECONDS, oldest first. */
-  rowsHistory: readonly number[];
+  /** Tokens that the tab helped with in each of the last HISTORY_SECONDS, oldest first. */
+  tokensHistory: readonly number[];
   problem: Problem | undefined;
   /** The phase that a problem interrupted. */
   interrupted: DonorPhase | undefined;
@@ -50,6 +57,8 @@ export interface DonorState {
   retryAtMs: number | undefined;
   /** Why the browser doesn't keep downloaded weights. */
   cacheFailure: 'quota' | 'unavailable' | undefined;
+  /** The operator asks the tab to rest: it finishes its work and leaves for a while. */
+  isFreed: boolean;
   /** Laps pass through the page because this browser can't transfer the channel to the worker. */
   relayed: boolean;
   visit: Visit;
@@ -92,20 +101,24 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     phase: 'consent',
     device,
     pledgeBytes,
+    lentBytes: pledgeBytes,
+    sharingTabs: 1,
     offersTabToTab: false,
     exchangeMbit: undefined,
     keepsNothing: false,
+    info: undefined,
     keptBytes: undefined,
     adapter: undefined,
     model: undefined,
     download: undefined,
     standing: undefined,
     stats: undefined,
-    rowsHistory: [],
+    tokensHistory: [],
     problem: undefined,
     interrupted: undefined,
     retryAtMs: undefined,
     cacheFailure: undefined,
+    isFreed: false,
     relayed: false,
     visit: NO_VISIT,
   };
@@ -113,7 +126,7 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
 
 const LIVE: ReadonlySet<DonorPhase> = new Set(['waiting', 'working', 'paused', 'resting', 'finishing']);
 /** Phases in which a tab does nothing that its limits forbid, or about which they have nothing to say. */
-const UNLIMITED: ReadonlySet<DonorPhase> = new Set(['consent', 'paused', 'finishing', 'finished', 'failed']);
+const UNLIMITED: ReadonlySet<DonorPhase> = new Set(['consent', 'paused', 'finishing', 'finished', 'asleep', 'failed']);
 
 /** The phase that is shown: a tab that would join, work or come back rests instead while its limits want that. */
 export function limitedPhase(phase: DonorPhase, rests: boolean): DonorPhase {
@@ -122,6 +135,16 @@ export function limitedPhase(phase: DonorPhase, rests: boolean): DonorPhase {
 
 export function isLive(phase: DonorPhase): boolean {
   return LIVE.has(phase);
+}
+
+/** Whether the donor has agreed, and the tab works for that or would. */
+export function isLending(phase: DonorPhase): boolean {
+  return phase !== 'consent' && phase !== 'finished' && phase !== 'failed';
+}
+
+/** Whether the coordinator has let the tab serve. */
+export function isReady({ phase }: Standing): boolean {
+  return phase === 'waiting' || phase === 'working' || phase === 'resting';
 }
 
 export function isJoining(phase: DonorPhase): boolean {

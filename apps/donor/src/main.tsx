@@ -4,16 +4,18 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
 import { openBrowserKey } from './contribution/browser-key.ts';
-import { standingConsent } from './consent.ts';
+import { isAutomatic, standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
+import { watchInfo } from './info-watch.ts';
 import { takeInvite } from './invite.ts';
 import { LimitsKeeper } from './limits/limits-keeper.ts';
 import { systemLocalTime } from './limits/local-time.ts';
 import { BrowserSensors } from './limits/sensors.ts';
 import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
+import { tabsOfThisBrowser } from './shared-pledge.ts';
 import { openShardCache } from './shard-cache.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
@@ -46,6 +48,8 @@ const session = new DonorSession({
   },
   tabStorage,
   browserStorage,
+  // A tab that a program opened lends what its own address says.
+  sharingTabs: isAutomatic(location, navigator.webdriver) ? undefined : tabsOfThisBrowser(),
   keepsNothing: tabStorage.isLost || browserStorage.isLost,
   initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
@@ -53,6 +57,7 @@ const session = new DonorSession({
   limits,
 });
 
+watchInfo(coordinator, (info) => session.inform(info));
 // The worker's figures come every second as well, also where the page is hidden and its timers are slow.
 setInterval(() => limits.evaluate(), 1_000);
 addEventListener('storage', (event) => limits.readStorage(event));
@@ -64,6 +69,9 @@ addEventListener('pagehide', () => session.leave());
 addEventListener('pageshow', ({ persisted }) => {
   if (persisted) session.comeBack();
 });
+// A frozen page's connections are cut sooner or later, and it may be discarded without being asked again.
+document.addEventListener('freeze', () => session.leave());
+document.addEventListener('resume', () => session.comeBack());
 // Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
   if (takeInvite({ storage: browserStorage, location, history })) session.useInvite();
@@ -76,5 +84,6 @@ const consent = standingConsent({
   location,
   webdriver: navigator.webdriver,
   navigationType: navigation?.type,
+  wasDiscarded: (document as { wasDiscarded?: boolean }).wasDiscarded === true,
 });
 if (consent) void session.lend(consent);

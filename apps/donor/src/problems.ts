@@ -11,14 +11,19 @@ export interface Problem {
   todo: string;
   /** `auto`: the tab retries by itself. `manual`: the donor must act. `reload`: a newer page is needed. */
   recovery: 'auto' | 'manual' | 'reload';
+  /** Nothing is wrong: the page says it calmly, and offers nothing to press against it. */
+  isCalm?: true;
   /** The coordinator's own message, if it sent one. */
   detail?: string;
+  /** When the tab is to come back by itself, and until when it may not, as a date in epoch milliseconds. */
+  retryAfterMs?: number | undefined;
+  untilMs?: number | undefined;
 }
 
-type ProblemText = Omit<Problem, 'code' | 'detail'>;
+type ProblemText = Pick<Problem, 'title' | 'happened' | 'todo' | 'recovery' | 'isCalm'>;
 
 const KEPT = 'Everything downloaded so far is kept.';
-const RETRIES = 'You don’t need to do anything: this tab tries again automatically.';
+const RETRIES = 'No action needed: this tab reconnects by itself.';
 const UPDATE_DRIVER =
   'Update the graphics driver or the browser, or lend less memory: an overloaded GPU can return wrong results.';
 const UPDATE_BROWSER = 'Update the browser, or lend from another computer: this one may be faulty.';
@@ -80,6 +85,20 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     happened: 'Results were wrong, so the coordinator accepts no work until the time below.',
     todo: 'If you think this is a mistake, please contact the operator.',
     recovery: 'manual',
+  },
+  removed: {
+    title: 'The operator keeps this browser out for now',
+    happened: 'The operator of this swarm has ended your visit; the reason is below.',
+    todo: 'Thank you for what you have lent so far. If you’d like to know more, please ask the operator.',
+    recovery: 'manual',
+  },
+  drained: {
+    title: 'The operator is freeing this tab. Thank you!',
+    happened:
+      'Your help isn’t needed for the moment. Nothing is wrong with your tab or your computer, and both may rest.',
+    todo: `No action needed: this tab comes back by itself when it is wanted. ${KEPT}`,
+    recovery: 'auto',
+    isCalm: true,
   },
   invite: {
     title: 'This swarm is invite-only',
@@ -145,6 +164,7 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
     recovery: 'reload',
   },
   draining: REFUSED.draining,
+  drained: REFUSED.drained,
   timeout: {
     title: 'The connection has ended',
     happened: 'The coordinator ended the connection; its reason is below.',
@@ -251,7 +271,7 @@ export function endProblem(end: ConnectionEnd): Problem {
     case 'no-channel':
       return noChannelProblem(end);
     case 'refused':
-      return { code: end.code, ...REFUSED[end.code], detail: end.message };
+      return { code: end.code, ...REFUSED[end.code], ...saidBy(end.refusal) };
     case 'dismissed':
       return dismissalProblem(end.dismissed);
   }
@@ -266,9 +286,15 @@ function noChannelProblem({ facts, addresses }: Extract<ConnectionEnd, { kind: '
 }
 
 /** If the coordinator asks the tab to come back, it retries whatever the code. */
-function dismissalProblem({ code, message, retry }: Dismissed): Problem {
+function dismissalProblem(dismissed: Dismissed): Problem {
+  const { code, retry } = dismissed;
   if (code === 'finished') return { code: 'gone', ...GONE };
   const text = DISMISSED[code];
   const recovery = retry ? 'auto' : text.recovery === 'auto' ? 'manual' : text.recovery;
-  return { code, ...text, recovery, detail: message };
+  return { code, ...text, recovery, ...saidBy(dismissed) };
+}
+
+/** What the coordinator said of the end. */
+function saidBy({ message, untilMs, retryAfterMs }: Pick<Dismissed, 'message' | 'untilMs' | 'retryAfterMs'>) {
+  return { detail: message, untilMs, retryAfterMs };
 }

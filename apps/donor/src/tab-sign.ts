@@ -1,4 +1,3 @@
-import { formatFigure } from './format.ts';
 import type { DonorPhase, DonorState } from './donor-state.ts';
 
 export type Sign = 'working' | 'waiting' | 'trouble' | 'away';
@@ -16,7 +15,8 @@ export const SIGN_OF_PHASE: Record<DonorPhase, Sign> = {
   resting: 'away',
   finishing: 'waiting',
   finished: 'away',
-  away: 'trouble',
+  asleep: 'away',
+  away: 'away',
   failed: 'trouble',
 };
 
@@ -32,9 +32,15 @@ export const PHASE_WORD: Record<DonorPhase, string> = {
   resting: 'Resting',
   finishing: 'Finishing',
   finished: 'Stopped',
+  asleep: 'Asleep',
   away: 'Reconnecting',
   failed: 'Problem',
 };
+
+/** The state in a word or two. */
+export function stateWord({ phase, problem }: Pick<DonorState, 'phase' | 'problem'>): string {
+  return phase === 'away' && problem?.isCalm ? 'Resting' : PHASE_WORD[phase];
+}
 
 /** Paths on a 16 × 16 field: a full disc, a ring, a triangle, two bars. */
 export const SIGN_PATH: Record<Sign, string> = {
@@ -55,10 +61,11 @@ const ICON_COLOUR: Record<Sign, string> = {
 let shownSign: Sign | undefined;
 
 /** Shows the state in the tab's title and icon, for a page in the background, and on the root element, for tests. */
-export function showInTab({ phase, standing }: DonorState): void {
+export function showInTab(state: DonorState): void {
+  const { phase } = state;
   document.documentElement.dataset.phase = phase;
-  const rate = phase === 'working' && standing ? ` · ${formatFigure(standing.rowsPerSecond)} rows/s` : '';
-  document.title = phase === 'consent' ? 'Shoal: lend your GPU' : `${PHASE_WORD[phase]}${rate} – Shoal`;
+  // No figures: a browser goes on showing the last title of a tab that it has discarded.
+  document.title = phase === 'consent' ? 'Shoal: lend your GPU' : `${stateWord(state)} – Shoal`;
   const sign = SIGN_OF_PHASE[phase];
   if (sign === shownSign) return;
   shownSign = sign;

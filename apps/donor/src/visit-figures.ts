@@ -9,6 +9,8 @@ export class VisitFigures {
   readonly #state: Signal<DonorState>;
   #tallies = new VisitTallies();
   #downloadEpoch = -1;
+  /** Of the visit, that the chart has. */
+  #tokensCharted = 0;
 
   constructor(state: Signal<DonorState>) {
     this.#state = state;
@@ -18,7 +20,8 @@ export class VisitFigures {
   begin(): void {
     this.#tallies = new VisitTallies();
     const { visit } = initialState(0);
-    this.#set({ visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
+    this.#set({ visit: { ...visit, startedMs: performance.now() }, tokensHistory: [] });
+    this.#tokensCharted = this.#state.value.visit.tokensHelped;
   }
 
   end(): void {
@@ -28,13 +31,19 @@ export class VisitFigures {
   /** The tab joins anew: the coordinator counts its visit from 0. */
   rejoin(): void {
     this.#tallies.tokensHelped.restart();
-    this.#set({ download: undefined, standing: undefined, stats: undefined });
+    this.#set({ download: undefined, standing: undefined });
   }
 
   /** The worker was ended: the next one counts from 0. */
   restartWorker(): void {
     this.#tallies.rows.restart();
     this.#tallies.wireBytes.restart();
+    this.#set({ stats: undefined });
+  }
+
+  /** The page was stopped for a while: what the chart shows is no longer of the last minutes. */
+  forgetHistory(): void {
+    this.#set({ standing: undefined, stats: undefined, tokensHistory: [] });
   }
 
   readStanding(standing: Standing): void {
@@ -51,11 +60,14 @@ export class VisitFigures {
 
   /** Once a second. */
   readStats({ stats }: Extract<FromWorker, { type: 'stats' }>): void {
-    const rows = this.#tallies.rows.read(stats.rows);
+    this.#tallies.rows.read(stats.rows);
     this.#tallies.wireBytes.read(stats.bytesSent + stats.bytesReceived);
     this.#tallies.readFetched(stats.fetched);
-    const rowsHistory = [...this.#state.value.rowsHistory, rows].slice(-HISTORY_SECONDS);
-    this.#set({ stats, rowsHistory, ...this.#visit() });
+    const { tokensHelped } = this.#state.value.visit;
+    const helped = Math.max(0, tokensHelped - this.#tokensCharted);
+    this.#tokensCharted = tokensHelped;
+    const tokensHistory = [...this.#state.value.tokensHistory, helped].slice(-HISTORY_SECONDS);
+    this.#set({ stats, tokensHistory, ...this.#visit() });
   }
 
   #visit(): Pick<DonorState, 'visit'> {

@@ -22,6 +22,27 @@ export const PORT: ValueKind<number | PortRange> = {
   },
 };
 
+/** As `frame-ancestors` of a content policy takes them (CSP 3). */
+const SITE = /^https?:\/\/(\*\.)?[a-z\d]([a-z\d.-]*[a-z\d])?(:\d{1,5})?$/i;
+
+/** Origins of sites with commas between them, `*` for all sites, or `none`. */
+export const SITES: ValueKind<string> = {
+  value: 'ORIGIN,…|*|none',
+  parse: (given) => {
+    ancestorsOf(given);
+    return given;
+  },
+};
+
+/** What `frame-ancestors` of a content policy takes for these sites. Throws a UsageError. */
+export function ancestorsOf(given: string): string {
+  if (given === '*') return '*';
+  if (given === 'none') return "'none'";
+  const sites = NAMES.parse(given);
+  if (sites.length > 0 && sites.every((site) => SITE.test(site))) return sites.join(' ');
+  throw new UsageError(`takes origins such as https://blog.example or https://*.example, *, or none, not "${given}"`);
+}
+
 /** IP addresses, and names that are resolved at the start. */
 export const ADDRESSES: ValueKind<readonly string[]> = {
   value: 'ADDRESS,…',

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { decompressed } from './compressed-body.ts';
 import { ApiError } from './errors.ts';
+import { noteExactTexts } from './exact-json.ts';
 
 /**
  * What makes JSON slow to parse, counted before that. Numbers and strings are cheap: 1 MiB takes 10 ms. Objects and keys are
@@ -30,7 +31,10 @@ export function registerJsonBody(app: FastifyInstance, maxBytes: number): void {
       void parseText(request, text, (error, value) => {
         // The parser's messages quote the body, so they are not passed on.
         if (error) reject(ApiError.invalid(null, 'The request body is not valid JSON.', 'invalid_json'));
-        else resolve(value);
+        else {
+          noteExactTexts(text, value);
+          resolve(value);
+        }
       });
     });
   });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.ts';
+import { registerEmbed } from './embed.ts';
 
 /** Files that Vite names by their content. */
 const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
@@ -16,7 +17,7 @@ const ASSET_MAX_AGE_S = 31_536_000;
 export async function registerPages(
   app: FastifyInstance,
   roots: HttpDeps['staticRoots'],
-  offersTabToTab = false,
+  { offersTabToTab = false, embedSites = () => '*' }: Pick<HttpDeps, 'offersTabToTab' | 'embedSites'> = {},
 ): Promise<void> {
   const built = [roots.donor, roots.console].filter(
     (root): root is string => root !== undefined && existsSync(join(root, 'index.html')),
@@ -39,6 +40,7 @@ export async function registerPages(
   if (donor !== undefined && built.includes(donor)) {
     if (offersTabToTab) app.get('/', (_request, reply) => sendOffer(reply, donor));
     else page('/', donor);
+    registerEmbed(app, donor, embedSites);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
     for (const url of ['/console', '/playground', '/lab', '/docs']) {

@@ -1,5 +1,6 @@
 import type { SettingForm } from '@shoal/protocol';
 import { z } from 'zod';
+import { ancestorsOf } from '../base/network-values.ts';
 
 interface Entry<T> {
   title: string;
@@ -58,6 +59,21 @@ const url = (words: Words): Entry<string> => {
   return { ...base, schema: base.schema.refine((given) => given === '' || isHttpUrl(given), { error }) };
 };
 
+/** As `--embed-sites` takes them. */
+const sites = (words: Words): Entry<string> => {
+  const base = text('text', 2_000, words);
+  const error = 'must be origins such as https://blog.example with commas between them, *, or none';
+  return { ...base, schema: base.schema.refine(areSites, { error }), default: '*' };
+};
+
+function areSites(given: string): boolean {
+  try {
+    return ancestorsOf(given) !== '';
+  } catch {
+    return false;
+  }
+}
+
 function isHttpUrl(given: string): boolean {
   return URL.canParse(given) && /^https?:$/.test(new URL(given).protocol);
 }
@@ -98,10 +114,16 @@ export const SETTINGS = {
     title: 'Drain all tabs',
     help: 'All tabs rest, and the coordinator computes everything itself, until this is switched off.',
   }),
+  embedSites: sites({
+    title: 'Sites with the embed',
+    help: 'Sites whose visitors may lend there, as origins with commas between them; * for all, none for no site.',
+    option: '--embed-sites',
+  }),
   alertWebhook: {
     ...url({
       title: 'Alerts to',
       help: 'A webhook that is told what needs attention; empty for none.',
+      option: '--alert-webhook',
     }),
     isSecret: true,
   },

@@ -26,7 +26,8 @@ import {
   TOO_MANY_INTENTS,
   TOO_MANY_TESTS,
 } from './messages.ts';
-import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
+import type { DonorControl } from './donor-control.ts';
+import { NO_EPOCH, PeerSession } from './peer-session.ts';
 import { REPLACED } from './published-tabs.ts';
 import { RejoinDelays } from './rejoin-delays.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
@@ -168,7 +169,9 @@ export class Swarm {
   }
 
   /** The tabs of all coordinators that serve: this one's peers, and those that the others say serve. */
-  *servingAnywhere(): Iterable<{ readonly peerId: string; readonly live: ReadonlySet<ExpertIndex> }> {
+  *servingAnywhere(): Iterable<
+    Pick<PeerSession, 'peerId' | 'donorId' | 'address'> & { readonly live: ReadonlySet<ExpertIndex> }
+  > {
     for (const peer of this.#peers.values()) if (peer.serving) yield peer;
     yield* this.#placement.cluster?.serving() ?? [];
   }

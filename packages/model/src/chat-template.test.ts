@@ -83,6 +83,15 @@ describe('traits', () => {
     });
   });
 
+  it('print the schema of a tool as it was sent, where its text is given', () => {
+    const template = new ChatTemplate('{{ tools[0] | tojson }}');
+    const tool = { type: 'function' as const, function: { name: 'f', parameters: { 9: {}, minimum: 1 } } };
+    expect(template.renderChat([USER], { tools: [tool] })).toContain('{"9": {}, "minimum": 1}');
+    const parametersJson = '{"minimum": 1.0, "9": {}}';
+    const sent = template.renderChat([USER], { tools: [{ ...tool, parametersJson }] });
+    expect(sent).toBe('{"type": "function", "function": {"name": "f", "parameters": {"minimum": 1.0, "9": {}}}}');
+  });
+
   it('do not keep a template that fails with tools from plain chats', () => {
     const template = new ChatTemplate(
       "{% if tools %}{{ raise_exception('no tools') }}{% endif %}{{ messages[0].content }}",

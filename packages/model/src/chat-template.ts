@@ -29,6 +29,8 @@ export interface ChatMessage {
 export interface ChatTool {
   type: 'function';
   function: { name: string; [key: string]: unknown };
+  /** The JSON text of `function.parameters`, where that has what JavaScript's values lose: `parseJsonValue` says what. */
+  parametersJson?: string | undefined;
 }
 
 /** What is rendered beside the messages. */
@@ -93,7 +95,7 @@ export class ChatTemplate {
    * or takes more steps than any published template would.
    */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    const tools = options.tools?.length ? options.tools : null;
+    const tools = options.tools?.length ? options.tools.map(toolForTemplate) : null;
     const values = {
       ...options.variables,
       ...this.#variables,
@@ -133,6 +135,12 @@ export class ChatTemplate {
     }
     return { ...call, function: { ...call.function, name, arguments: given ?? text } };
   }
+}
+
+/** As the reference has it. */
+function toolForTemplate({ parametersJson, ...tool }: ChatTool): unknown {
+  if (parametersJson === undefined) return tool;
+  return { ...tool, function: { ...tool.function, parameters: parseJsonValue(parametersJson) } };
 }
 
 /** Reasoning under every name that templates have for it; gpt-oss refuses its own beside a content. */

@@ -76,6 +76,8 @@ export const helloSchema = z.object({
   inviteToken: inviteTokenSchema.optional(),
   /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
   maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
+  /** Its clock, in epoch milliseconds: where those of most tabs differ from the coordinator's, that one is wrong. */
+  clockMs: z.number().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** What its donor's limits allow now; without it, everything. */
   promise: promiseSchema.optional(),
 });
@@ -89,7 +91,8 @@ export function keptName(sha256: string): string {
 /**
  * `invite`: an invitation is required, or the one sent is not valid. `limit`: the donor's network address has too many tabs or
  * joins too often. `no-cpu`: tabs without WebGPU are not accepted. `wait`: earlier visits of the donor or from its network were of
- * no use. `kind`: the tab does not compute the model's kind of experts.
+ * no use. `kind`: the tab does not compute the model's kind of experts. `banned`: in quarantine after wrong results. `removed`: an
+ * operator keeps the donor or its network out. `drained`: an operator lets the tab rest; it comes back after `retryAfterMs`.
  */
 export const refusalCodeSchema = z.enum([
   'version',
@@ -103,7 +106,19 @@ export const refusalCodeSchema = z.enum([
   'no-cpu',
   'kind',
   'wait',
+  'removed',
+  'drained',
 ]);
+
+/** What an operator who sends a tab away, or keeps it out, tells its donor. */
+const farewell = {
+  /** In the operator's words; left out where they gave none. */
+  reason: z.string().max(200).optional(),
+  /** When the donor may come back, as a date in epoch milliseconds; left out where no end is known. */
+  untilMs: upTo(Number.MAX_SAFE_INTEGER).optional(),
+  /** When the tab is to come back by itself. */
+  retryAfterMs: upTo(86_400_000).optional(),
+};
 export type RefusalCode = z.infer<typeof refusalCodeSchema>;
 
 export const iceServerSchema = z.object({
@@ -146,7 +161,7 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
     /** Whether the tab is to `seek` shards that other tabs have. Only tabs that agreed to it are asked. */
     tabToTab: z.boolean().optional(),
   }),
-  z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
+  z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000), ...farewell }),
 ]);
 export type HelloReply = z.infer<typeof helloReplySchema>;
 
@@ -307,11 +322,25 @@ export const standingSchema = z.object({
 });
 export type Standing = z.infer<typeof standingSchema>;
 
-/** Coordinator → donor, event `dismissed`: the visit is over. `retry`: whether the tab should come back by itself. */
+/**
+ * Coordinator → donor, event `dismissed`: the visit is over. `retry`: whether the tab should come back by itself, after
+ * `retryAfterMs` if that is given. `drained`: an operator lets the tab rest, and nothing is wrong with it.
+ */
 export const dismissedSchema = z.object({
-  code: z.enum(['finished', 'removed', 'self-test', 'wrong-results', 'protocol', 'draining', 'timeout', 'replaced']),
+  code: z.enum([
+    'finished',
+    'removed',
+    'drained',
+    'self-test',
+    'wrong-results',
+    'protocol',
+    'draining',
+    'timeout',
+    'replaced',
+  ]),
   message: z.string().max(1000),
   retry: z.boolean(),
+  ...farewell,
 });
 export type Dismissed = z.infer<typeof dismissedSchema>;
 

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { setTimeout } from 'node:timers/promises';
 import type { PeerConnection as NativePeerConnection } from 'node-datachannel';
 import type { RtcClasses } from './connection.ts';
 import { TransportError } from './errors.ts';
@@ -23,6 +24,10 @@ export interface RtcOptions {
    */
   udpPorts?: PortRange | undefined;
 }
+
+const TOO_EARLY = /remote candidate without (ICE transport|remote description)/;
+const MAX_CANDIDATE_ATTEMPTS = 50;
+const CANDIDATE_RETRY_MS = 10;
 
 /** A loaded library, shared by the whole process. */
 interface Library {
@@ -131,6 +136,21 @@ async function loadNodeDataChannel(): Promise<Library> {
     override async createAnswer(): Promise<RTCSessionDescriptionInit> {
       this.#native.setLocalDescription('answer');
       return plainDescription(await super.createAnswer());
+    }
+
+    /**
+     * libdatachannel makes its ICE transport beside, and throws at a candidate of the other side's that comes before it, mostly where both
+     * sides are libdatachannel on a busy machine. The candidate then waits for it.
+     */
+    override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await super.addIceCandidate(candidate as RTCIceCandidateInit);
+        } catch (error) {
+          if (attempt === MAX_CANDIDATE_ATTEMPTS || !TOO_EARLY.test(String(error))) throw error;
+          await setTimeout(CANDIDATE_RETRY_MS);
+        }
+      }
     }
 
     /** libdatachannel sets a description when it makes it. */

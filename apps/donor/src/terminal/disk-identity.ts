@@ -3,6 +3,7 @@ import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { donorTokenSchema, MAX_TABS_PER_DONOR } from '@shoal/protocol';
 import type { DonorIdentity } from '../donor-identity.ts';
+import { openDiskKey } from './disk-key.ts';
 
 const TOKEN_FILE = 'donor-token';
 const TOKEN_BYTES = 16;
@@ -13,15 +14,17 @@ export interface ClaimedIdentity extends DonorIdentity {
 }
 
 /**
- * What `claimIdentity` is for a browser: the token of this user on this machine, made on the first visit and kept in `dir`, and a
- * number that no other of the user's running donors has. Each holds its number by a file with its process id.
+ * What `claimIdentity` is for a browser: the token of this user on this machine, made on the first visit and kept in `dir` with a
+ * key for the coordinator, and a number that no other of the user's running donors has. Each holds its number by a file with its
+ * process id.
  */
-export async function claimDiskIdentity(dir: string): Promise<ClaimedIdentity> {
+export async function claimDiskIdentity(dir: string, coordinator: URL): Promise<ClaimedIdentity> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const donorToken = await tokenOf(dir);
+  const prove = await openDiskKey(dir, coordinator);
   for (let tab = 0; tab < MAX_TABS_PER_DONOR; tab++) {
     const path = join(dir, `donor-${tab}.pid`);
-    if (await take(path)) return { donorToken, tab, release: () => rm(path, { force: true }) };
+    if (await take(path)) return { donorToken, tab, prove, release: () => rm(path, { force: true }) };
   }
   throw new Error(
     `${MAX_TABS_PER_DONOR} donors of this user run on this machine already, which is the most: end one of them`,

@@ -35,10 +35,9 @@ export class TerminalDonor {
 
   /** Throws a TransportError where no WebRTC loads, and an Error where too many donors of this user run. */
   static async open(options: TerminalDonorOptions): Promise<TerminalDonor> {
-    // libwebrtc first: libdatachannel at both ends fails sometimes if one gets an answer before it has set its own.
-    const rtc = await loadRtc(['wrtc', 'node-datachannel']);
+    const rtc = await loadRtc();
     try {
-      return new TerminalDonor(options, rtc, await claimDiskIdentity(options.dataDir));
+      return new TerminalDonor(options, rtc, await claimDiskIdentity(options.dataDir, options.url));
     } catch (error) {
       rtc.close();
       throw error;
@@ -65,7 +64,7 @@ export class TerminalDonor {
           createBackend,
         }) as unknown as Worker,
       cache,
-      claimIdentity: async () => ({ donorToken: identity.donorToken, tab: identity.tab }),
+      claimIdentity: async () => ({ donorToken: identity.donorToken, tab: identity.tab, prove: identity.prove }),
       tabStorage: new MemoryStorage(),
       browserStorage,
       initialPledgeBytes: options.pledgeBytes,

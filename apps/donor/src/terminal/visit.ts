@@ -61,7 +61,7 @@ export async function visit(options: Omit<TerminalDonorOptions, 'onState'>, io: 
     const { state } = donor;
     await donor.close();
     reporter.end();
-    if (state.visit.rows > 0) io.say(farewell(state));
+    if (state.phase === 'finished' || state.visit.rows > 0) io.say(farewell(state));
   }
 }
 

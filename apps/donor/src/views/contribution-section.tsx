@@ -1,5 +1,5 @@
 import type { DonorSession } from '../donor-session.ts';
-import { formatCount } from '../format.ts';
+import { formatCount, formatPlural } from '../format.ts';
 import { Figure } from './figure.tsx';
 
 /** What the donor's tabs have done so far. */
@@ -16,8 +16,9 @@ export function Contribution({ session }: { session: DonorSession }) {
           name="Verified"
           value={standing?.verifiedShare == null ? '–' : `${Math.round(standing.verifiedShare * 100)} %`}
         >
-          of the experts passed the self-test
-          {standing && standing.verifiedRows > 0 && `; ${formatCount(standing.verifiedRows)} rows checked and correct`}
+          {standing && standing.verifiedRows > 0
+            ? `${formatPlural(standing.verifiedRows, 'result')} re-checked, all correct`
+            : 'of the self-test was right'}
         </Figure>
       </dl>
     </section>

@@ -4,10 +4,12 @@ interface DeviceChoiceProps {
   device: Device;
   /** Whether the browser supports WebGPU. Whether there is a GPU is only known once it is requested. */
   hasWebGpu: boolean;
+  /** Whether the coordinator accepts tabs that compute on the CPU. */
+  takesCpu: boolean;
   onChange: (device: Device) => void;
 }
 
-export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps) {
+export function DeviceChoice({ device, hasWebGpu, takesCpu, onChange }: DeviceChoiceProps) {
   return (
     <fieldset class="devices">
       <legend>What to lend</legend>
@@ -25,9 +27,16 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
         </span>
       </label>
       <label>
-        <input type="radio" name="device" value="cpu" checked={device === 'cpu'} onChange={() => onChange('cpu')} />
+        <input
+          type="radio"
+          name="device"
+          value="cpu"
+          checked={device === 'cpu'}
+          disabled={!takesCpu}
+          onChange={() => onChange('cpu')}
+        />
         <span>
-          CPU <small>much slower</small>
+          CPU <small>{takesCpu ? 'much slower' : 'not taken here'}</small>
         </span>
       </label>
     </fieldset>

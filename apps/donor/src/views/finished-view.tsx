@@ -19,9 +19,6 @@ export function FinishedView({ session }: { session: DonorSession }) {
             that you helped compute
             {standing && `; ${formatCount(standing.tokensHelpedTotal)} in total`}
           </Figure>
-          <Figure name="Rows computed" value={formatCount(visit.rows)}>
-            one per token and layer
-          </Figure>
           <Figure name="Time" value={formatDuration(seconds)} />
           <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
             {formatBytes(visit.downloadedBytes)} of weights downloaded{elsewhere && ` (${elsewhere})`}

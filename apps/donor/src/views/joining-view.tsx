@@ -31,13 +31,13 @@ export function JoiningView({ session }: { session: DonorSession }) {
 const STEP_OF_PHASE: Partial<Record<DonorPhase, number>> = {
   checking: 0,
   connecting: 1,
-  downloading: 1,
-  testing: 2,
-  waiting: 3,
-  working: 3,
+  downloading: 2,
+  testing: 3,
+  waiting: 4,
+  working: 4,
 };
 
-/** The four steps of joining with their figures; a problem is shown at the step that it interrupted. */
+/** The steps of joining with their figures; a problem is shown at the step that it interrupted. */
 export function JoiningSteps({ state }: { state: DonorState }) {
   const { phase, interrupted, problem, adapter, standing, device } = state;
   const current = STEP_OF_PHASE[interrupted ?? phase] ?? 0;
@@ -49,13 +49,16 @@ export function JoiningSteps({ state }: { state: DonorState }) {
       <Step name={`Checking the ${DEVICE_WORD[device]}`} {...stepProps(0)}>
         {adapter ? adapterName(adapter, device) : `Asking the browser for a ${DEVICE_WORD[device]}`}
       </Step>
-      <Step name="Downloading" {...stepProps(1)}>
+      <Step name="Connecting" {...stepProps(1)}>
+        {state.model && current > 1 ? `To ${state.model.id}` : 'To the coordinator'}
+      </Step>
+      <Step name="Downloading" {...stepProps(2)}>
         <Download state={state} />
       </Step>
-      <Step name="Self-test" {...stepProps(2)}>
+      <Step name="Self-test" {...stepProps(3)}>
         {testText(standing?.verifiedShare ?? null)}
       </Step>
-      <Step name="Waiting for work" {...stepProps(3)}>
+      <Step name="Waiting for work" {...stepProps(4)}>
         The first work arrives when someone sends a prompt
       </Step>
     </ol>
@@ -82,9 +85,8 @@ function Step({ name, progress, children }: { name: string; progress: StepProgre
   );
 }
 
-function Download({ state: { phase, download, model, device, visit } }: { state: DonorState }) {
-  if (phase === 'connecting') return <>Connecting to the coordinator</>;
-  if (!download) return <>{model ? `${model.id}: waiting for experts` : 'Waiting for the coordinator'}</>;
+function Download({ state: { download, device, visit } }: { state: DonorState }) {
+  if (!download) return <>Waiting to hear which part of the model is wanted</>;
   const { doneBytes, totalBytes, cachedBytes, bytesPerSecond, secondsLeft } = download;
   const uploading = download.phase === 'uploading';
   const parts = [
@@ -105,8 +107,8 @@ function Download({ state: { phase, download, model, device, visit } }: { state:
 }
 
 function testText(verifiedShare: number | null): string {
-  if (verifiedShare === null) return 'The coordinator sends work with known answers';
-  return `${Math.round(verifiedShare * 100)} % of the experts answered correctly`;
+  if (verifiedShare === null) return 'The coordinator sends questions whose answers it knows';
+  return `${Math.round(verifiedShare * 100)} % of the answers were right`;
 }
 
 function adapterName(adapter: NonNullable<DonorState['adapter']>, device: DonorState['device']): string {

@@ -1,8 +1,6 @@
-import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
-import type { DonorState } from '../donor-state.ts';
+import { headline, leadText } from '../live-words.ts';
 import { restHeadline, restText } from '../limits/words.ts';
-import { formatLayers, formatPlural } from '../format.ts';
 import { Cached } from './cached-section.tsx';
 import { Contribution } from './contribution-section.tsx';
 import { Limits } from './limits-section.tsx';
@@ -13,6 +11,7 @@ export function LiveView({ session }: { session: DonorSession }) {
   return (
     <>
       <h1>{headline(session.state.value)}</h1>
+      <p class="lead">{leadText(session.state.value)}</p>
       <Rest session={session} />
       <Work session={session} />
       <Contribution session={session} />
@@ -31,16 +30,4 @@ function Rest({ session: { state, limits } }: { session: DonorSession }) {
       <strong>{restHeadline(decision.rest, circumstances.unixMs)}.</strong> {restText(decision.rest)}
     </p>
   );
-}
-
-function headline({ phase, standing, device }: DonorState): string {
-  const held =
-    standing && standing.experts > 0
-      ? `${formatLayers(standing.layers)} · ${formatPlural(standing.experts, 'expert')}`
-      : undefined;
-  if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} is idle, and the weights stay loaded`;
-  if (phase === 'resting') return 'Resting, as your limits want';
-  if (phase === 'finishing') return 'Finishing the work in progress';
-  if (!held) return 'Connected, waiting for experts';
-  return phase === 'working' ? `Your tab is computing ${held}` : `Ready to compute ${held}`;
 }

@@ -1,8 +1,10 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
-import { formatMemory, formatPlural } from '../format.ts';
-import { isJoining } from '../donor-state.ts';
+import { formatBytes, formatCount, formatMemory, formatPlural } from '../format.ts';
+import { type DonorState, isJoining } from '../donor-state.ts';
+import type { Problem } from '../problems.ts';
 import { cpuTerms } from './device-choice.tsx';
+import { Figure } from './figure.tsx';
 import { InviteField } from './invite-field.tsx';
 import { JoiningSteps } from './joining-view.tsx';
 import { KeptWeights } from './kept-weights.tsx';
@@ -15,7 +17,7 @@ const MEMORY_CODES = new Set(['out-of-memory', 'too-small', 'self-test', 'limits
 
 export function ProblemView({ session }: { session: DonorSession }) {
   const state = session.state.value;
-  const { problem, interrupted, phase, retryAtMs, pledgeBytes, device, stats } = state;
+  const { problem, interrupted, phase, retryAtMs, pledgeBytes, device, stats, visit } = state;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   if (!problem) return null;
   return (
@@ -29,14 +31,15 @@ export function ProblemView({ session }: { session: DonorSession }) {
         {phase === 'away' && stats && stats.coordinators > 0 && (
           <p>Meanwhile the tab answers for {formatPlural(stats.coordinators, 'other coordinator')}.</p>
         )}
-        {problem.detail && <p class="quote">“{problem.detail}”</p>}
+        {problem.detail && !problem.isCalm && <p class="quote">“{problem.detail}”</p>}
+        {problem.isCalm && problem.detail && <p>{problem.detail}</p>}
         {MEMORY_CODES.has(problem.code) && (
           <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
         )}
         {device === 'gpu' && NO_GPU_CODES.has(problem.code) && <p>{cpuTerms()}</p>}
         {problem.code === 'invite' && <InviteField session={session} />}
         <div class="actions">
-          {problem.recovery === 'reload' ? (
+          {isHeld(problem) || problem.isCalm ? null : problem.recovery === 'reload' ? (
             <button type="button" class="primary" onClick={() => location.reload()}>
               Reload the page
             </button>
@@ -62,10 +65,37 @@ export function ProblemView({ session }: { session: DonorSession }) {
           </button>
           {phase === 'away' && retryAtMs !== undefined && <Countdown retryAtMs={retryAtMs} />}
         </div>
-        {interrupted && isJoining(interrupted) && <JoiningSteps state={state} />}
+        {interrupted && isJoining(interrupted) && problem.code !== 'gone' && !problem.isCalm && (
+          <JoiningSteps state={state} />
+        )}
       </section>
+      {visit.rows > 0 && <VisitSoFar state={state} />}
       <KeptWeights session={session} />
     </>
+  );
+}
+
+/** Whether the operator keeps the tab out for now, so that pressing a button would not help. */
+function isHeld({ code, untilMs }: Problem): boolean {
+  return code === 'removed' && untilMs !== undefined && Date.now() < untilMs;
+}
+
+/** Whatever is the matter, what was done is done. */
+function VisitSoFar({ state: { visit, stats, lentBytes } }: { state: DonorState }) {
+  return (
+    <section class="card" aria-label="This visit so far">
+      <dl class="figures">
+        <Figure name="Tokens" value={formatCount(visit.tokensHelped)}>
+          that you helped compute in this visit
+        </Figure>
+        <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
+          {formatBytes(visit.downloadedBytes)} of weights downloaded
+        </Figure>
+        <Figure name="Memory in use" value={formatMemory(stats?.allocatedBytes ?? 0)}>
+          of {formatMemory(lentBytes)} lent
+        </Figure>
+      </dl>
+    </section>
   );
 }
 

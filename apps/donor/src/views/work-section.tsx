@@ -3,7 +3,7 @@ import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatMemory, formatMs, formatPlural } from '../format.ts';
 import { fetchedText } from './fetched-text.ts';
 import { Figure } from './figure.tsx';
-import { RowsChart } from './rows-chart.tsx';
+import { TokensChart } from './tokens-chart.tsx';
 
 /** What the tab does now, and the buttons to pause and to end it. */
 export function Work({ session }: { session: DonorSession }) {
@@ -11,7 +11,7 @@ export function Work({ session }: { session: DonorSession }) {
   const { phase } = state;
   return (
     <section class="card" aria-label="Work">
-      <RowsChart history={state.rowsHistory} />
+      <TokensChart history={state.tokensHistory} />
       <Figures state={state} />
       <Notes state={state} />
       <div class="actions">
@@ -38,14 +38,17 @@ export function Work({ session }: { session: DonorSession }) {
   );
 }
 
-function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device } }: { state: DonorState }) {
+function Figures({
+  state: { standing, stats, visit, adapter, pledgeBytes, lentBytes, sharingTabs, device },
+}: {
+  state: DonorState;
+}) {
   return (
     <dl class="figures">
-      <Figure name="Round trip" value={standing?.rttMs == null ? '–' : formatMs(standing.rttMs)}>
-        {standing?.lapMs != null && `${formatMs(standing.lapMs)} including the work`}
-      </Figure>
+      <Answering standing={standing} />
       <Figure name="Memory in use" value={formatMemory(stats?.allocatedBytes ?? 0)}>
-        of {formatMemory(pledgeBytes)} lent
+        of {formatMemory(lentBytes)} lent
+        {sharingTabs > 1 ? `; ${sharingTabs} tabs of this browser share ${formatMemory(pledgeBytes)}` : ''}
         {device === 'cpu' ? `, on the CPU with ${adapter?.description}` : ''}
         {device === 'gpu' && adapter?.isFallbackAdapter ? ', on the CPU' : ''}
       </Figure>
@@ -53,6 +56,23 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
         {trafficText(visit)}
       </Figure>
     </dl>
+  );
+}
+
+/** The ping was measured at another time than the work, maybe a busier one, so the two don't stand beside each other. */
+function Answering({ standing }: Pick<DonorState, 'standing'>) {
+  const { lapMs, rttMs } = standing ?? {};
+  if (lapMs != null) {
+    return (
+      <Figure name="Answers in" value={formatMs(lapMs)}>
+        from the coordinator and back, with the work
+      </Figure>
+    );
+  }
+  return (
+    <Figure name="Distance" value={rttMs == null ? '–' : formatMs(rttMs)}>
+      to the coordinator and back
+    </Figure>
   );
 }
 

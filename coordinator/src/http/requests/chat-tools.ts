@@ -1,6 +1,7 @@
 import type { ChatTool } from '@shoal/model';
 import type { Tool } from '../../conventions/index.ts';
 import { ApiError } from '../errors.ts';
+import { exactTextOf } from '../exact-json.ts';
 import type { ChatRequest } from './chat-schema.ts';
 import { supportedTools } from './supported-tools.ts';
 
@@ -41,7 +42,12 @@ export function isOneCall({ parallel_tool_calls: parallel, tool_choice: choice }
 /** A tool as templates have it. */
 export function templateTool(tool: Tool): ChatTool {
   const { name, description, parameters = { type: 'object', properties: {} } } = tool;
-  return { type: 'function', function: { name, ...(description !== undefined && { description }), parameters } };
+  const parametersJson = exactTextOf(parameters);
+  return {
+    type: 'function',
+    function: { name, ...(description !== undefined && { description }), parameters },
+    ...(parametersJson !== undefined && { parametersJson }),
+  };
 }
 
 function functionsOf(sent: NonNullable<Body['tools']>): Tool[] {

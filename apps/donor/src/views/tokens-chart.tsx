@@ -5,9 +5,11 @@ import { HISTORY_SECONDS } from '../donor-state.ts';
 import { formatFigure } from '../format.ts';
 
 const CHART_HEIGHT_PX = 170;
+/** The number beside the chart is an average, since that of one second jumps with every answer. */
+const SMOOTH_SECONDS = 5;
 
-/** Rows per second over the last two minutes, as counted in this tab. */
-export function RowsChart({ history }: { history: readonly number[] }) {
+/** Tokens that the tab helped with, second by second, over the last two minutes. */
+export function TokensChart({ history }: { history: readonly number[] }) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(undefined);
   const isDark = useDarkScheme();
@@ -28,23 +30,24 @@ export function RowsChart({ history }: { history: readonly number[] }) {
 
   useEffect(() => chart.current?.setData(dataOf(history)), [history]);
 
-  const latest = history.at(-1) ?? 0;
+  const recent = history.slice(-SMOOTH_SECONDS);
+  const latest = recent.reduce((sum, tokens) => sum + tokens, 0) / Math.max(1, recent.length);
   return (
     <figure class="chart">
       <figcaption>
-        <strong>{formatFigure(latest)}</strong> rows/s
+        <strong>{formatFigure(latest)}</strong> tokens per second with your help
         <span>last {HISTORY_SECONDS / 60} minutes</span>
       </figcaption>
       <div
         ref={place}
         role="img"
-        aria-label={`Rows computed per second: ${formatFigure(latest)} now, ${formatFigure(Math.max(0, ...history))} at most`}
+        aria-label={`Tokens per second with your help: ${formatFigure(latest)} now, ${formatFigure(Math.max(0, ...history))} at most`}
       />
     </figure>
   );
 }
 
-/** Seconds relative to now, and rows; seconds without history are gaps. */
+/** Seconds relative to now, and tokens; seconds without history are gaps. */
 function dataOf(history: readonly number[]): uPlot.AlignedData {
   const seconds = Array.from({ length: HISTORY_SECONDS }, (_, i) => i - HISTORY_SECONDS + 1);
   const missing = HISTORY_SECONDS - history.length;
