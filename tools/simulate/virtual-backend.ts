@@ -15,6 +15,8 @@ export class VirtualBackend implements LapBackend {
   readonly #clock: VirtualClock;
   readonly #gpu: Gpu;
   #freeAtMs = 0;
+  /** Time that the GPU has worked, or will have when it has done what it was given. */
+  busyMs = 0;
 
   constructor(clock: VirtualClock, gpu: Gpu, shape: LapBackend['shape']) {
     this.#clock = clock;
@@ -25,8 +27,9 @@ export class VirtualBackend implements LapBackend {
   async run({ numRows, experts }: WorkItem): Promise<ExpertOutput> {
     const submittedMs = this.#clock.now();
     const { assignmentsPerSecond, lapOverheadMs } = this.#gpu;
-    this.#freeAtMs =
-      Math.max(submittedMs, this.#freeAtMs) + lapOverheadMs + (1000 * experts.length) / assignmentsPerSecond;
+    const workMs = lapOverheadMs + (1000 * experts.length) / assignmentsPerSecond;
+    this.busyMs += workMs;
+    this.#freeAtMs = Math.max(submittedMs, this.#freeAtMs) + workMs;
     await this.#clock.sleep(this.#freeAtMs - submittedMs);
     return {
       partial: new Float32Array(numRows * this.shape.hiddenSize),

@@ -1,6 +1,6 @@
 import type { ExpertIndex } from '@shoal/placement';
 import { ExpertRunner } from '@shoal/peer';
-import { type Assign, type Dismissed, PROTOCOL_VERSION } from '@shoal/protocol';
+import { type Assign, type Dismissed, PROTOCOL_VERSION, type TabPromise } from '@shoal/protocol';
 import type { DonorControl } from '../../coordinator/src/swarm/donor-control.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 import type { Timer } from '../../coordinator/src/base/clock.ts';
@@ -40,6 +40,8 @@ export class VirtualTab implements DonorControl {
   #resident = new Set<ExpertIndex>();
   #loading: Loading | undefined;
   #gone = false;
+  readonly #backend: VirtualBackend;
+  #rests = false;
 
   /** Throws JoinRefused. */
   constructor(world: World, donor: SimDonor, cached: Set<ExpertIndex>) {
@@ -51,9 +53,12 @@ export class VirtualTab implements DonorControl {
     this.#runner = new ExpertRunner({
       holds: (layer, expert) => this.#resident.has(layer * expertsPerLayer + expert),
       onLinkClosed: () => {},
+      mayWork: () => !this.#rests,
       now: () => clock.now(),
+      later: (run, delayMs) => clock.setTimeout(run, delayMs),
     });
-    this.#runner.setBackend(new VirtualBackend(clock, donor, { hiddenSize }));
+    this.#backend = new VirtualBackend(clock, donor, { hiddenSize });
+    this.#runner.setBackend(this.#backend);
     const { near, far } = virtualLinkPair(clock, donor, world.rng);
     this.#near = near;
     this.#far = far;
@@ -69,6 +74,19 @@ export class VirtualTab implements DonorControl {
   }
 
   standing(): void {}
+
+  /** Time that its GPU has worked. */
+  get busyMs(): number {
+    return this.#backend.busyMs;
+  }
+
+  /** Its donor's limits allow something else: it keeps to that at once, and tells the coordinator. */
+  promise(promise: TabPromise): void {
+    this.#runner.share = promise.share;
+    this.#rests = promise.rest !== undefined;
+    if (this.#rests) this.#runner.refuseWaiting();
+    this.#later(this.#donor.rttMs / 2, () => this.#world.swarm.promise(this.session, promise));
+  }
 
   dismiss(message: Dismissed): void {
     if (this.#gone) return;

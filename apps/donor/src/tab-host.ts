@@ -73,7 +73,11 @@ export class TabHost {
           this.#links.delete(coordinator);
           post({ type: 'link-closed', reason, coordinator });
         },
-        onSpent: () => post({ type: 'spent' }),
+        // With the figures by which the page decides.
+        onSpent: () => {
+          this.#postStats();
+          post({ type: 'spent' });
+        },
         onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
       },
     });

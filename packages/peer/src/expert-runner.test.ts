@@ -294,3 +294,45 @@ it('tells when its link has gone, and answers on the next one', async () => {
   runner.attach(next.b);
   expect((await new LapAsker(next.a).ask(makeLap(2, [1]), 5)).combine).toBeDefined();
 });
+
+describe('a share of the time', () => {
+  it('has the runner rest between laps, answer all of them, and say how long they waited', async () => {
+    let nowMs = 0;
+    const due: { atMs: number; run: () => void }[] = [];
+    const slow: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
+      runTogether: undefined,
+      run: async (lap: WorkItem) => {
+        nowMs += 200;
+        return { ...(await backend.run(lap)), computeUs: 200_000 };
+      },
+    });
+    runner.detachAll('closed');
+    links = memoryLinkPair();
+    runner = new ExpertRunner({
+      holds: () => true,
+      onLinkClosed: () => {},
+      now: () => nowMs,
+      later: (run, delayMs) => due.push({ atMs: nowMs + delayMs, run }),
+    });
+    runner.setBackend(slow);
+    runner.epoch = 5;
+    runner.share = 0.25;
+    runner.attach(links.b);
+    asker = new LapAsker(links.a);
+    const asked = Array.from({ length: 20 }, () => asker.ask(makeLap(1, [0]), 5));
+    let answered = 0;
+    for (const answer of asked) void answer.then(() => answered++);
+    while (answered < asked.length) {
+      await turn();
+      const next = due.shift();
+      if (!next) continue;
+      nowMs = Math.max(nowMs, next.atMs);
+      next.run();
+    }
+    // 4 s of work take 16 s, less what 2 s allow in a row.
+    expect(nowMs).toBeGreaterThan(13_000);
+    expect(nowMs).toBeLessThan(17_000);
+    const last = await asked.at(-1)!;
+    expect(last.combine!.queueUs).toBeGreaterThan(10e6);
+  });
+});

@@ -1,4 +1,4 @@
-export type { Allowance } from './allowance.ts';
+export { type Allowance, AllowanceWatch } from './allowance.ts';
 export { ExpertRunner, HOME, type LapBackend } from './expert-runner.ts';
 export type { FetchedBytes } from './fetch-tally.ts';
 export { EXPERT_KINDS, KEPT_PLEDGES, PeerHost, type PeerHostOptions, type PeerHostStats } from './peer-host.ts';

@@ -22,6 +22,8 @@ interface TabPage {
 export class TrafficBook {
   readonly #storage: LimitsStorage;
   readonly #tab: number;
+  /** By tab, as they were read last. */
+  readonly #known = new Map<number, { text: string; page: TabPage }>();
 
   /** @param tab number of this tab among the donor's open ones */
   constructor(storage: LimitsStorage, tab: number) {
@@ -56,12 +58,22 @@ export class TrafficBook {
   }
 
   #read(tab: number): TabPage {
-    try {
-      const { days, seenMs } = JSON.parse(this.#storage.getItem(`${KEY}${tab}`) ?? '{}') as Partial<TabPage>;
-      const entries = Object.entries(days ?? {}).filter(([, bytes]) => typeof bytes === 'number' && bytes >= 0);
-      return { days: Object.fromEntries(entries), seenMs: typeof seenMs === 'number' ? seenMs : 0 };
-    } catch {
-      return { days: {}, seenMs: 0 };
-    }
+    const text = this.#storage.getItem(`${KEY}${tab}`);
+    if (text === null) return { days: {}, seenMs: 0 };
+    const known = this.#known.get(tab);
+    if (known?.text === text) return known.page;
+    const page = parsePage(text);
+    this.#known.set(tab, { text, page });
+    return page;
+  }
+}
+
+function parsePage(text: string): TabPage {
+  try {
+    const { days, seenMs } = JSON.parse(text) as Partial<TabPage>;
+    const entries = Object.entries(days ?? {}).filter(([, bytes]) => typeof bytes === 'number' && bytes >= 0);
+    return { days: Object.fromEntries(entries), seenMs: typeof seenMs === 'number' ? seenMs : 0 };
+  } catch {
+    return { days: {}, seenMs: 0 };
   }
 }
