@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
+import { ALERT_OPTIONS } from './base/alert-options.ts';
 import { parseDatabaseUrl } from './base/database-url.ts';
 import { ADDRESSES, ICE_SERVERS, NAMES, PORT, SECRET, SITES } from './base/network-values.ts';
 import { choice, decimal, integer, path, ports, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
@@ -347,6 +348,8 @@ const SECTIONS = {
       help: 'lowest severity to log, as JSON lines on stderr',
     }),
   },
+
+  Alerts: ALERT_OPTIONS,
 };
 
 /** All options of `shoal serve`, by the fields of `Config`. */
@@ -356,6 +359,7 @@ export const CONFIG_OPTIONS = {
   ...SECTIONS.Swarm,
   ...SECTIONS.Scheduling,
   ...SECTIONS['Server and access'],
+  ...SECTIONS.Alerts,
 };
 
 /** How a coordinator is run. */

@@ -17,6 +17,7 @@ import { ClusterConsole } from './console/cluster-console.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
+import { registerWatchMetrics } from './console/watch-metrics.ts';
 import { ApiError } from './http/errors.ts';
 import {
   buildHttpServer,
@@ -45,6 +46,7 @@ import { applyInviteOnly, applySettings } from './open-settings.ts';
 import { shareTrust } from './share-trust.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 import { openShardExchange } from './open-shard-exchange.ts';
+import { openWatch, type Watch } from './open-watch.ts';
 
 /**
  * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
@@ -179,11 +181,14 @@ async function serve(serving: Serving): Promise<Coordinator> {
     shared: joined.shared,
   });
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
+  const watch = openWatch(core, config, joined);
+  const attention = () => watch.attention.items;
+  registerWatchMetrics(registry, { attention, alerts: watch.alerts });
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
-  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
+  const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining, attention });
   const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
-  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log }, isDraining);
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log, watch }, isDraining);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
@@ -209,6 +214,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
     console.close();
+    watch.close();
     await sockets.close();
     throw error;
   }
@@ -234,6 +240,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await Promise.all([scheduler, core.encoder].map((one) => one?.drain(config.drainTimeoutMs)));
     swarm.close();
     console.close();
+    watch.close();
     await joined.close();
     await closeNetwork(http, sockets);
     keys.close();
@@ -250,7 +257,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger },
+  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger; watch: Watch },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;

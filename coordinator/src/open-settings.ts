@@ -9,10 +9,20 @@ import type { ModelConfig } from '@shoal/model';
 
 /** The settings of the console, whose defaults are what the options say. Rejects where the database does not answer. */
 export async function openSettings(
-  { replicas, deviceLimit, embedSites }: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites'>,
+  {
+    replicas,
+    deviceLimit,
+    embedSites,
+    alertWebhook,
+  }: Pick<Config, 'replicas' | 'deviceLimit' | 'embedSites' | 'alertWebhook'>,
   database: Database | undefined,
 ): Promise<{ settings: Settings; close(): Promise<void> }> {
-  const settings = new Settings({ replicas, deviceLimit, embedSites });
+  const settings = new Settings({
+    replicas,
+    deviceLimit,
+    embedSites,
+    ...(alertWebhook && { alertWebhook: alertWebhook.href }),
+  });
   const stored = database && (await StoredSettings.open(database, settings));
   return { settings, close: async () => stored?.close() };
 }

@@ -1,5 +1,6 @@
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { accessFaults } from './access-faults.ts';
 import { FakeCoordinator, PAGES } from './console-fake.ts';
 import { makeSnapshot } from './console-fake-data.ts';
 import { connectChromium } from './shared-chromium.ts';
@@ -68,4 +69,20 @@ export const WIDTHS = [360, 1280, 2560];
 export async function expectFits(page: Page, width: number): Promise<void> {
   await page.setViewportSize({ width, height: 900 });
   await eventually(() => page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+}
+
+/**
+ * Checks that nothing is wider than the window at any width, and that the page is accessible at the narrowest and the widest, in both
+ * colour schemes. Of the dark one only the contrast: it changes nothing else.
+ */
+export async function expectAccessible(page: Page, what: string): Promise<void> {
+  await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+  for (const width of WIDTHS) await expectFits(page, width);
+  for (const width of [WIDTHS.at(-1)!, WIDTHS[0]!]) {
+    await expectFits(page, width);
+    expect(await accessFaults(page), `${what} at ${width} px`).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
+    expect(await accessFaults(page, { onlyContrast: true }), `${what} at ${width} px, dark`).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+  }
 }

@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { accessFaults } from './access-faults.ts';
-import { eventually, expectFits, fake, page, useFakeCoordinator, WIDTHS } from './console-browser.ts';
+import { eventually, expectAccessible, fake, page, useFakeCoordinator } from './console-browser.ts';
 
 useFakeCoordinator();
 
@@ -46,10 +45,6 @@ describe('the API’s page', () => {
     await open('post-v1-messages');
     await operation('post-v1-messages').getByText('Try it').waitFor();
     for (const summary of await page.locator('.operation[open] .fields > summary').all()) await summary.click();
-    for (const width of WIDTHS) await expectFits(page, width);
-    expect(await accessFaults(page), 'wide and light').toEqual([]);
-    await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
-    await expectFits(page, 360);
-    expect(await accessFaults(page), 'narrow and dark').toEqual([]);
+    await expectAccessible(page, 'the API');
   });
 });

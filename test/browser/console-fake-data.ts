@@ -77,8 +77,34 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
     verdict: {
       state: 'uncovered',
       text: 'Serving; the coordinator computes 4 uncovered experts itself.',
-      attention: { text: '4 experts of layer 2 are on no tab', href: '#map' },
     },
+    attention: [
+      {
+        key: 'database-away',
+        severity: 'urgent',
+        text: 'The database does not answer for 2 minutes: 12 rows wait to be written',
+        remedy:
+          'Answers go on, and what waits is written when it is back. See whether the server runs and can be reached.',
+        href: '#events',
+        sinceMs: START_MS + 5_280_000,
+      },
+      {
+        key: 'uncovered',
+        severity: 'warning',
+        text: '4 experts of 160 are on no tab, so the coordinator computes them',
+        remedy: 'More memory is needed: ask donors to lend more, or others to join.',
+        href: '#map',
+        sinceMs: START_MS + 1_000_000,
+      },
+      {
+        key: 'troubled-tabs',
+        severity: 'notice',
+        text: 'p-Vd58: Missed 3 of its last 20 laps: its donor’s connection is slow.',
+        remedy: 'The coordinator sends its work elsewhere meanwhile. Remove the tab if it stays so.',
+        href: '#peers',
+        sinceMs: START_MS + 5_000_000,
+      },
+    ],
     peers: peerIds.map((_, peer) =>
       makePeer(
         peer,

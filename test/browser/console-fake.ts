@@ -10,6 +10,7 @@ import {
   type ConsoleEvent,
   type ConsoleRole,
   type ConsoleSnapshot,
+  type HistoryRange,
   type LabRequest,
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
@@ -17,6 +18,7 @@ import { openApiDocument } from '../../coordinator/src/http/openapi.ts';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { answerAdmin, fakeAccess } from './console-fake-access.ts';
 import { storyTokens } from './console-fake-data.ts';
+import { fakeAlerts, fakeHistory } from './console-fake-watch.ts';
 import { fakeLabFacts, fakeStudy } from './console-fake-lab.ts';
 
 /** The strictest policy that a proxy may set; a page that breaks it logs an error, which fails the test. */
@@ -63,6 +65,9 @@ export class FakeCoordinator {
   /** Why nothing can be changed under /admin, if set. */
   adminRefusal: string | undefined;
   openApi = openApiDocument({ version: '0.0.0', modelId: 'tiny-stories', maxContext: 2048, bodyBytes: 1_000_000 });
+  /** What was told, and why a test message cannot be delivered, if set. */
+  alerts = fakeAlerts();
+  fault: string | undefined;
   snapshot: ConsoleSnapshot;
   url = '';
 
@@ -172,11 +177,27 @@ export class FakeCoordinator {
     return body;
   }
 
+  /** History and alerts; whether it was one of them that was asked for. */
+  #watch(method: string, url: URL, response: ServerResponse): boolean {
+    const asked = `${method} ${url.pathname}`;
+    const range = (url.searchParams.get('range') ?? '24h') as HistoryRange;
+    if (asked === 'GET /admin/history') json(response, 200, fakeHistory(range, url.searchParams.get('member')));
+    else if (asked === 'GET /admin/alerts') json(response, 200, this.alerts);
+    else if (asked === 'POST /admin/alerts/test') {
+      const { fault } = this;
+      this.admin.push({ method, path: url.pathname, body: undefined });
+      if (fault === undefined) json(response, 200, { delivered: true });
+      else json(response, 502, { error: { message: fault } });
+    } else return false;
+    return true;
+  }
+
   async #admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://localhost');
     const { method = 'GET' } = request;
     if (request.headers.authorization !== `Bearer ${this.token}`)
       return json(response, 401, { error: { message: 'It is not an admin’s token.' } });
+    if (this.#watch(method, url, response)) return;
     const body = method === 'POST' || method === 'PATCH' ? await this.#body(request) : undefined;
     if (method !== 'GET') this.admin.push({ method, path: url.pathname, body });
     if (method !== 'GET' && this.adminRefusal !== undefined)

@@ -1,15 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { accessFaults } from './access-faults.ts';
-import {
-  browser,
-  eventually,
-  expectFits,
-  fake,
-  openPage,
-  page,
-  useFakeCoordinator,
-  WIDTHS,
-} from './console-browser.ts';
+import { browser, eventually, expectAccessible, fake, openPage, page, useFakeCoordinator } from './console-browser.ts';
 
 useFakeCoordinator(['clipboard-read', 'clipboard-write']);
 beforeEach(async () => {
@@ -335,8 +326,7 @@ it('says what a model without a template for tools can do', async () => {
   expect(await page.locator('.more').getByLabel('Thinking').isVisible()).toBe(true);
 });
 
-it.each(['light', 'dark'] as const)('is accessible and fits at every width, %s', async (colorScheme) => {
-  await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+it('is accessible and fits at every width, light and dark', async () => {
   fake.chats = [
     {
       reasoning: ['They want', ' the weather.'],
@@ -353,10 +343,7 @@ it.each(['light', 'dark'] as const)('is accessible and fits at every width, %s',
   await page.getByRole('button', { name: 'Edit User, turn 1' }).click();
   await page.getByRole('button', { name: 'Send the result' }).click();
   await page.getByRole('button', { name: 'Copy as Python' }).click();
-  for (const width of WIDTHS) {
-    await expectFits(page, width);
-    expect(await accessFaults(page), `a chat at ${width} px`).toEqual([]);
-  }
+  await expectAccessible(page, 'a chat');
 });
 
 it('works with a finger on a telephone', async () => {

@@ -1,15 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { accessFaults } from './access-faults.ts';
-import {
-  browser,
-  eventually,
-  fake,
-  expectFits,
-  openPage,
-  page,
-  useFakeCoordinator,
-  WIDTHS,
-} from './console-browser.ts';
+import { browser, eventually, fake, expectAccessible, openPage, page, useFakeCoordinator } from './console-browser.ts';
 import { storyTokens } from './console-fake-data.ts';
 
 useFakeCoordinator(['clipboard-read', 'clipboard-write']);
@@ -228,20 +219,13 @@ it('copies the request in three languages', async () => {
   }
 });
 
-it.each(['light', 'dark'] as const)('is accessible and fits at every width, %s', async (colorScheme) => {
-  await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+it('is accessible and fits at every width, light and dark', async () => {
   await page.getByLabel('Top p').fill('9');
   await write();
-  for (const width of WIDTHS) {
-    await expectFits(page, width);
-    expect(await accessFaults(page), `a wrong form at ${width} px`).toEqual([]);
-  }
+  await expectAccessible(page, 'a wrong form');
   await page.getByLabel('Top p').fill('0.9');
   await write();
   await eventually(state).toContain('finished');
   await page.getByRole('button', { name: 'Copy as curl' }).click();
-  for (const width of WIDTHS) {
-    await expectFits(page, width);
-    expect(await accessFaults(page), `an answer at ${width} px`).toEqual([]);
-  }
+  await expectAccessible(page, 'an answer');
 });

@@ -1,14 +1,13 @@
 import { closeRtc } from '@shoal/transport/node';
 import type { Browser, BrowserContext, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
-import { launchChromium } from '../../tools/browser/chromium.ts';
+import { accessFaults } from './access-faults.ts';
 import { FakeCoordinator } from './donor-fake-coordinator.ts';
 import { axeViolations, DONOR_PAGE, shoot } from './donor-page.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 /** f16 on the wire costs 4e-4 relative, i.e. about 2e-7 squared. */
 export const MAX_NMSE = 1e-6;
-/** Not a secure address for browsers, unlike 127.0.0.1. */
-export const INSECURE_HOST = 'shoal.test';
 
 // The current test's, set by `useFakeCoordinator`.
 export let browser: Browser;
@@ -18,11 +17,10 @@ export let page: Page;
 /** Script errors and violations of the content policy. */
 export let complaints: string[];
 
-/** Opens one browser per file; each test gets its own fake coordinator and browser context. */
+/** Each test gets its own fake coordinator and browser context. */
 export function useFakeCoordinator(): void {
   beforeAll(async () => {
-    const extraFlags = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`];
-    browser = await launchChromium({ extraFlags });
+    browser = await connectChromium();
   });
   afterAll(async () => {
     await browser?.close();
@@ -61,10 +59,10 @@ export async function lend(): Promise<void> {
 /** Checks that the page is accessible in both colour schemes and fits a telephone. */
 export async function check(name: string): Promise<void> {
   await shoot(page, name);
-  for (const colorScheme of ['dark', 'light'] as const) {
-    await page.emulateMedia({ colorScheme });
-    expect(await axeViolations(page), `${name}, ${colorScheme}`).toEqual([]);
-  }
+  await page.emulateMedia({ colorScheme: 'dark' });
+  expect(await accessFaults(page, { onlyContrast: true }), `${name}, dark`).toEqual([]);
+  await page.emulateMedia({ colorScheme: 'light' });
+  expect(await axeViolations(page), `${name}, light`).toEqual([]);
   const wide = page.viewportSize()!;
   await page.setViewportSize({ width: 360, height: 780 });
   const overflowPx = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -1,15 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  check,
-  coordinator,
-  eventually,
-  INSECURE_HOST,
-  lend,
-  MAX_NMSE,
-  page,
-  useFakeCoordinator,
-} from './donor-browser.ts';
+import { check, coordinator, eventually, lend, MAX_NMSE, page, useFakeCoordinator } from './donor-browser.ts';
 import { waitForPhase } from './donor-page.ts';
+import { INSECURE_HOST } from './setup.ts';
 
 useFakeCoordinator();
 

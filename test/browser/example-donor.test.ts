@@ -5,7 +5,6 @@ import type { Browser, Page } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Coordinator } from '../../coordinator/src/index.ts';
-import { launchChromium } from '../../tools/browser/chromium.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
@@ -14,6 +13,7 @@ import { serveSite } from '../../examples/embed/server.ts';
 import { accessFaults } from './access-faults.ts';
 import { shoot } from './donor-page.ts';
 import { expectTabsServed } from './network.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 const configFile = join(import.meta.dirname, '../../examples/donor-page/vite.config.ts');
 const JOIN_TIMEOUT_MS = 120_000;
@@ -29,7 +29,7 @@ beforeAll(async () => {
   process.env.SHOAL_URL = coordinator.url;
   await build({ configFile, logLevel: 'warn', build: { outDir, emptyOutDir: true } });
   server = await preview({ configFile, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
-  browser = await launchChromium();
+  browser = await connectChromium();
 });
 
 afterAll(async () => {

@@ -94,7 +94,7 @@ it('cut off from the database both go on; mended, they know each other again', a
   await until('both to notice', () => coordinators.every(({ joined }) => joined.cluster.members.isCut));
   await until(
     'the console to say so',
-    () => snapshot?.verdict.attention?.text.includes('cannot reach the database') ?? false,
+    () => snapshot?.attention.some(({ text }) => text.includes('cannot reach the database')) ?? false,
   );
   expect(await (await fetch(`${coordinators[0]!.url}/readyz`)).json()).toMatchObject({
     cluster: { isCut: true, members: 2 },

@@ -31,7 +31,7 @@ describe('pages', () => {
   it('serves the donor page, and the console under all of its names', async () => {
     const get = await start({ staticRoots: builtPages() });
     expect(await (await get('/')).text()).toBe('<p>donor</p>');
-    for (const path of ['/console', '/console/peers/3', '/playground', '/lab', '/docs', '/docs/']) {
+    for (const path of ['/console', '/console/peers/3', '/playground', '/lab', '/docs']) {
       const page = await get(path);
       expect(await page.text(), path).toBe('<p>console</p>');
       expect(page.headers.get('cache-control')).toBe('no-cache');
@@ -207,6 +207,10 @@ describe('health and documents', () => {
       '/admin/invites/{name}': ['parameters', 'patch', 'delete'],
       '/admin/admins': ['post'],
       '/admin/admins/{name}': ['parameters', 'patch', 'delete'],
+      '/admin/alerts': ['get'],
+      '/admin/alerts/test': ['post'],
+      '/admin/history': ['get'],
+      '/admin/settings': ['get', 'patch'],
       '/admin/usage': ['get'],
       '/v1/models': ['get'],
       '/v1/models/{model}': ['get'],

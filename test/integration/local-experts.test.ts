@@ -46,7 +46,13 @@ async function expectFigures(): Promise<void> {
     'shoal_kv_bytes_per_token_mha 4620',
   ])
     expect(metrics.split('\n')).toContain(line);
-  const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
+  const snapshots = new SnapshotBuilder({
+    ...core,
+    version: '0',
+    quant: 'f16',
+    isDraining: () => false,
+    attention: () => [],
+  });
   const { flow, verdict } = snapshots.build();
   expect(flow).toMatchObject({ kvBytesPerToken: 972, mhaBytesPerToken: 4620, floorLapsPerToken: 3 });
   // Three laps a pass; accepted drafts make fewer passes than tokens.

@@ -213,7 +213,13 @@ describe('trust: an honest tab', () => {
 
   it("shows in the console's figures how far it is trusted", async () => {
     await join();
-    const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
+    const snapshots = new SnapshotBuilder({
+      ...core,
+      version: '0',
+      quant: 'f16',
+      isDraining: () => false,
+      attention: () => [],
+    });
     expect(snapshots.build().peers[0]!.trust).toEqual({
       phase: 'probation',
       auditShare: 1,

@@ -37,7 +37,12 @@ const BANNED: readonly BannedWord[] = [
     use: 'assignment: a row, an expert and its gate weight',
   },
   { words: /\bwish(es)?\b/, use: 'SamplingParams' },
-  { words: /\bshadow\b/, use: 'probation: rows that are compared and not used' },
+  {
+    words: /\bshadow\b/,
+    // Of the DOM.
+    names: ['shadowRoot', 'attachShadow'],
+    use: 'probation: rows that are compared and not used',
+  },
   { words: /\bself tests?\b/, use: 'known-answer test' },
   {
     words: /\bplans?\b|\bplanned\b/,

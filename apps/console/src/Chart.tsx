@@ -11,54 +11,69 @@ interface ChartProps {
   /** For screen readers; the series' figures are appended. */
   label: string;
   heightPx: number;
+  /** Where a value is not one of the last seconds: start of the first, seconds of each, and what all of them are. */
+  times?: { fromMs: number; stepS: number; name: string };
 }
 
 /** A small line chart of the last seconds, newest on the right, with gaps for missing values. */
-export function Chart({ values, unit, label, heightPx }: ChartProps) {
+export function Chart({ values, unit, label, heightPx, times }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const width = useWidth(box);
   const nothing = values.every((value) => value === null);
   const colours = scheme.value;
   const data = useMemo<uPlot.AlignedData>(
-    () => [values.map((_, i) => i + 1 - values.length), [...values]] as uPlot.AlignedData,
-    [values],
+    () =>
+      [
+        values.map((_, i) => (times ? times.fromMs / 1_000 + i * times.stepS : i + 1 - values.length)),
+        [...values],
+      ] as uPlot.AlignedData,
+    [values, times?.fromMs, times?.stepS],
   );
+  const span = times?.name ?? `last ${values.length} s`;
 
   useEffect(() => {
     if (!box.current || width === 0) return;
-    const made = new uPlot(options(width, heightPx), data, box.current);
+    const made = new uPlot(options(width, heightPx, times?.stepS), data, box.current);
     plot.current = made;
     return () => {
       plot.current = null;
       made.destroy();
     };
     // Data changes go through setData below, since a new plot each second would be wasteful.
-  }, [width, heightPx, colours]);
+  }, [width, heightPx, colours, times?.stepS]);
   useEffect(() => plot.current?.setData(data), [data]);
 
   return (
-    <div class="chart" role="img" aria-label={`${label}. ${describeSeries(values, unit)}`}>
+    <div class="chart" role="img" aria-label={`${label}. ${describeSeries(values, unit, span)}`}>
       <span class="chart-unit" aria-hidden="true">
         {unit}
       </span>
       <div ref={box} style={{ height: `${heightPx}px` }} />
-      {nothing && <span class="chart-nothing">no data in the last {values.length} s</span>}
+      {nothing && <span class="chart-nothing">no data in the {span}</span>}
     </div>
   );
 }
 
-function describeSeries(values: readonly (number | null)[], unit: string): string {
+function describeSeries(values: readonly (number | null)[], unit: string, span: string): string {
   const known = values.filter((value) => value !== null);
-  if (known.length === 0) return `No data in the last ${values.length} s.`;
+  if (known.length === 0) return `No data in the ${span}.`;
   const last = values.at(-1);
   const now = last === null || last === undefined ? 'none' : `${formatFigure(last)} ${unit}`;
   const least = formatFigure(Math.min(...known));
   const most = formatFigure(Math.max(...known));
-  return `Now ${now}; between ${least} and ${most} ${unit} in the last ${values.length} s.`;
+  return `Now ${now}; between ${least} and ${most} ${unit} in the ${span}.`;
 }
 
-function options(width: number, height: number): uPlot.Options {
+/** Local time of an axis: hours for steps of minutes, days for longer ones. */
+function timeText(atS: number, stepS: number): string {
+  const time = new Date(atS * 1_000);
+  return stepS < 3_600
+    ? time.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
+    : time.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
+}
+
+function options(width: number, height: number, stepS: number | undefined): uPlot.Options {
   const axis = {
     stroke: token('muted'),
     font: '11px system-ui, sans-serif',
@@ -71,13 +86,15 @@ function options(width: number, height: number): uPlot.Options {
     legend: { show: false },
     cursor: { show: false },
     padding: [8, 12, 0, 0],
-    scales: { x: { time: false }, y: { range: (_plot, _min, max) => [0, max ? max * 1.1 : 1] } },
+    scales: { x: { time: stepS !== undefined }, y: { range: (_plot, _min, max) => [0, max ? max * 1.1 : 1] } },
     axes: [
       {
         ...axis,
         size: 22,
         grid: { show: false },
-        values: (_plot, at) => at.map((v) => (v === 0 ? 'now' : `−${formatNumber(-v)} s`)),
+        ...(stepS !== undefined && { space: 70 }),
+        values: (_plot, at) =>
+          at.map((v) => (stepS === undefined ? (v === 0 ? 'now' : `−${formatNumber(-v)} s`) : timeText(v, stepS))),
       },
       { ...axis, size: 44, space: 28, values: (_plot, at) => at.map((v) => formatCount(v)) },
     ],

@@ -6,6 +6,7 @@ import './styles/board.css';
 import './styles/playground.css';
 import './styles/lab.css';
 import './styles/docs.css';
+import './styles/watch.css';
 import './styles/narrow.css';
 
 // The pages share this document; each loads only its own code.
@@ -19,7 +20,7 @@ if (page === 'playground') {
 } else if (page === 'lab') {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
-} else if (location.pathname.startsWith('/docs')) {
+} else if (page === 'docs') {
   const { DocsPage } = await import('./docs/DocsPage.tsx');
   render(<DocsPage />, root);
 } else {

@@ -189,6 +189,7 @@ export class CoordinatorConnection {
         rowFormats: [...ROW_FORMATS],
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
+        clockMs: Date.now(),
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         promise: promise(),
         ...(proof && { proof }),

@@ -1,6 +1,14 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { messageOf } from '@shoal/model';
-import type { Command, CommandReply, ConsoleEvent, ConsoleSnapshot, CoordinatorView } from '@shoal/protocol';
+import {
+  type AttentionItem,
+  type Command,
+  type CommandReply,
+  type ConsoleEvent,
+  type ConsoleSnapshot,
+  type CoordinatorView,
+  ranked,
+} from '@shoal/protocol';
 import { z } from 'zod';
 import { steadyUnixMs } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
@@ -126,9 +134,7 @@ export class ClusterConsole {
     const merged = mergeSnapshots(named);
     const coordinators = members.alive().map((member) => this.#view(member, own));
     const silent = coordinators.find(({ state }) => state === 'silent' || state === 'cut');
-    const words = silent && (silent.state === 'cut' ? 'cannot reach the database' : 'sends no figures');
-    const attention = silent && { text: `${silent.name} ${words}`, href: '#coordinators' };
-    return { ...merged, coordinators, verdict: { ...merged.verdict, ...(attention && { attention }) } };
+    return { ...merged, coordinators, attention: silent ? ranked([...own.attention, quiet(silent)]) : own.attention };
   }
 
   /** Asks the others, and resolves to their answers by name: of those that answered in time. */
@@ -205,4 +211,17 @@ export class ClusterConsole {
     this.#eventLoop.reset();
     this.#eventLoopP99Ms = Math.max(0, Math.round(p99Ms * 10) / 10);
   }
+}
+
+/** A coordinator from which nothing is heard says nothing of itself, so those that miss it do. */
+function quiet({ name, state }: CoordinatorView): AttentionItem {
+  return {
+    key: `coordinator-quiet ${name}`,
+    severity: 'warning',
+    text: `${name} ${state === 'cut' ? 'cannot reach the database' : 'sends no figures'}`,
+    remedy: 'It answers on its own meanwhile. See its log, and whether it reaches the database.',
+    href: '#coordinators',
+    sinceMs: steadyUnixMs(),
+    coordinator: name,
+  };
 }

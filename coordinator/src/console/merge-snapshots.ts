@@ -47,21 +47,19 @@ function mergeVerdicts(
   if (own.state === 'draining') return own;
   const tabs = new Set(all.flatMap(({ snapshot }) => snapshot.placement.peerIds)).size;
   const who = `${all.length} coordinators serve`;
-  const attention = all.find(({ snapshot }) => snapshot.verdict.attention)?.snapshot.verdict.attention;
   const isLocal = all[0]!.snapshot.placement.layers.length === 0;
   if (tabs === 0 && !isLocal) {
     const text = `${who} alone: they compute every expert themselves.`;
-    return { state: 'alone', text, ...(own.attention && { attention: own.attention }) };
+    return { state: 'alone', text };
   }
   const on = `${who} on ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}`;
   if (uncoveredExperts > 0) {
     const text = `${on}; they compute ${uncoveredExperts} ${uncoveredExperts === 1 ? 'expert' : 'experts'} themselves.`;
-    return { state: 'uncovered', text, attention: { text: 'Some experts are on no tab', href: '#map' } };
+    return { state: 'uncovered', text };
   }
   return {
     state: 'serving',
     text: isLocal ? `${who}.` : `${on}, which hold every expert.`,
-    ...(attention && { attention }),
   };
 }
 

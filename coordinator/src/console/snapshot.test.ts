@@ -5,7 +5,7 @@ import { Sequence } from '../scheduler/sequence.ts';
 import { EventLog } from '../base/event-log.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { Swarm } from '../swarm/swarm.ts';
-import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
+import { HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
 import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
@@ -106,6 +106,7 @@ beforeEach(() => {
     },
     adapters,
     isDraining: () => false,
+    attention: () => [],
   });
 });
 afterEach(() => {
@@ -179,16 +180,5 @@ describe('SnapshotBuilder: waits', () => {
       firstToken: { p50: 40, p95: 40 },
       betweenTokens: { p50: 50, p95: 95 },
     });
-  });
-});
-
-describe('SnapshotBuilder: the verdict', () => {
-  it('says why no tab serves', () => {
-    const attention = (): string | undefined => snapshots.build().verdict.attention?.text;
-    expect(attention()).toContain('No tab has joined');
-    const tab = FakeTab.join(swarm);
-    expect(attention()).toBe('1 tab is joining');
-    swarm.intent(tab.session, { intent: 'pause' });
-    expect(attention()).toBe('1 tab is paused');
   });
 });

@@ -1,5 +1,13 @@
 import type { ModelConfig } from '@shoal/model';
-import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
+import type {
+  AdapterInfo,
+  AttentionItem,
+  ConsoleSnapshot,
+  FlowView,
+  PeerView,
+  PlacementView,
+  WaitView,
+} from '@shoal/protocol';
 import { steadyUnixMs } from '../base/clock.ts';
 import type { SampleWindow } from '../base/sample-window.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
@@ -28,6 +36,8 @@ export interface SnapshotSources {
   adapters: ConsoleAdapters['adapters'];
   adapterRoot?: string | undefined;
   isDraining: () => boolean;
+  /** What needs attention, here or at other coordinators. */
+  attention: () => AttentionItem[];
 }
 
 const HISTORY_S = 120;
@@ -98,6 +108,7 @@ export class SnapshotBuilder {
       startedMs: this.#startedMs,
       nowMs,
       verdict: this.#verdict(flow),
+      attention: this.#sources.attention(),
       peers: swarm.peers.map((peer) => this.#peer(peer)),
       placement: this.#placement(),
       flow,
@@ -124,7 +135,6 @@ export class SnapshotBuilder {
   #verdict(flow: FlowView): ConsoleSnapshot['verdict'] {
     const { swarm, localLayers } = this.#sources;
     const tabs = [...swarm.serving()].length;
-    const troubled = swarm.peers.find((peer) => peer.note !== undefined);
     if (this.#sources.isDraining()) {
       return { state: 'draining', text: 'Shutting down: running answers finish, new requests are refused.' };
     }
@@ -132,18 +142,16 @@ export class SnapshotBuilder {
       return { state: 'serving', text: 'Serving: the coordinator holds every expert itself (--local-experts).' };
     }
     if (tabs === 0) {
-      const text = 'Serving alone: the coordinator computes every expert itself.';
-      return { state: 'alone', text, attention: { text: whyAlone(swarm.peers), href: '#peers' } };
+      return { state: 'alone', text: 'Serving alone: the coordinator computes every expert itself.' };
     }
     if (flow.uncoveredExperts > 0) {
       const text = `Serving on ${counted(tabs, 'tab')}; the coordinator computes ${counted(flow.uncoveredExperts, 'expert')} itself.`;
-      return { state: 'uncovered', text, attention: { text: 'Some experts are on no tab', href: '#map' } };
+      return { state: 'uncovered', text };
     }
-    const attention = troubled && { text: `${troubled.peerId}: ${troubled.note}`, href: '#peers' };
     const local = localLayers.layers.length;
     const but = local === 0 ? '' : `, except those of ${counted(local, 'layer')} that the coordinator holds itself`;
     const text = `Serving: ${counted(tabs, 'tab')} ${tabs === 1 ? 'holds' : 'hold'} every expert${but}.`;
-    return { state: 'serving', text, ...(attention && { attention }) };
+    return { state: 'serving', text };
   }
 
   #peer(peer: PeerSession): PeerView {
@@ -276,19 +284,6 @@ function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments
 
 function counted(count: number, noun: string): string {
   return `${count} ${count === 1 ? noun : `${noun}s`}`;
-}
-
-function whyAlone(peers: readonly PeerSession[]): string {
-  const tell = (tabs: number, what: string): string => `${counted(tabs, 'tab')} ${tabs === 1 ? 'is' : 'are'} ${what}`;
-  const joining = peers.filter(({ state }) => state === 'connecting' || state === 'loading' || state === 'testing');
-  if (joining.length > 0) return tell(joining.length, 'joining');
-  const paused = peers.filter(({ state }) => state === 'paused').length;
-  if (paused > 0) return tell(paused, 'paused');
-  const resting = peers.filter(({ state }) => state === 'resting').length;
-  if (resting > 0) return tell(resting, 'resting, as donors’ limits want');
-  return peers.length > 0
-    ? tell(peers.length, 'connected without experts')
-    : 'No tab has joined: open the donor page in a browser';
 }
 
 function adapterText(adapter: AdapterInfo): string {

@@ -12,6 +12,23 @@ type Day = string;
 /** `jsonb`. Written as text, so that arrays are not taken for arrays of SQL. */
 type Json<T extends object | null> = JSONColumnType<T>;
 
+/** Sums of the table `history`, by which all its means are made, and its buckets of times to the first token. */
+export type HistorySum =
+  | 'span_ms'
+  | 'tokens'
+  | 'stream_ms'
+  | 'queued_ms'
+  | 'tab_ms'
+  | 'expert_ms'
+  | 'covered_ms'
+  | 'laps'
+  | 'bytes'
+  | 'work'
+  | 'fallback'
+  | 'errors'
+  | 'refused';
+export type HistoryBucket = `first_${number}`;
+
 export interface Tables {
   /** API keys, invitations and admins. */
   access_entries: {
@@ -148,6 +165,23 @@ export interface Tables {
     /** Experts as ranges. */
     assigned: string;
     target: string;
+  };
+  history: {
+    /** Key of the cluster. */
+    cluster: string;
+    /** What the row is about, in seconds: a minute, an hour, a day in UTC. */
+    step_s: number;
+    at: Date;
+    member: string;
+  } & { [Name in HistorySum | HistoryBucket]: Generated<number> };
+  /** Conditions that were told to the webhook and still hold. */
+  alerts: {
+    cluster: string;
+    key: string;
+    /** Of the occurrence. */
+    id: string;
+    item: Json<object>;
+    told_at: MadeAt;
   };
   bus_messages: {
     id: Generated<number>;

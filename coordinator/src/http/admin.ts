@@ -14,8 +14,9 @@ import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
 import { registerSettings } from './admin-settings.ts';
-import type { AdminAccess, OperatorRefusal, SignedInAdmin } from './deps.ts';
+import type { AdminAccess, OperatorRefusal, SignedInAdmin, WatchAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
+import { registerWatch } from './watch.ts';
 
 const PREFIX = '/admin/';
 export const USAGE_URL = '/v1/usage';
@@ -27,7 +28,7 @@ interface ByName {
 }
 
 /** Who may do what, and what was used: for admins to see, and for operators to change. */
-export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
+export function registerAdmin(app: FastifyInstance, admin: AdminAccess, watch?: WatchAccess): void {
   const admins = new WeakMap<FastifyRequest, SignedInAdmin>();
   const adminOf = (request: FastifyRequest): SignedInAdmin => admins.get(request)!;
   app.addHook('onRequest', async (request, reply) => {
@@ -55,6 +56,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
   registerRules(app, bookOf, within);
   registerUsage(app, bookOf, admin);
   registerSettings(app, admin, adminOf);
+  if (watch) registerWatch(app, watch, (request) => adminOf(request).name);
 }
 
 /** Reports that are read at a time: a database has few connections, and anybody with a key may ask. */

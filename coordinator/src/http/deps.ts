@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { TemplateTraits } from '@shoal/model';
-import type { DonorInfo } from '@shoal/protocol';
+import type { AlertsView, DonorInfo, History, HistoryQuery } from '@shoal/protocol';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -110,6 +110,15 @@ export interface AdminAccess {
   note(request: IncomingMessage, admin: string, what: string): void;
 }
 
+/** What is told of a coordinator while nobody looks, for admins. */
+export interface WatchAccess {
+  /** Rejects while the database is away. */
+  history(query: HistoryQuery): Promise<History>;
+  alerts(): AlertsView;
+  /** Sends a message that is about nothing; why it could not be delivered, or null. */
+  testAlert(admin: string): Promise<string | null>;
+}
+
 export interface SignedInAdmin {
   name: string;
   role: 'viewer' | 'operator';
@@ -176,6 +185,8 @@ export interface HttpDeps {
   listener?: Server;
   /** Without it, no keys are required and shards are unlimited. */
   access?: HttpAccess;
+  /** Without it, admins find no history and no alerts. */
+  watch?: WatchAccess;
   /** Origins whose pages may call /v1; default `*`. `corsHeaders` explains why that is safe. */
   corsOrigins?: '*' | readonly string[];
   /** Changes when the answers to a seeded request may change. Derived from the model's id and the versions by default. */

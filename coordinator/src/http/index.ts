@@ -7,6 +7,7 @@ export {
   type HttpDeps,
   type HttpLimits,
   type OperatorRefusal,
+  type WatchAccess,
   type SignedInAdmin,
   type SamplingDefaults,
 } from './deps.ts';

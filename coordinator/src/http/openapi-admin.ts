@@ -8,6 +8,7 @@ import {
 import { z } from 'zod';
 import { settingChangesSchema } from '../settings/index.ts';
 import { USAGE_URL } from './admin.ts';
+import { watchPaths } from './openapi-watch.ts';
 import { failure, get, json, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
 
 const NAMES = { keys: 'API key', invites: 'invitation', admins: 'admin' } as const;
@@ -104,6 +105,7 @@ export function adminPaths() {
       ),
     },
     ...Object.assign({}, ...ACCESS_KINDS.map(entryPaths)),
+    ...watchPaths({ viewer: VIEWER, operator: OPERATOR, refusals }),
     '/admin/settings': {
       get: {
         summary: 'What can be set while coordinators run: values, defaults, who changed what',

@@ -86,9 +86,6 @@ function adapterPaths() {
   };
 }
 
-/** Asks for no key, whatever the coordinator requires under /v1. */
-const OPEN = { security: [] };
-
 function otherPaths() {
   return {
     '/shards/{sha256}': get(
@@ -103,43 +100,25 @@ function otherPaths() {
         '404': failure('No shard of the served model has this hash.'),
         '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
       },
-      { ...OPEN, ...pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }) },
+      pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }),
     ),
-    '/donor-info': get(
-      'Donors',
-      'What a donor should know before lending: the model, its operator, what is needed',
-      { '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')) },
-      OPEN,
-    ),
-    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }, OPEN),
-    '/readyz': get(
-      'Operation',
-      'Can it answer? The body counts tabs and uncovered experts.',
-      {
-        '200': ok('Yes.'),
-        '503': ok('No.'),
-      },
-      OPEN,
-    ),
-    '/health': get(
-      'Operation',
-      'Can it answer? The same as /readyz, without details, as other servers have it.',
-      {
-        '200': ok('Yes.'),
-        '503': ok('No.'),
-      },
-      OPEN,
-    ),
-    '/ping': get(
-      'Operation',
-      'The same as /health, for platforms that ask for this name',
-      {
-        '200': ok('Yes.'),
-        '503': ok('No.'),
-      },
-      OPEN,
-    ),
-    '/version': get('Operation', 'The version of Shoal', { '200': ok('`{"version": …}`') }, OPEN),
+    '/donor-info': get('Donors', 'What a donor should know before lending: the model, its operator, what is needed', {
+      '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')),
+    }),
+    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
+    '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/health': get('Operation', 'Can it answer? The same as /readyz, without details, as other servers have it.', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/ping': get('Operation', 'The same as /health, for platforms that ask for this name', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/version': get('Operation', 'The version of Shoal', { '200': ok('`{"version": …}`') }),
     '/metrics': get(
       'Operation',
       'Prometheus metrics',
@@ -153,8 +132,22 @@ function otherPaths() {
         security: [{}, { admin: [] }],
       },
     ),
-    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }, OPEN),
+    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }),
   };
+}
+
+/** Keys are asked for under /v1 alone: other operations are open, unless they say themselves what they need. */
+function locked(paths: Record<string, object>): Record<string, object> {
+  const open = (item: object) =>
+    Object.fromEntries(
+      Object.entries(item).map(([name, part]: [string, object]) => [
+        name,
+        name === 'parameters' || 'security' in part ? part : { ...part, security: [] },
+      ]),
+    );
+  return Object.fromEntries(
+    Object.entries(paths).map(([path, item]) => [path, path.startsWith('/v1/') ? item : open(item)]),
+  );
 }
 
 /** The OpenAPI 3.1 document. Its schemas are those that requests are validated with. */
@@ -170,8 +163,8 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     },
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
-    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...adminPaths(), ...otherPaths() },
-    // Under /v1. The empty entry is for a coordinator without keys.
+    paths: locked({ ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...adminPaths(), ...otherPaths() }),
+    // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
       securitySchemes: {

@@ -39,7 +39,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
     connectOrigins: (deps.mirrors?.urls ?? []).map(({ origin }) => origin),
   });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
-  if (deps.access?.admin) registerAdmin(app, deps.access.admin);
+  if (deps.access?.admin) registerAdmin(app, deps.access.admin, deps.watch);
   registerModels(app, deps);
   registerLora(app, deps);
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);

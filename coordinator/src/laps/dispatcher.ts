@@ -357,7 +357,11 @@ export class Dispatcher {
     for (const { timing } of byPeers) if (timing && timing.lapMs > (slowest?.lapMs ?? 0)) slowest = timing;
     if (slowest) {
       this.#options.onLap?.(lapMs);
-      figures.addLap(lapMs, slowest);
+      figures.addLap(
+        lapMs,
+        results.reduce((sum, { assignments }) => sum + assignments.length, 0),
+        slowest,
+      );
     }
     if (lap.pass.trace) traceRows(lap, results, lapMs, lap.pass.trace);
   }

@@ -34,6 +34,8 @@ export class LapFigures {
   /** By layer: [nRoutedExperts] rows. */
   readonly expertRows = new Map<number, Float64Array>();
   readonly lapMs = new SampleWindow(1024);
+  /** (row, expert) assignments of the same laps. */
+  readonly lapAssignments = new SampleWindow(1024);
   readonly queueMs = new SampleWindow(1024);
   readonly computeMs = new SampleWindow(1024);
   readonly wireMs = new SampleWindow(1024);
@@ -57,7 +59,9 @@ export class LapFigures {
 
   /** Empties the windows of times, so that a measurement has only its own. */
   forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.localLayerMs]) window.clear();
+    const { lapAssignments } = this;
+    for (const window of [this.lapMs, lapAssignments, this.queueMs, this.wireMs, this.computeMs, this.localLayerMs])
+      window.clear();
   }
 
   /** Counts the experts that a call asks for. */
@@ -67,9 +71,10 @@ export class LapFigures {
     for (let a = 0; a < experts.length; a++) counts[experts[a]!]!++;
   }
 
-  /** Adds the time of a lap, and of its slowest part, with which it ended. */
-  addLap(lapMs: number, { lapMs: partMs, queueMs, computeMs }: LapTiming): void {
+  /** Adds the time of a lap with its assignments, and of its slowest part, with which it ended. */
+  addLap(lapMs: number, assignments: number, { lapMs: partMs, queueMs, computeMs }: LapTiming): void {
     this.lapMs.add(lapMs);
+    this.lapAssignments.add(assignments);
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);
     this.wireMs.add(partMs - queueMs - computeMs);

@@ -62,6 +62,8 @@ interface Job {
 const MAX_WAITING = 1024;
 /** Well above a full prefill chunk of DeepSeek-V3's experts, read from a slow disk. */
 const TIMEOUT_MS = 120_000;
+/** Items after which one counts half: about 100. */
+const WORK_KEPT = 2 ** (-1 / 100);
 
 /**
  * Local experts, computed from packed shards in a thread, so that sockets and requests never wait for them. One task at a
@@ -80,11 +82,18 @@ export class ExpertThread {
   #thread: Worker | undefined;
   #running: { job: Job; timer: NodeJS.Timeout } | undefined;
   #closed = false;
+  /** Sums that fade with each item. */
+  readonly #work = { busyMs: 0, assignments: 0 };
 
   constructor(options: ExpertThreadOptions) {
     this.#options = options;
     // Starting takes a moment, which the first task need not wait for.
     this.#thread = this.#start();
+  }
+
+  /** Milliseconds that one (row, expert) product took lately, without the wait for the thread; null before any was computed. */
+  get ownMsPerAssignment(): number | null {
+    return this.#work.assignments === 0 ? null : this.#work.busyMs / this.#work.assignments;
   }
 
   get closed(): boolean {
@@ -115,9 +124,16 @@ export class ExpertThread {
     const compute = async (item: WorkItem, meter?: ComputeMeter): Promise<Float32Array> => {
       const reply = await this.#ask(kind, { item, anew: kind === 'recheck' });
       if (meter) meter.busyMs += reply!.busyMs;
+      // Rechecks read their weights from the disk each time.
+      if (kind !== 'recheck') this.#took(reply!.busyMs, item.experts.length);
       return reply!.partial;
     };
     return { compute };
+  }
+
+  #took(busyMs: number, assignments: number): void {
+    this.#work.busyMs = this.#work.busyMs * WORK_KEPT + busyMs;
+    this.#work.assignments = this.#work.assignments * WORK_KEPT + assignments;
   }
 
   #ask(kind: Kind, task: ThreadTask, onProgress?: Job['onProgress']): Promise<ComputeReply | undefined> {

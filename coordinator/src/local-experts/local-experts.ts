@@ -24,7 +24,8 @@ export function localLayersOf(options: Config, config: ModelConfig, manifest: Ma
   return choice;
 }
 
-function expertMemoryOf({ expertMemoryBytes }: Config): number {
+/** Memory for experts that are kept loaded. */
+export function expertMemoryOf({ expertMemoryBytes }: Pick<Config, 'expertMemoryBytes'>): number {
   return Math.min(expertMemoryBytes, MAX_EXPERT_MEMORY_BYTES);
 }
 

@@ -12,6 +12,8 @@ export const RETENTION = {
   /** From the last failure on: a week is the longest quarantine, and failures fade in three days. */
   quarantineDays: 8,
   batchDays: 1,
+  /** Of the history, by the time that a row is about: 24 h in minutes and 30 d in hours are shown. */
+  historyDays: { minutes: 2, hours: 35, days: 1_095 },
 };
 
 const FIRST_MS = 60_000;
@@ -20,6 +22,10 @@ const PERIOD_MS = 3_600_000;
 const MAX_ROWS = 5_000;
 
 const days = (count: number): RawBuilder<unknown> => sql`make_interval(days => ${sql.lit(count)})`;
+
+function historyGone(stepS: number, after: number): [table: string, isGone: RawBuilder<unknown>][] {
+  return [['history', sql`step_s = ${sql.lit(stepS)} and at < now() - ${days(after)}`]];
+}
 
 /** What may go, as table, condition. All by the database's clock. */
 const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] = [
@@ -33,6 +39,9 @@ const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] =
     sql`last_seen < now() - ${days(RETENTION.donorDays)} and not exists (select 1 from donor_days where donor_days.donor = donors.donor)`,
   ],
   ['quarantine', sql`at < now() - ${days(RETENTION.quarantineDays)} and (until is null or until < now())`],
+  ...historyGone(60, RETENTION.historyDays.minutes),
+  ...historyGone(3_600, RETENTION.historyDays.hours),
+  ...historyGone(86_400, RETENTION.historyDays.days),
   ['written_batches', sql`at < now() - ${days(RETENTION.batchDays)}`],
 ];
 

@@ -123,6 +123,7 @@ export const SETTINGS = {
     ...url({
       title: 'Alerts to',
       help: 'A webhook that is told what needs attention; empty for none.',
+      option: '--alert-webhook',
     }),
     isSecret: true,
   },

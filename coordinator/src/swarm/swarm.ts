@@ -169,7 +169,9 @@ export class Swarm {
   }
 
   /** The tabs of all coordinators that serve: this one's peers, and those that the others say serve. */
-  *servingAnywhere(): Iterable<{ readonly peerId: string; readonly live: ReadonlySet<ExpertIndex> }> {
+  *servingAnywhere(): Iterable<
+    Pick<PeerSession, 'peerId' | 'donorId' | 'address'> & { readonly live: ReadonlySet<ExpertIndex> }
+  > {
     for (const peer of this.#peers.values()) if (peer.serving) yield peer;
     yield* this.#placement.cluster?.serving() ?? [];
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { AttentionItem } from './attention.ts';
 import type { RestReason } from './promise.ts';
 
 /**
@@ -230,9 +231,9 @@ export interface ConsoleSnapshot {
   verdict: {
     state: 'serving' | 'uncovered' | 'alone' | 'draining';
     text: string;
-    /** The most urgent thing, and where to look (`#peers`, `#map`, `#flow`, `#requests`, `#events`). */
-    attention?: { text: string; href: string };
   };
+  /** What needs attention, the most urgent first. */
+  attention: AttentionItem[];
   peers: PeerView[];
   placement: PlacementView;
   flow: FlowView;

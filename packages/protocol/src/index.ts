@@ -16,6 +16,10 @@ export {
 export type { AccessKind, AccessView, AddressLimit, AdminView, EntryChange, EntryViews, InviteView } from './access.ts';
 export type { KeyView, MadeEntry, NewEntry, RulesChange, RulesView } from './access.ts';
 export type { UsagePart, UsageQuery, UsageReport, UsageRow } from './access.ts';
+export { attentionItemSchema, ranked, SEVERITIES } from './attention.ts';
+export type { AlertMessage, AlertsView, AttentionItem, Severity } from './attention.ts';
+export { HISTORY_RANGES, historyQuerySchema } from './history.ts';
+export type { History, HistoryPoint, HistoryQuery, HistoryRange, HistoryTotals } from './history.ts';
 export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot, FlowView } from './console.ts';
 export type { CoordinatorFigures, CoordinatorView } from './console.ts';
 export type { AdapterCommand, AdaptersView, AdapterView, PeerCommand } from './console.ts';

@@ -76,6 +76,8 @@ export const helloSchema = z.object({
   inviteToken: inviteTokenSchema.optional(),
   /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
   maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
+  /** Its clock, in epoch milliseconds: where those of most tabs differ from the coordinator's, that one is wrong. */
+  clockMs: z.number().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** What its donor's limits allow now; without it, everything. */
   promise: promiseSchema.optional(),
 });

@@ -5,10 +5,13 @@ import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { AccessSection } from './access/AccessSection.tsx';
 import { Adapters } from './Adapters.tsx';
+import { AlertsSection } from './alerts/AlertsSection.tsx';
+import { Attention } from './attention/Attention.tsx';
 import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { Coordinators } from './Coordinators.tsx';
 import { EventLog } from './EventLog.tsx';
 import { Flow } from './Flow.tsx';
+import { HistorySection } from './history/HistorySection.tsx';
 import { Login } from './Login.tsx';
 import type { Cell } from './map-layout.ts';
 import { PlacementMap } from './PlacementMap.tsx';
@@ -57,6 +60,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
     <>
       <h1 class="sr">Console</h1>
       <Verdict now={now} />
+      <Attention items={now.attention} nowMs={now.nowMs} />
       <Peers now={now} events={events.value} cell={cell} />
       <PlacementMap
         placement={now.placement}
@@ -70,7 +74,9 @@ function Board({ now }: { now: ConsoleSnapshot }) {
       {now.adapters && <Adapters adapters={now.adapters} nowMs={now.nowMs} />}
       <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
       <AccessSection />
+      <HistorySection />
       <EventLog events={events.value} />
+      <AlertsSection />
     </>
   );
 }

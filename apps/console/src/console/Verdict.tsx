@@ -13,6 +13,7 @@ const tones: Record<ConsoleSnapshot['verdict']['state'], Tone> = {
 /** Tells the operator whether the swarm is healthy, and if not, where to look. */
 export function Verdict({ now }: { now: ConsoleSnapshot }) {
   const { verdict } = now;
+  const [first, ...more] = now.attention;
   const tone = tones[verdict.state];
   const streams = now.requests.filter((request) => request.state !== 'queued').length;
   const tabs = now.peers.filter((peer) => peer.state !== 'gone').length;
@@ -23,9 +24,15 @@ export function Verdict({ now }: { now: ConsoleSnapshot }) {
           <ToneIcon tone={tone} />
           <span>{verdict.text}</span>
         </p>
-        {verdict.attention ? (
+        {first ? (
           <p>
-            Needs attention: <a href={verdict.attention.href}>{verdict.attention.text}</a>
+            Needs attention: <a href={first.href}>{first.text}</a>
+            {more.length > 0 && (
+              <>
+                {' '}
+                · <a href="#attention">{more.length} more</a>
+              </>
+            )}
           </p>
         ) : (
           <p class="muted">Nothing needs your attention.</p>

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { DEVICE_WORD } from '../device.ts';
 import { formatMemory } from '../format.ts';
 import { PLEDGE_STOPS_BYTES } from '../pledge.ts';
-import type { EmbedViewProps } from './embed-view.tsx';
+import type { EmbedViewProps } from './embed-props.ts';
 import { type Sight, SightWatch } from './sight.ts';
 
 /** More than this is a choice for the page of its own. */

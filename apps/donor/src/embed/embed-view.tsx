@@ -1,5 +1,3 @@
-import type { DonorInfo } from '@shoal/protocol';
-import type { Signal } from '@preact/signals';
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import { isJoining, isLive } from '../donor-state.ts';
@@ -8,14 +6,7 @@ import { PHASE_WORD, SIGN_OF_PHASE } from '../tab-sign.ts';
 import { InviteField } from '../views/invite-field.tsx';
 import { SignIcon } from '../views/sign-icon.tsx';
 import { EmbedConsent } from './embed-consent.tsx';
-
-export interface EmbedViewProps {
-  session: DonorSession;
-  info: Signal<DonorInfo | undefined>;
-  /** The site that shows the frame, and the coordinator. */
-  site: string;
-  host: string;
-}
+import type { EmbedViewProps } from './embed-props.ts';
 
 export function EmbedView(props: EmbedViewProps) {
   const { session } = props;
