@@ -33,9 +33,9 @@ describe('the donor’s page', () => {
     });
     await page.goto(coordinator.address, { waitUntil: 'networkidle' });
     await page.getByRole('button', { name: 'Lend my GPU' }).waitFor();
-    expect(coordinator.requests.filter((path) => path !== '/' && !path.startsWith('/assets/'))).toEqual([
-      '/donor-info',
-    ]);
+    expect(
+      coordinator.requests.filter((path) => !/^\/(assets\/.*|manifest.webmanifest|icon.svg)?$/.test(path)),
+    ).toEqual(['/donor-info']);
     expect({ workers, sockets, hellos: coordinator.hellos.length, foreign }).toEqual({
       workers: 0,
       sockets: 0,
@@ -56,6 +56,17 @@ describe('the donor’s page', () => {
       expect(text).toContain(said);
     expect(await page.getByRole('link', { name: 'try it first' }).getAttribute('href')).toBe('./playground');
     await check('consent');
+    // It can be installed as an app, from wherever it is.
+    const manifest = await page.evaluate(async () => {
+      const link = document.querySelector<HTMLLinkElement>('link[rel=manifest]')!;
+      const { start_url, icons } = (await (await fetch(link.href)).json()) as {
+        start_url: string;
+        icons: { src: string }[];
+      };
+      const icon = await fetch(new URL(icons[0]!.src, link.href));
+      return { start: new URL(start_url, link.href).href, icon: icon.status };
+    });
+    expect(manifest).toEqual({ start: coordinator.address, icon: 200 });
     expect(complaints).toEqual([]);
   });
 
