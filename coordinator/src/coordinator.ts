@@ -34,6 +34,7 @@ import {
 import { type Config, ROOT_DIR } from './config.ts';
 import { donorInfoOf } from './donor-info.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
+import { serveContributions } from './contribution/contribution-gateway.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
@@ -295,6 +296,7 @@ function openSockets(
   };
   const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
   serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, ...ofShards, terms });
+  serveContributions(sockets.of('/contribution'), { access, contributions: core.contributions });
   if (swarm.guests) swarm.guests.links.connector = guestConnector({ network, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }

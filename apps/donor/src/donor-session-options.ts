@@ -1,4 +1,5 @@
 import type { ShardCache } from '@shoal/peer';
+import type { ContributionDesk } from './contribution/desk.ts';
 import type { Device } from './device.ts';
 import type { DonorIdentity } from './donor-identity.ts';
 
@@ -6,6 +7,8 @@ export interface DonorSessionOptions {
   createWorker: () => Worker;
   cache: ShardCache;
   claimIdentity: () => Promise<DonorIdentity>;
+  /** Where the donor's account is seen to. */
+  desk: ContributionDesk;
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;

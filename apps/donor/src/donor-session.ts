@@ -3,6 +3,7 @@ import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import type { Consent } from './consent.ts';
+import type { ContributionDesk } from './contribution/desk.ts';
 import { ConsentBook } from './consent-book.ts';
 import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
@@ -29,7 +30,7 @@ export class DonorSession {
   readonly #backoff = new Backoff();
   readonly #worker: DeviceWorker;
   readonly #exchange: ExchangeSession;
-  readonly #figures = new VisitFigures(this.state);
+  readonly #figures: VisitFigures;
   readonly #book: ConsentBook;
   readonly #guests: GuestLinks;
   #connection: CoordinatorConnection | undefined;
@@ -42,6 +43,7 @@ export class DonorSession {
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.#figures = new VisitFigures(this.state, options.tabStorage);
     this.#book = new ConsentBook(options);
     this.#worker = new DeviceWorker({
       createWorker: options.createWorker,
@@ -56,6 +58,10 @@ export class DonorSession {
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     this.#set({ offersTabToTab: options.offersTabToTab ?? false });
     void this.#measureCache();
+  }
+
+  get desk(): ContributionDesk {
+    return this.#options.desk;
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
@@ -222,6 +228,7 @@ export class DonorSession {
   #onStanding(standing: Standing): void {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
     this.#figures.readStanding(standing);
+    if (standing.contribution) this.desk.read(standing.contribution);
     if (this.#finishing) return;
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';

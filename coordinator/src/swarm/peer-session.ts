@@ -2,6 +2,7 @@ import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/
 import type {
   AdapterShards,
   Assign,
+  Contribution,
   Dismissed,
   Guest,
   Hello,
@@ -131,6 +132,9 @@ export class PeerSession implements LapPeer, PlannedTab {
   tokensHelped = 0;
   /** What it has done for other coordinators. */
   #rowsForGuests = 0;
+  tokensForGuests = 0;
+  /** What its donor has done in all; undefined until that is known. */
+  contribution: () => Contribution | undefined = () => undefined;
   rowsPerSecond = 0;
   /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
@@ -326,7 +330,11 @@ export class PeerSession implements LapPeer, PlannedTab {
 
   helped(tokens: number): void {
     this.tokensHelped += tokens;
-    this.donor.tokensHelped += tokens;
+  }
+
+  /** Time that it has computed for this coordinator, as it says, and no longer than its laps took. */
+  get busySeconds(): number {
+    return (this.#laps?.computedMs ?? 0) / 1000;
   }
 
   /** Rows that it has answered, for whichever coordinator. */
@@ -337,6 +345,7 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** Credits what it has done for another coordinator. */
   workedFor({ rows, tokens }: RemoteWork): void {
     this.#rowsForGuests += rows;
+    this.tokensForGuests += tokens;
     this.helped(tokens);
   }
 
@@ -364,6 +373,7 @@ export class PeerSession implements LapPeer, PlannedTab {
   }
 
   standing(): Standing {
+    const contribution = this.contribution();
     return {
       phase: this.state === 'gone' ? 'draining' : this.state,
       epoch: this.epoch,
@@ -372,11 +382,10 @@ export class PeerSession implements LapPeer, PlannedTab {
       rows: this.rows,
       rowsPerSecond: this.rowsPerSecond,
       tokensHelped: this.tokensHelped,
-      tokensHelpedTotal: this.donor.tokensHelped,
+      ...(contribution && { contribution }),
       rttMs: this.link?.stats().rttMs ?? null,
       lapMs: this.#laps?.lapMs.quantile(0.5) ?? null,
       verifiedShare: this.verifiedShare,
-      verifiedRows: this.trust.record.verifiedRows,
     };
   }
 }

@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { KEPT_PLEDGES } from '@shoal/peer';
 import { MAX_COORDINATORS } from '@shoal/protocol';
+import { Greeting, LinkAsked } from '../contribution/told.tsx';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatMemory } from '../format.ts';
 import { DEVICE_WORD, mayHaveWebGpu } from '../device.ts';
@@ -24,6 +25,8 @@ export function ConsentView({ session }: { session: DonorSession }) {
   return (
     <>
       <h1>Lend part of your {word} to a language model that lives in many browser tabs.</h1>
+      <Greeting desk={session.desk} />
+      <LinkAsked desk={session.desk} />
       <form
         class="card consent"
         onSubmit={(event) => {

@@ -1,9 +1,10 @@
+import { Contribution } from '../contribution/contribution.tsx';
+import { LinkAsked } from '../contribution/told.tsx';
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatLayers, formatPlural } from '../format.ts';
 import { Cached } from './cached-section.tsx';
-import { Contribution } from './contribution-section.tsx';
 import { Limits } from './limits-section.tsx';
 import { Work } from './work-section.tsx';
 
@@ -13,6 +14,7 @@ export function LiveView({ session }: { session: DonorSession }) {
     <>
       <h1>{headline(session.state.value)}</h1>
       <Work session={session} />
+      <LinkAsked desk={session.desk} />
       <Contribution session={session} />
       <Limits session={session} />
       <Cached session={session} />
