@@ -41,6 +41,7 @@ import { guestConnector } from './swarm/accept-tab.ts';
 import { type JoinedCluster, openCluster } from './open-cluster.ts';
 import { readQuarantine } from './records/index.ts';
 import { readinessOf } from './readiness.ts';
+import { applyInviteOnly, applySettings } from './open-settings.ts';
 import { shareTrust } from './share-trust.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 import { openShardExchange } from './open-shard-exchange.ts';
@@ -100,6 +101,7 @@ export async function startCoordinator(config: Config, hooks: StartHooks = {}): 
       },
     });
     books = await openBooks(access, config, core.records);
+    applyInviteOnly(core.settings, access);
     return await serve({ core, config, access, s3, books, network, registry, held, joined: joined! });
   } catch (error) {
     await held.close();
@@ -160,14 +162,22 @@ interface Serving {
 
 async function serve(serving: Serving): Promise<Coordinator> {
   const { core, config, access, books, network, registry, held, joined } = serving;
-  const { scheduler, swarm, events, packed } = core;
+  const { scheduler, swarm, events, packed, settings } = core;
   const { shardReports, meetings } = openShardExchange(core, config, registry);
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
   const { modelId } = scheduler;
-  const keys = await httpAccess({ access, books, events, kept: core.records, modelId, shared: joined.shared });
+  const keys = await httpAccess({
+    access,
+    books,
+    events,
+    settings,
+    kept: core.records,
+    modelId,
+    shared: joined.shared,
+  });
   const mirrors = { urls: config.shardUrls, s3: serving.s3, tabBytes: () => shardReports.bytes };
   const { adapterRoot } = config;
   const { quant } = packed.manifest.shape;
@@ -186,7 +196,15 @@ async function serve(serving: Serving): Promise<Coordinator> {
       version: VERSION,
       guestLinks: () => swarm.guests?.links.size ?? 0,
     });
-  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm, adapters, others });
+  const console = serveConsole(sockets.of('/console'), {
+    access,
+    settings,
+    snapshots,
+    events,
+    swarm,
+    adapters,
+    others,
+  });
   try {
     await http.listen({ host: config.host, port: held.port });
   } catch (error) {
@@ -194,12 +212,17 @@ async function serve(serving: Serving): Promise<Coordinator> {
     await sockets.close();
     throw error;
   }
+  applySettings(core);
   held.handOver();
   const { port } = held;
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   access.events.on('change', () => scheduler.speculation.keepAnswersOf(isScopeIn(access.policy)));
   const stopSharing = shared && shareTrust({ ...core, ...shared, quarantines: () => readQuarantine(shared.database) });
+  for (const text of settings.overrides()) {
+    events.add({ level: 'info', kind: 'server', text });
+    log.info(text);
+  }
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;

@@ -23,12 +23,14 @@ import { EncoderScheduler } from './scheduler/encoder/encoder-scheduler.ts';
 import { packedModel, type PackHooks } from './packed-model.ts';
 import { openRecords, type RecordsHooks } from './open-database.ts';
 import { openLab } from './open-lab.ts';
+import { openSettings } from './open-settings.ts';
 import type { Records } from './records/index.ts';
 import { redispatchText } from './redispatch-text.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { headDrafter } from './scheduler/speculation/head-drafter.ts';
 import { DraftModelEngine } from './scheduler/speculation/draft-model-engine.ts';
 import type { Loaded } from './loaded.ts';
+import type { Settings } from './settings/index.ts';
 import { mtpLayerOf, newSwarm, swarmLayers } from './new-swarm.ts';
 import type { SwarmCluster } from './swarm/swarm-cluster.ts';
 import type { Swarm } from './swarm/swarm.ts';
@@ -54,6 +56,8 @@ export interface Core {
   swarm: Swarm;
   trust: Trust;
   events: EventLog;
+  /** What operators set while it runs. */
+  settings: Settings;
   /** What outlives the process, and where it is; undefined if nothing is kept. */
   records: Records | undefined;
   /** What donors did. */
@@ -132,6 +136,7 @@ async function assemble(
   const quarantine = new Quarantine();
   // First, since a database that cannot be used is found at no cost.
   const records = await openRecords({ config, events, quarantine, ...hooks }, closeLater);
+  const { settings } = closeLater(await openSettings(config, records?.database));
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
@@ -173,6 +178,7 @@ async function assemble(
     localLayers,
     localExperts,
     events,
+    settings,
     timeline,
   };
   const trust = newTrust(loaded, norms, quarantine);
@@ -199,6 +205,7 @@ async function assemble(
   const core = {
     forward,
     head,
+    settings,
     draftModel: draftModel && modelDrafter && { ...draftModel, kvBytes: () => modelDrafter.kvBytes },
     scheduler,
     encoder,

@@ -6,6 +6,7 @@ import type { DraftEngine } from './scheduler/speculation/drafter.ts';
 import type { LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { LocalExpertThreads } from './local-experts/local-experts.ts';
 import type { EventLog } from './base/event-log.ts';
+import type { Settings } from './settings/index.ts';
 import type { Timeline } from './timeline/timeline.ts';
 
 /** What is loaded before any part of the swarm starts. */
@@ -19,5 +20,6 @@ export interface Loaded {
   localLayers: LocalLayerChoice;
   localExperts: LocalExpertThreads;
   events: EventLog;
+  settings: Settings;
   timeline: Timeline | undefined;
 }

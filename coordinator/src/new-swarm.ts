@@ -26,7 +26,7 @@ export interface SwarmParts {
 }
 
 export function newSwarm(loaded: Loaded, trust: Trust, { counters, ...parts }: SwarmParts): Swarm {
-  const { config, packed, health, model, localExperts, events } = loaded;
+  const { config, packed, health, model, localExperts, events, settings } = loaded;
   const { manifest } = packed;
   const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
   const layers = swarmLayers(loaded);
@@ -41,7 +41,7 @@ export function newSwarm(loaded: Loaded, trust: Trust, { counters, ...parts }: S
     trust,
     events,
     onBadShards: (hashes) => health.suspect(hashes),
-    replicas: config.replicas,
+    replicas: () => settings.get('replicas'),
     rowFormat: config.rowFormat,
     cpuDonors: config.cpuDonors,
     load: () => meter.read(counters(layers), performance.now()),

@@ -14,6 +14,8 @@ import { memoryDatabase } from './database/testing/memory-database.ts';
 import { startServer, type TestServer } from './http/testing/harness.ts';
 import { type Books, httpAccess, openAccess, openBooks } from './open-access.ts';
 import { UsageRecords } from './records/index.ts';
+import type { Settings } from './settings/index.ts';
+import { applyInviteOnly, openSettings } from './open-settings.ts';
 
 let database: Database;
 
@@ -23,6 +25,7 @@ interface Doors {
   books: Books;
   server: TestServer;
   events: EventLog;
+  settings: Settings;
   close(): Promise<void>;
 }
 
@@ -33,16 +36,19 @@ async function openDoors(own: Database, config: Partial<Config> = {}): Promise<D
   const queue = new WriteQueue(own);
   const kept = { database: own, queue, usage: new UsageRecords(queue) };
   const books = await openBooks(access, whole, kept);
-  const http = await httpAccess({ access, books, events, kept, modelId: 'fake-model' });
+  const { settings, close: closeSettings } = await openSettings(whole, own);
+  applyInviteOnly(settings, access);
+  const http = await httpAccess({ access, books, events, settings, kept, modelId: 'fake-model' });
   const server = await startServer({ script: () => ({ ids: [97, 98] }) }, { access: http });
   const close = async (): Promise<void> => {
     await server.app.close();
     http.close();
     await books.close();
+    await closeSettings();
     await queue.close();
     await own.close();
   };
-  return { access, books, server, events, close };
+  return { access, books, server, events, settings, close };
 }
 
 let doors: Doors;
@@ -124,6 +130,30 @@ describe('administration', () => {
     });
     expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
     expect((await ask('GET', '/metrics', undefined)).status).toBe(401);
+  });
+
+  it('sets what may be set while it runs, and says who did: viewers only look, and see no secret', async () => {
+    const { adminToken: admin } = doors.books;
+    const vera = String((await ask('POST', '/admin/admins', admin, { name: 'val', role: 'viewer' })).json!['token']);
+    const set = (body: object, token = admin) => ask('PATCH', '/admin/settings', token, body);
+    expect(await set({ replicas: 3, inviteOnly: true, alertWebhook: 'https://hooks.test/key' })).toMatchObject({
+      status: 200,
+      json: { isKept: true, away: null },
+    });
+    expect(doors.access.policy.inviteOnly).toBe(true);
+    const texts = doors.events.all().map(({ text }) => text);
+    expect(texts).toContain('The operator (first, 127.0.0.1) set replicas from 2 (the default) to 3');
+    expect(texts.join()).not.toContain('hooks.test');
+    expect(await set({ replicas: 4 }, vera)).toMatchObject({ status: 403, code: 'operator_needed' });
+    const seen = await ask('GET', '/admin/settings', vera);
+    expect([seen.status, seen.text.includes('hooks.test')]).toEqual([200, false]);
+    expect((await ask('GET', '/admin/settings', admin)).text).toContain('hooks.test');
+    expect(await ask('GET', '/admin/settings', undefined)).toMatchObject({ status: 401 });
+    const refused = await set({ replicas: 17, about: 'x' });
+    expect(refused).toMatchObject({ status: 400, code: 'invalid_value', json: { error: { param: 'replicas' } } });
+    expect(doors.settings.get('about')).toBe('');
+    await set({ replicas: null, inviteOnly: null, alertWebhook: null });
+    expect([doors.settings.get('replicas'), doors.access.policy.inviteOnly]).toEqual([2, false]);
   });
 
   it('makes keys that open the API, limits them while they are used, and revokes them', async () => {

@@ -16,9 +16,16 @@ import { NetworkBuckets } from './base/token-bucket.ts';
 import type { Config } from './config.ts';
 import { leaveControl } from './control-file.ts';
 import type { Database } from './database/index.ts';
-import { type AdminAccess, bearerToken, type HttpAccess, type OperatorRefusal } from './http/index.ts';
+import {
+  type AdminAccess,
+  bearerToken,
+  type HttpAccess,
+  type OperatorRefusal,
+  type SignedInAdmin,
+} from './http/index.ts';
 import type { SharedParts } from './open-cluster.ts';
 import type { Records } from './records/index.ts';
+import type { Settings } from './settings/index.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -104,6 +111,7 @@ export interface HttpAccessOptions {
   access: Access;
   books: Books;
   events: EventLog;
+  settings: Settings;
   kept: Kept | undefined;
   /** The model whose usage it is where no adapter is named. */
   modelId: string;
@@ -120,7 +128,7 @@ function sharedBudgets({ newBucket }: SharedParts): MakeBudget {
 
 /** The access rules as the HTTP server uses them. */
 export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess & { close(): void }> {
-  const { access, books, events, kept, modelId, shared } = options;
+  const { access, books, events, settings, kept, modelId, shared } = options;
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new NetworkBuckets(limit(), HOUR_MS, {
     newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
@@ -156,6 +164,7 @@ export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess
     },
     admin: {
       check,
+      settings,
       book: (by) => books.book(by),
       note(request, admin, what) {
         const text = `The operator (${admin}, ${access.addressOf(request)}) ${what}`;
@@ -173,13 +182,13 @@ function checkAdmin(
   request: IncomingMessage,
   authorization: string | undefined,
   needs: 'viewer' | 'operator',
-): { name: string } | OperatorRefusal {
+): SignedInAdmin | OperatorRefusal {
   const token = bearerToken(authorization);
   if (token === undefined) return { status: 401, code: 'operator_token_missing', message: NEEDS[needs] };
   const signIn = guard.signIn(access.addressOf(request), token);
   if (!signIn.ok) return { status: 401, code: 'operator_token_wrong', message: signIn.message };
   const { name, role } = signIn.admin;
-  if (needs === 'viewer' || role === 'operator') return { name };
+  if (needs === 'viewer' || role === 'operator') return { name, role };
   return { status: 403, code: 'operator_needed', message: `${name} is a viewer. ${NEEDS.operator}` };
 }
 

@@ -7,11 +7,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 interface Fixture {
   tokenizers: Record<string, { json: object; ids: Record<string, number[]> }>;
-  tiktoken: { model: string; config: object; source: string; ids: Record<string, number[]> };
+  tiktoken: TiktokenFixture;
+  hunyuan: TiktokenFixture;
+}
+
+interface TiktokenFixture {
+  model: string;
+  config: object;
+  source: string;
+  ids: Record<string, number[]>;
 }
 
 const path = join(import.meta.dirname, 'fixtures/tokenizers.json');
-const { tokenizers, tiktoken } = JSON.parse(await readFile(path, 'utf8')) as Fixture;
+const { tokenizers, tiktoken, hunyuan } = JSON.parse(await readFile(path, 'utf8')) as Fixture;
 
 describe.each(Object.entries(tokenizers))('%s', (_, { json, ids }) => {
   const tokenizer = new Tokenizer(json, {});
@@ -44,5 +52,28 @@ describe('tiktoken.model', () => {
       );
     }
     expect(tokenizer).toMatchObject({ bosTokenId: tokenizer.idOf('[BOS]'), addBosToken: false });
+  });
+});
+
+describe('hy.tiktoken', () => {
+  let dir: string;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'hunyuan-'));
+    await writeFile(join(dir, 'hy.tiktoken'), hunyuan.model);
+    await writeFile(join(dir, 'tokenizer_config.json'), JSON.stringify(hunyuan.config));
+  });
+  afterAll(() => rm(dir, { recursive: true }));
+
+  it.each([
+    ['without', undefined],
+    ['with', hunyuan.source],
+  ])('%s its Python file gives the ids that Hunyuan’s code gives', async (_with, source) => {
+    if (source !== undefined) await writeFile(join(dir, 'tokenization_hy.py'), source);
+    const tokenizer = await loadTokenizer(dir);
+    for (const [text, expected] of Object.entries(hunyuan.ids)) {
+      expect(tokenizer.encode(text), text).toEqual(expected);
+      expect(tokenizer.decode(expected)).toBe(text.normalize('NFC').replace(/<\|(startoftext|extra_\d+|eos)\|>/g, ''));
+    }
+    expect(tokenizer.eosTokenId).toBe(tokenizer.idOf('<|eos|>'));
   });
 });

@@ -4,7 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
 import {
   createRng,
@@ -14,21 +14,19 @@ import {
   type Rng,
   type WorkItem,
   uniformWorkItem,
-  readRows,
   sliceRows,
   copyWorkItem,
   workItemOfRows,
 } from '@shoal/model';
-import { itemRows, roundedRows } from '@shoal/protocol';
-import { QUANTS, shardLayout } from '@shoal/weights';
+import { QUANTS } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
 import { GOLDEN } from './golden.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
+import { flushing, INT8_BOUNDS, type Measured, measureDistances, quantilesOf, short } from './trust-distances.ts';
 
 type CreateWebGpu = typeof import('../../packages/kernels/src/webgpu/create.ts');
 
@@ -40,15 +38,6 @@ const RANDOM_ROWS_PER_LAYER = 400;
 const ROWS_PER_LAP = 16;
 /** Rows kept for resampling, in addition to the maxima. */
 const SAMPLE = 500;
-const NO_BOUNDS = { maxRelativeL2: 2 ** 20, maxNormDeviation: 2 ** 20, rowFormat: 'f16' } as const;
-/** int8 reports only what rounding, with the range that these bounds allow, does not explain. */
-const INT8_BOUNDS = { maxRelativeL2: 1e-3, maxNormDeviation: 1e-3, rowFormat: 'int8' } as const;
-
-interface Measured {
-  relativeL2: number;
-  normDeviation: number;
-  beforeWire: number;
-}
 
 async function main(): Promise<void> {
   const { module: webgpu } = await runnerImport<CreateWebGpu>(
@@ -60,6 +49,7 @@ async function main(): Promise<void> {
     const rng = createRng(SEED);
     const laps = [...(await realLaps(core, rng)), ...randomLaps(core, rng)];
     const { shape } = core.packed.manifest;
+    const expectedOf = (lap: WorkItem): Promise<Float32Array> => core.work.audits.compute(lap);
     // A tab's GPU decides its arithmetic and does not report it: one bound holds for both.
     const arithmetics = quant === 'f16' ? (['f32'] as const) : (['f32', 'int8'] as const);
     const onWebGpu = arithmetics.map(async (arithmetic) => {
@@ -80,8 +70,8 @@ async function main(): Promise<void> {
       const rowsInt8: Measured[] = [];
       for (const backend of ofName) {
         await load(core, backend);
-        rows.push(...(await measure(core, backend, laps)));
-        rowsInt8.push(...(await measure(core, backend, laps, INT8_BOUNDS)));
+        rows.push(...(await measureDistances(backend, laps, expectedOf)));
+        rowsInt8.push(...(await measureDistances(backend, laps, expectedOf, INT8_BOUNDS)));
         backend.destroy();
       }
       measured[name] = { ...summary(rows, rng), int8: quantilesOf(rowsInt8) };
@@ -162,41 +152,6 @@ function joined(rows: readonly WorkItem[], rng: Rng): WorkItem[] {
   return laps;
 }
 
-async function measure(
-  core: Core,
-  backend: ExpertBackend,
-  laps: readonly WorkItem[],
-  bounds: Bounds = NO_BOUNDS,
-): Promise<Measured[]> {
-  const D = core.config.hiddenSize;
-  const all: Measured[] = [];
-  for (const each of laps) {
-    const lap = { ...each, ...itemRows(bounds.rowFormat, readRows(each, D), D) };
-    const [{ partial }, expected] = await Promise.all([backend.run(lap), core.work.audits.compute(lap)]);
-    const wire = roundedRows(bounds.rowFormat, partial, D);
-    for (let row = 0; row < lap.numRows; row++) {
-      const of = (array: Float32Array): Float32Array => array.subarray(row * D, (row + 1) * D);
-      const { relativeL2, normDeviation } = compareRow(of(wire), of(expected), bounds);
-      const before = compareRow(of(partial), of(expected), NO_BOUNDS);
-      all.push({ relativeL2, normDeviation, beforeWire: before.relativeL2 });
-    }
-  }
-  return all;
-}
-
-function quantilesOf(measured: readonly Measured[]) {
-  const quantiles = (key: keyof Measured) => {
-    const sorted = measured.map((row) => row[key]).sort((a, b) => a - b);
-    const at = (q: number): number => short(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!);
-    return { p50: at(0.5), p99: at(0.99), max: short(sorted.at(-1)!) };
-  };
-  return {
-    relativeL2: quantiles('relativeL2'),
-    normDeviation: quantiles('normDeviation'),
-    beforeWire: quantiles('beforeWire'),
-  };
-}
-
 function summary(measured: readonly Measured[], rng: Rng) {
   const sample = shuffled(measured, rng).slice(0, SAMPLE);
   return {
@@ -206,33 +161,6 @@ function summary(measured: readonly Measured[], rng: Rng) {
     sampleRelativeL2: sample.map((row) => short(row.relativeL2)),
     sampleNormDeviation: sample.map((row) => short(row.normDeviation)),
   };
-}
-
-const short = (value: number): number => Number(value.toPrecision(3));
-
-/** WGSL lets a device take subnormal numbers for zero: the same backend on such a device. */
-function flushing(backend: ExpertBackend): ExpertBackend {
-  const load = backend.load.bind(backend);
-  const run = backend.run.bind(backend);
-  backend.load = (layer, expert, shard) => load(layer, expert, flushedShard(backend.shape, shard));
-  backend.run = (lap) => run({ ...lap, rows: lap.rows.map(flushed) });
-  return backend;
-}
-
-const flushed = (half: number): number => ((half & 0x7c00) === 0 ? half & 0x8000 : half);
-
-function flushedShard(shape: ExpertShape, shard: Uint8Array): Uint8Array {
-  const bytes = shard.slice();
-  const layout = shardLayout(shape);
-  // A power of two of 8 bits has no subnormals.
-  if (shape.quant === 'mxfp4') return bytes;
-  for (const matrix of layout.matrices) {
-    const [offset, length] =
-      shape.quant === 'f16' ? [matrix.valuesOffset, matrix.valuesBytes] : [matrix.scalesOffset, matrix.scalesBytes];
-    const halves = new Uint16Array(bytes.buffer, bytes.byteOffset + offset, length / 2);
-    for (let i = 0; i < halves.length; i++) halves[i] = flushed(halves[i]!);
-  }
-  return bytes;
 }
 
 function shuffled<T>(items: readonly T[], rng: Rng): T[] {

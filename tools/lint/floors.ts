@@ -21,7 +21,14 @@ export const PACKAGE_FLOORS: FloorTable = {
     'packages/placement',
     'packages/kernels',
     'packages/transport',
+    // For `shoal donate` alone: see DOORS.
+    'apps/donor',
   ],
+};
+
+/** Parts that another imports in these files alone. */
+export const DOORS: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  coordinator: { 'apps/donor': ['coordinator/src/cli/donate.ts'] },
 };
 
 /** Inside `coordinator/src`, without tests. All other files there are the top floor and may import all of these. */
@@ -31,6 +38,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   mirror: ['base'],
   database: ['base'],
   access: ['base', 'database'],
+  settings: ['base', 'database'],
   cluster: ['base', 'database'],
   'config.ts': ['base'],
   adapters: ['base', 'config.ts'],
@@ -45,11 +53,12 @@ export const COORDINATOR_FLOORS: FloorTable = {
   text: ['base'],
   grammar: ['base', 'scheduler'],
   conventions: ['base', 'grammar'],
-  http: ['base', 'access', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
+  http: ['base', 'access', 'settings', 'adapters', 'scheduler', 'lab', 'text', 'grammar', 'conventions'],
   console: [
     'base',
     'database',
     'access',
+    'settings',
     'cluster',
     'adapters',
     'local-experts',

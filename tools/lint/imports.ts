@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { COORDINATOR_FLOORS, type FloorTable, PACKAGE_FLOORS } from './floors.ts';
+import { COORDINATOR_FLOORS, DOORS, type FloorTable, PACKAGE_FLOORS } from './floors.ts';
 import { type Fault, isTest, lineAt, type SourceFile } from './source-files.ts';
 
 const IMPORT = /(?:^|[\s;}])(?:from|import)\s*\(?\s*'([^']+)'/g;
@@ -27,6 +27,10 @@ function forbidden(path: string, part: string, specifier: string): Pick<Fault, '
     if (specifier.startsWith('.') && packageOf(target) !== undefined) {
       return { fault: `imports ${specifier} by its path`, remedy: 'import a package by its name' };
     }
+    const door = DOORS[part]?.[targetPart];
+    if (door && !isTest(path) && !door.includes(path)) {
+      return { fault: `${part} imports ${targetPart} outside ${door.join(', ')}`, remedy: `pass it in: ${SEE}` };
+    }
     if (packageOf(target) === undefined || PACKAGE_FLOORS[part]!.includes(targetPart)) return undefined;
     return { fault: `${part} imports ${targetPart}`, remedy: `move the code to a part that both may import: ${SEE}` };
   }
@@ -53,11 +57,12 @@ function packageOf(path: string): string | undefined {
   return part in PACKAGE_FLOORS ? part : undefined;
 }
 
-/** `@shoal/model/node` → `packages/model`. */
+/** `@shoal/model/node` → `packages/model`, `@shoal/donor` → `apps/donor`. */
 function named(specifier: string): string | undefined {
   const name = /^@shoal\/([^/]+)/.exec(specifier)?.[1];
   if (name === undefined) return undefined;
-  return name === 'coordinator' ? name : `packages/${name}`;
+  if (name === 'coordinator') return name;
+  return `apps/${name}` in PACKAGE_FLOORS ? `apps/${name}` : `packages/${name}`;
 }
 
 /** The first folder, or the file, below `coordinator/src`. */

@@ -20,7 +20,7 @@ const FILES_OF: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Loaded by donors' pages alone (packages/kernels/src/index.ts), and by a checkout alone. */
-const NOT_HERE = /\/(webgpu\/create|wasm\/browser|thread-program)\.ts$/;
+const NOT_HERE = /\/(wasm\/browser|thread-program)\.ts$/;
 
 export interface Bundle {
   /** Of what the bundle was made. */
@@ -52,9 +52,9 @@ export async function bundle(outDir: string): Promise<Bundle> {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    external: ['playwright', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
+    external: ['playwright', 'webgpu', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
     banner: { js: BANNER },
-    plugins: [leaveOut, ownSources(entries), packageFiles(places)],
+    plugins: [leaveOut, rawText, ownSources(entries), packageFiles(places)],
   });
   refuseMissing(metafile);
   return { inputs: metafile.inputs, files: filesOf(places) };
@@ -63,7 +63,9 @@ export async function bundle(outDir: string): Promise<Bundle> {
 /** Sources of the coordinator; pages are built by Vite. */
 const SOURCES = [
   'coordinator/src',
-  ...['kernels', 'model', 'placement', 'protocol', 'transport', 'weights'].map((name) => `packages/${name}/src`),
+  ...['kernels', 'model', 'peer', 'placement', 'protocol', 'transport', 'weights'].map(
+    (name) => `packages/${name}/src`,
+  ),
 ];
 
 /** The modules that threads begin with, by the names of their files in the bundle. */
@@ -101,6 +103,21 @@ const leaveOut: Plugin = {
   setup({ onLoad }) {
     onLoad({ filter: NOT_HERE }, ({ path }) => ({
       contents: `throw new Error(${JSON.stringify(`${relative(ROOT_DIR, path)} is not part of this package`)});`,
+    }));
+  },
+};
+
+/** Vite's `?raw` imports, which the shaders are. */
+const rawText: Plugin = {
+  name: 'raw-text',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\?raw$/ }, ({ path, resolveDir }) => ({
+      path: resolve(resolveDir, path.slice(0, -'?raw'.length)),
+      namespace: 'raw-text',
+    }));
+    onLoad({ filter: /.*/, namespace: 'raw-text' }, async ({ path }) => ({
+      contents: await readFile(path, 'utf8'),
+      loader: 'text',
     }));
   },
 };
@@ -162,8 +179,9 @@ export function packageOf(path: string): string {
   return name;
 }
 
-/** Packages that nothing needs: faster masks for `ws`, colours for `debug`, and a browser for `shoal doctor`. */
+/** Packages that nothing needs: faster masks for `ws`, colours for `debug`, a browser for `shoal doctor`, a GPU for `shoal donate`. */
 const OPTIONAL = new Set([
+  'webgpu',
   'playwright',
   'bufferutil',
   'utf-8-validate',

@@ -55,6 +55,23 @@ async function serve(): Promise<{ child: ChildProcess; url: string }> {
   throw new Error(`the coordinator has ended: ${errors}`);
 }
 
+/** Lends the processor until there is nothing more to test, and returns what was said. */
+async function lend(url: string): Promise<string> {
+  const args = [command, 'donate', url, '--device', 'cpu', '--memory', '64MiB', '--yes'];
+  const child = spawn(process.execPath, args, { cwd: folder, env });
+  children.push(child);
+  let said = '';
+  let isTold = false;
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (data: Buffer) => {
+      said += data.toString();
+      if (said.includes('Waiting for work') && !isTold) isTold = child.kill('SIGINT');
+    });
+  }
+  expect(await once(child, 'exit'), said).toEqual([0, null]);
+  return said;
+}
+
 describe('the package, outside the checkout', () => {
   it('tells its version', () => {
     expect(shoal('--version')).toBe(`${VERSION}\n`);
@@ -68,7 +85,7 @@ describe('the package, outside the checkout', () => {
     );
   });
 
-  it('serves the default model, its pages and documents, with threads from its own files, and keeps nothing beside these', async () => {
+  it('serves the default model, its pages and documents, and lends a processor to it, with threads from its own files, and keeps nothing beside these', async () => {
     const before = readdirSync(installed, { recursive: true }).length;
     const { child, url } = await serve();
     expect(await (await fetch(`${url}/healthz`)).json()).toMatchObject({ status: 'up', version: VERSION });
@@ -90,6 +107,7 @@ describe('the package, outside the checkout', () => {
     for (const path of ['/', '/console', '/docs/static/swagger-ui.css']) {
       expect((await fetch(url + path)).status, path).toBe(200);
     }
+    expect(await lend(url)).toMatch(/Waiting for work.*Finishing.*Thank you/s);
     child.kill('SIGTERM');
     expect(await once(child, 'exit')).toEqual([0, null]);
     expect(existsSync(join(caches, 'shoal/packed'))).toBe(true);

@@ -61,6 +61,9 @@ async function manifest(): Promise<object> {
     engines,
     dependencies: Object.fromEntries(versions.filter((each) => !isOptional(each))),
     optionalDependencies: Object.fromEntries(versions.filter(isOptional)),
+    // For `shoal donate` with a GPU: 130 MB that no coordinator needs, so whoever lends one installs it (ADR 37).
+    peerDependencies: { webgpu: (await readJson('node_modules/webgpu/package.json')).version },
+    peerDependenciesMeta: { webgpu: { optional: true } },
   };
 }
 

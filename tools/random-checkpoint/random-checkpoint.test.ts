@@ -1,12 +1,21 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { forward, KvCache, listDenseTensors, loadDenseWeights, loadExpert, LocalExperts } from '@shoal/model';
+import {
+  expertTensors,
+  forward,
+  KvCache,
+  listDenseTensors,
+  loadDenseWeights,
+  loadExpert,
+  LocalExperts,
+} from '@shoal/model';
 import { loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeRandomCheckpoint } from './write.ts';
 
-const V2_LITE = join(import.meta.dirname, '../../packages/model/src/testing/published-configs/DeepSeek-V2-Lite.json');
+const PUBLISHED = join(import.meta.dirname, '../../packages/model/src/testing/published-configs');
+const V2_LITE = join(PUBLISHED, 'DeepSeek-V2-Lite.json');
 let dir: string;
 let configPath: string;
 
@@ -64,6 +73,24 @@ describe('writeRandomCheckpoint', () => {
       const deviation = Math.sqrt(last.reduce((sum, x) => sum + x * x, 0) / last.length);
       expect(deviation).toBeGreaterThan(0.3);
       expect(deviation).toBeLessThan(3);
+    } finally {
+      await checkpoint.close();
+    }
+  });
+
+  it('writes fewer layers of a config that lists them, with experts in MXFP4 where it has them', async () => {
+    const config = JSON.parse(await readFile(join(PUBLISHED, 'gpt-oss-20b.json'), 'utf8')) as object;
+    const small = { hidden_size: 96, intermediate_size: 64, num_local_experts: 4, num_attention_heads: 2 };
+    const others = { num_key_value_heads: 1, vocab_size: 600, eos_token_id: 599, pad_token_id: 598 };
+    const path = join(dir, 'small-gpt-oss.json');
+    await writeFile(path, JSON.stringify({ ...config, ...small, ...others }));
+    const outDir = join(dir, 'gpt-oss');
+    await writeRandomCheckpoint({ outDir, configPath: path, layers: 3, seed: 1, fileBytes: 1e6, sparse: false });
+    const checkpoint = await openCheckpoint(outDir);
+    try {
+      expect(checkpoint.config.layerAttention.map(({ span }) => span.kind)).toEqual(['window', 'full', 'window']);
+      const { up } = expertTensors(checkpoint.config, 2, 1);
+      expect(await checkpoint.mxfp4Rows!(up, 0, 64)).toBeDefined();
     } finally {
       await checkpoint.close();
     }

@@ -82,9 +82,17 @@ async function readConfig({ configPath, layers }: RandomCheckpointOptions): Prom
   return {
     ...json,
     torch_dtype: 'bfloat16',
-    ...(layers !== undefined && { num_hidden_layers: layers }),
+    ...(layers !== undefined && { ...cutLists(json, layers), num_hidden_layers: layers }),
     ...('num_nextn_predict_layers' in json && { num_nextn_predict_layers: 0 }),
   };
+}
+
+/** The lists that have an entry for each layer, as `layer_types`, with those of the first ones only. */
+function cutLists(json: Record<string, unknown>, layers: number): Record<string, unknown> {
+  const ofLayers = Object.entries(json).filter(
+    ([, value]) => Array.isArray(value) && value.length === json['num_hidden_layers'],
+  );
+  return Object.fromEntries(ofLayers.map(([key, value]) => [key, (value as unknown[]).slice(0, layers)]));
 }
 
 /** All tensors by layer, with experts after the layer's others. */

@@ -44,6 +44,10 @@ export class Access {
   readonly #options: AccessOptions;
   /** Of this process alone. */
   readonly #ownAdmins: Admin[] = [];
+  /** As the access file or the database states it. */
+  #stated: AccessPolicy;
+  /** Whether an invitation is required, whatever the rules state; undefined: as they state. */
+  #inviteOnly: boolean | undefined;
   #policy: AccessPolicy;
   #hasDoubtedProxy = false;
 
@@ -53,12 +57,18 @@ export class Access {
     const { adminToken, file } = options;
     if (adminToken !== undefined) this.addOperator('admin', adminToken);
     const { policy, warnings } = file === undefined ? { policy: OPEN_POLICY, warnings: [] } : readAccessFile(file);
+    this.#stated = policy;
     this.#policy = policy;
     this.warnings = warnings;
   }
 
   get policy(): AccessPolicy {
     return this.#policy;
+  }
+
+  /** Whether the access file or the database says that an invitation is required. */
+  get statedInviteOnly(): boolean {
+    return this.#stated.inviteOnly;
   }
 
   /** The access file that the rules are from. */
@@ -77,11 +87,26 @@ export class Access {
 
   /** Replaces the rules, and reports what that changed. */
   replace(policy: AccessPolicy, source: string): void {
-    const change = describeChange(this.#policy, policy);
-    this.#policy = policy;
+    const change = this.#take(policy);
     if (change === undefined) return;
     this.events.emit('report', 'info', `${source}: ${change}`);
     this.events.emit('change');
+  }
+
+  /** Requires an invitation or none, whatever the rules state; undefined: as they state. */
+  requireInvitation(required: boolean | undefined): void {
+    this.#inviteOnly = required;
+    if (this.#take(this.#stated) === undefined) return;
+    this.events.emit('change');
+    this.events.emit('view');
+  }
+
+  /** Puts rules in force. Returns what that changes; undefined if nothing. */
+  #take(stated: AccessPolicy): string | undefined {
+    const before = this.#policy;
+    this.#stated = stated;
+    this.#policy = { ...stated, inviteOnly: this.#inviteOnly ?? stated.inviteOnly };
+    return describeChange(before, this.#policy);
   }
 
   addressOf(request: AddressedRequest): string {
@@ -124,10 +149,8 @@ export class Access {
     const { file } = this.#options;
     if (file === undefined) return;
     try {
-      const before = this.#policy;
       const { policy, warnings } = readAccessFile(file);
-      this.#policy = policy;
-      const change = describeChange(before, policy) ?? 'nothing changed';
+      const change = this.#take(policy) ?? 'nothing changed';
       this.events.emit('report', 'info', `${file} was reloaded: ${change}`);
       for (const warning of warnings) this.events.emit('report', 'warning', warning);
     } catch (error) {

@@ -13,6 +13,8 @@ import { StopSignals } from './stop-signals.ts';
 export interface CommandIo {
   stdout: { write(text: string): unknown };
   stderr: { write(text: string): unknown; isTTY?: boolean };
+  /** Where a person answers questions; there is nobody by default. */
+  stdin?: NodeJS.ReadableStream & { isTTY?: boolean };
 }
 
 export interface CommandSpec<Table extends OptionTable> {
@@ -91,7 +93,8 @@ export function commandHelp({ name, usage, about, options }: Omit<CommandSpec<Op
   return `${lines.join('')}\n${about.trim()}\n\n${optionsHelp(options)}${HELP_LINE}`;
 }
 
-class InterruptedError extends Error {}
+/** Ctrl-C ended the command. */
+export class InterruptedError extends Error {}
 
 /** Runs `work` with a signal that Ctrl-C and SIGTERM abort. */
 export async function untilInterrupted(work: (signal: AbortSignal) => Promise<void>): Promise<void> {

@@ -14,6 +14,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'pack a checkpoint for serving, or check a packed one',
     run: async (argv) => (await import('./pack.ts')).runPack(argv, process),
   },
+  donate: {
+    about: 'lend this machine’s GPU or processor to a coordinator',
+    run: async (argv) => (await import('./donate.ts')).runDonate(argv, process),
+  },
   mirror: {
     about: 'a cache of shards for the tabs of one network',
     run: async (argv) => (await import('./mirror.ts')).runMirror(argv, process),

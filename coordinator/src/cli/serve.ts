@@ -75,7 +75,19 @@ function drainingText({ drainTimeoutMs }: Config): string {
 
 /** What the start prints: the address of each page. `generated`: the admin token was not given, so it has to be shown. */
 export function addresses(
-  { url, udpPort, adminToken, access, records, scheduler, localLayers, draftModel, head, config }: Coordinator,
+  {
+    url,
+    udpPort,
+    adminToken,
+    access,
+    records,
+    settings,
+    scheduler,
+    localLayers,
+    draftModel,
+    head,
+    config,
+  }: Coordinator,
   generated: boolean,
 ): string {
   const showToken = generated && adminToken !== undefined;
@@ -88,7 +100,7 @@ Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}${draft
   console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
   API           ${url}/v1        (OpenAI-compatible)
   API docs      ${url}/docs
-${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${generated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}
+${udpPort === undefined ? '' : `  WebRTC        UDP port ${udpPort}\n`}${generated ? adminText(adminToken, access.file === undefined ? records?.database : undefined) : ''}${settingsText(settings)}
 Donors on other machines need https (WebGPU is not available on plain http): see docs/OPERATIONS.md.
 Ctrl-C to stop.
 `;
@@ -101,6 +113,12 @@ function adminText(adminToken: string | undefined, database: Pick<Database, 'kin
   if (!database) return '';
   const where = database.kind === 'embedded' ? `--data ${database.place}` : '--database …';
   return `\n  admin token   as before; for a new one: npx shoal admin add NAME ${where}\n`;
+}
+
+/** What operators have set at the console in the place of what options say. */
+function settingsText(settings: Coordinator['settings']): string {
+  const lines = settings.overrides().map((text) => `  by a setting  ${text}\n`);
+  return lines.length === 0 ? '' : `\n${lines.join('')}`;
 }
 
 function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): string {

@@ -13,6 +13,7 @@ import type { Access } from '../access/access.ts';
 import type { Admin } from '../access/policy.ts';
 import { SignInGuard } from '../access/sign-in.ts';
 import type { EventLog } from '../base/event-log.ts';
+import type { Settings } from '../settings/index.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { ClusterConsole } from './cluster-console.ts';
 import { type ConsoleAdapters, runAdapterCommand } from './adapters-view.ts';
@@ -20,6 +21,7 @@ import type { SnapshotBuilder } from './snapshot.ts';
 
 export interface ConsoleGatewayOptions {
   access: Access;
+  settings: Settings;
   snapshots: SnapshotBuilder;
   events: EventLog;
   swarm: Swarm;
@@ -30,7 +32,7 @@ export interface ConsoleGatewayOptions {
 
 /** Serves the operator's console behind a token: snapshots once a second, events as they happen, and commands. */
 export function serveConsole(namespace: Namespace, options: ConsoleGatewayOptions): { close(): void } {
-  const { access, events: log, snapshots, others } = options;
+  const { access, settings, events: log, snapshots, others } = options;
   const build = (): ConsoleSnapshot => others?.merge(snapshots.build()) ?? snapshots.build();
   const named = (event: ConsoleEvent): ConsoleEvent => others?.named(event) ?? event;
   const guard = new SignInGuard(access);
@@ -63,8 +65,10 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   const onChange = (): void => recheck(signedIn, access);
   // The console reads it under /admin. Each coordinator tells its own consoles.
   const onView = (): unknown => namespace.emit('access');
+  const onSettings = (): unknown => namespace.emit('settings');
   const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [named(event)]);
   access.events.on('change', onChange).on('view', onView);
+  settings.on('view', onSettings);
   log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
@@ -81,6 +85,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
       others?.close();
       clearInterval(timer);
       access.events.off('change', onChange).off('view', onView);
+      settings.off('view', onSettings);
       log.events.off('added', onEvent);
     },
   };

@@ -13,7 +13,8 @@ import { AccessFileError, checkAccessFile } from '../access/access-file.ts';
 import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
-import type { AdminAccess, OperatorRefusal } from './deps.ts';
+import { registerSettings } from './admin-settings.ts';
+import type { AdminAccess, OperatorRefusal, SignedInAdmin } from './deps.ts';
 import { ApiError } from './errors.ts';
 
 const PREFIX = '/admin/';
@@ -27,7 +28,8 @@ interface ByName {
 
 /** Who may do what, and what was used: for admins to see, and for operators to change. */
 export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
-  const names = new WeakMap<FastifyRequest, string>();
+  const admins = new WeakMap<FastifyRequest, SignedInAdmin>();
+  const adminOf = (request: FastifyRequest): SignedInAdmin => admins.get(request)!;
   app.addHook('onRequest', async (request, reply) => {
     if (!request.routeOptions.url?.startsWith(PREFIX)) return;
     // A new token is in an answer.
@@ -35,7 +37,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
     const needs = request.method === 'GET' || request.method === 'HEAD' ? 'viewer' : 'operator';
     const checked = admin.check(request.raw, request.headers.authorization, needs);
     if ('status' in checked) throw refused(checked);
-    names.set(request, checked.name);
+    admins.set(request, checked);
   });
   /** Runs `work` with the books, and notes what came of it. */
   const within = async <T>(
@@ -43,14 +45,16 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess): void {
     work: (book: AccessBook) => Promise<T>,
     done: (result: T) => string,
   ): Promise<T> => {
-    const name = names.get(request)!;
+    const { name } = adminOf(request);
     const result = await told(() => work(admin.book(name)));
     admin.note(request.raw, name, done(result));
     return result;
   };
   for (const kind of ACCESS_KINDS) registerEntries(app, kind, within);
-  registerRules(app, (request) => admin.book(names.get(request)!), within);
-  registerUsage(app, (request) => admin.book(names.get(request)!), admin);
+  const bookOf = (request: FastifyRequest): AccessBook => admin.book(adminOf(request).name);
+  registerRules(app, bookOf, within);
+  registerUsage(app, bookOf, admin);
+  registerSettings(app, admin, adminOf);
 }
 
 /** Reports that are read at a time: a database has few connections, and anybody with a key may ask. */

@@ -13,6 +13,7 @@ import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
+import type { Settings } from '../settings/index.ts';
 import type { TextCodec } from './codec.ts';
 import type { S3Credentials } from './s3-presign.ts';
 import type { SourceModel } from './source-model.ts';
@@ -96,16 +97,22 @@ export interface HttpAccess {
 
 /** What admins do over HTTP. */
 export interface AdminAccess {
-  /** The name of the admin with this Authorization header, or why it may not be. */
+  /** The admin with this Authorization header, or why it may not be. */
   check(
     request: IncomingMessage,
     authorization: string | undefined,
     needs: 'viewer' | 'operator',
-  ): { name: string } | OperatorRefusal;
+  ): SignedInAdmin | OperatorRefusal;
+  settings: Settings;
   /** The books, in which `by` makes the changes. */
   book(by: string): AccessBook;
   /** Tells everyone at the console what an admin did. */
   note(request: IncomingMessage, admin: string, what: string): void;
+}
+
+export interface SignedInAdmin {
+  name: string;
+  role: 'viewer' | 'operator';
 }
 
 export interface OperatorRefusal {

@@ -7,6 +7,7 @@ export {
   type HttpDeps,
   type HttpLimits,
   type OperatorRefusal,
+  type SignedInAdmin,
   type SamplingDefaults,
 } from './deps.ts';
 export { tokenizerCodec } from './codec.ts';

@@ -6,6 +6,7 @@ import {
   usageQuerySchema,
 } from '@shoal/protocol';
 import { z } from 'zod';
+import { settingChangesSchema } from '../settings/index.ts';
 import { USAGE_URL } from './admin.ts';
 import { failure, get, json, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
 
@@ -103,6 +104,24 @@ export function adminPaths() {
       ),
     },
     ...Object.assign({}, ...ACCESS_KINDS.map(entryPaths)),
+    '/admin/settings': {
+      get: {
+        summary: 'What can be set while coordinators run: values, defaults, who changed what',
+        tags: ['Operation'],
+        ...VIEWER,
+        responses: { '200': ok('All settings. A viewer is shown no secrets.'), ...refusals },
+      },
+      patch: {
+        ...withBody('Change settings; null takes one back to its default', ref('SettingsChange'), {}),
+        responses: {
+          ...refusals,
+          '200': ok('All settings. All coordinators of the database have them within a second.'),
+          '400': failure('`invalid_value`: nothing was changed; `param` names the setting.'),
+          '409': failure('`locked`: the setting has no meaning for this model.'),
+          '503': failure('`database_away`: nothing was changed.'),
+        },
+      },
+    },
     '/admin/usage': get(
       'Operation',
       'What keys have used',
@@ -125,5 +144,6 @@ export function adminSchemas() {
       [`${SCHEMAS[kind]}Change`, jsonSchema(entryChangeSchemas[kind], 'input')],
     ]),
     ['RulesChange', jsonSchema(rulesChangeSchema, 'input')],
+    ['SettingsChange', jsonSchema(settingChangesSchema, 'input')],
   ]) as Record<string, object>;
 }

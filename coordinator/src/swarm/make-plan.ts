@@ -101,7 +101,7 @@ export class PlanMaker {
     // While some tabs are beyond reach, what they hold is only good enough: they may be back in a moment.
     const isPartial = elsewhere !== undefined && elsewhere.donors > 0;
     return planner(model, peers, {
-      replicas,
+      replicas: typeof replicas === 'number' ? replicas : replicas(),
       previous,
       maxMoveBytes: isPartial ? 0 : this.#allowance.at(clock.now()) - movedBytes,
       ...(load && { load: load() }),

@@ -214,7 +214,7 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
-      trust: placementTrust(this.trust.auditShare),
+      trust: placementTrust(this.trust.doubt),
     };
   }
 

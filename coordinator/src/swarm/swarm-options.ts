@@ -26,8 +26,8 @@ export interface SwarmOptions {
   onBadShards?: (hashes: readonly string[]) => void;
   /** Row format of frames to and from tabs that support it; f16 by default. */
   rowFormat?: RowFormat;
-  /** Replicas of each expert, on distinct donors, as far as memory allows. */
-  replicas: number;
+  /** Replicas of each expert, on distinct donors, as far as memory allows. Asked for each plan, where it may change. */
+  replicas: number | (() => number);
   /** Recent rows of each expert, [layers × expertsPerLayer]: busy experts get further replicas first. */
   load?: () => ArrayLike<number>;
   /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */

@@ -9,6 +9,7 @@ import { LapClient } from '../laps/lap-client.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
 import { DonorRecords } from './donor-records.ts';
+import { drain } from './drain.ts';
 import { Entrance } from './entrance.ts';
 import { Guests } from './guests.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
@@ -36,7 +37,6 @@ import { type WireBytes, WireMeter } from './wire-meter.ts';
 
 /** The signalling schema's limit. */
 const MAX_FAREWELL_CHARS = 1000;
-const DRAIN_CHECK_MS = 50;
 
 /** All peers, their states, and what happens when one joins, fails or leaves. */
 export class Swarm {
@@ -126,6 +126,11 @@ export class Swarm {
 
   get plan(): PlacementPlan {
     return this.#placement.plan;
+  }
+
+  /** Makes a new plan soon, since what is asked of plans has changed. */
+  planAgain(): void {
+    this.#placement.planning.soon(0);
   }
 
   /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
@@ -266,23 +271,13 @@ export class Swarm {
 
   /** Dismisses a peer once others serve its experts, or after the drain timeout. */
   drain(peer: PeerSession, farewell: Dismissed): void {
-    const serves = peer.serving;
-    if (!peer.apply('drain')) return;
-    peer.target = new Set();
-    this.#event(PLANNED_ENDS.has(farewell.code) ? 'info' : 'warning', `${peer.peerId} is being drained`, peer);
-    peer.control.standing(peer.standing());
-    if (!serves) return this.dismiss(peer, farewell);
-    this.#placement.planning.soon(0);
-    const startedMs = this.#clock.now();
-    const timer = this.#clock.setInterval(() => {
-      if (peer.state === 'gone') return this.#clock.clear(timer);
-      const late = this.#clock.now() - startedMs > this.#timings.peerDrainTimeoutMs;
-      // Once others serve all of its experts it gets no new laps, but may still answer those in flight.
-      if (this.#placement.planning.isReplaced(peer)) peer.live.clear();
-      if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;
-      this.#clock.clear(timer);
-      this.dismiss(peer, farewell);
-    }, DRAIN_CHECK_MS);
+    drain(peer, farewell, {
+      clock: this.#clock,
+      timeoutMs: this.#timings.peerDrainTimeoutMs,
+      planning: this.#placement.planning,
+      dismiss: () => this.dismiss(peer, farewell),
+      onEvent: (level, text) => this.#event(level, text, peer),
+    });
   }
 
   /** Ends a peer's visit now. */

@@ -21,9 +21,9 @@ export const PROBATION_ROWS = 64;
  */
 export const MIN_AUDIT_SHARE = 0.02;
 
-/** The share of rows to audit after `verifiedRows` correct rows without a failure. */
-export function auditShare(verifiedRows: number): number {
-  return verifiedRows < PROBATION_ROWS ? 1 : Math.max(MIN_AUDIT_SHARE, PROBATION_ROWS / verifiedRows);
+/** The share of rows to audit after `verifiedRows` correct rows without a failure; never below `least`. */
+export function auditShare(verifiedRows: number, least = MIN_AUDIT_SHARE): number {
+  return verifiedRows < PROBATION_ROWS ? 1 : Math.max(least, PROBATION_ROWS / verifiedRows);
 }
 
 /** A uniform integer in [0, below) that peers cannot predict. */

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { RowFormat } from '@shoal/protocol';
-import { auditShare, type Draw, RowDraw } from './audit-share.ts';
+import { auditShare, type Draw, MIN_AUDIT_SHARE, RowDraw } from './audit-share.ts';
 import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
@@ -42,17 +42,25 @@ export class PeerTrust {
   /** Rows due for an audit for which there was no room, so that a later row was audited instead. */
   putOff = 0;
   readonly #draw: RowDraw;
+  readonly #leastShare: () => number;
   readonly #coverage: ExpertCoverage;
   #owed = false;
 
-  constructor(record: TrustRecord, bounds: Bounds, draw: Draw) {
+  /** `leastShare`: of its rows that are audited, however long it has been right; asked at every row. */
+  constructor(record: TrustRecord, bounds: Bounds, draw: Draw, leastShare: () => number = () => MIN_AUDIT_SHARE) {
     this.record = record;
     this.bounds = bounds;
     this.#draw = new RowDraw(draw);
+    this.#leastShare = leastShare;
     this.#coverage = new ExpertCoverage(draw);
   }
 
   get auditShare(): number {
+    return this.phase === 'trusted' ? auditShare(this.record.consecutiveRight, this.#leastShare()) : 1;
+  }
+
+  /** How little is known of it: the share of its rows that would be audited if the operator asked for no more. */
+  get doubt(): number {
     return this.phase === 'trusted' ? auditShare(this.record.consecutiveRight) : 1;
   }
 

@@ -5,6 +5,7 @@ import type { AdapterInfo, RowFormat } from '@shoal/protocol';
 import { setNewest } from '../base/newest.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
+import { MIN_AUDIT_SHARE } from './audit-share.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';
 import { Judge } from './judge.ts';
@@ -64,6 +65,8 @@ export class Trust {
   readonly quarantine: Quarantine;
   readonly judge: Judge;
   readonly events = new EventEmitter<TrustEvents>();
+  /** Of a peer's rows that are audited, however long it has been right. May change at any time. */
+  leastAuditShare = MIN_AUDIT_SHARE;
 
   readonly #options: TrustOptions;
   readonly #auditor: Auditor<TrustedPeer>;
@@ -112,7 +115,12 @@ export class Trust {
     const known = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
     const record = setNewest(this.#donors, donorId, known, MAX_DONORS);
     const bounds = boundsFor(this.#options.modelDigest, backendOf(adapter), rowFormat);
-    return new PeerTrust(record, bounds, (below) => randomInt(below));
+    return new PeerTrust(
+      record,
+      bounds,
+      (below) => randomInt(below),
+      () => this.leastAuditShare,
+    );
   }
 
   /**

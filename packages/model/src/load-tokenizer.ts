@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ModelError } from './errors.ts';
 import { type JsonText, parseJson } from './json-file.ts';
 import { type ModelFolder, requiredText, textIn } from './model-folder.ts';
-import { fromTiktoken, tokenizerSource } from './tiktoken-model.ts';
+import { fromTiktoken, TIKTOKEN_FILES, tokenizerSource } from './tiktoken-model.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** What a tokenizer is made from, as read. Can be sent to another thread, which then makes the same one. */
@@ -14,14 +14,14 @@ export interface TokenizerFiles {
 }
 
 /**
- * Reads a model's files of its tokenizer, among them `chat_template.jinja` where there is one. A `tiktoken.model` is converted
- * where there is no `tokenizer.json`.
+ * Reads a model's files of its tokenizer, among them `chat_template.jinja` where there is one. A `tiktoken.model` or
+ * `hy.tiktoken` is converted where there is no `tokenizer.json`.
  */
 export async function readTokenizerFiles(folder: ModelFolder): Promise<TokenizerFiles> {
   const json = await textIn(folder, 'tokenizer.json');
-  const tiktoken = json ? undefined : await textIn(folder, 'tiktoken.model');
-  // The error for neither file is about the one that most models have.
-  const vocabulary = json ?? tiktoken ?? (await requiredText(folder, 'tokenizer.json'));
+  const tiktoken = json ? undefined : await readTiktoken(folder);
+  // The error for none of these files is about the one that most models have.
+  const vocabulary = json ?? tiktoken?.text ?? (await requiredText(folder, 'tokenizer.json'));
   const config = await requiredText(folder, 'tokenizer_config.json');
   return {
     tokenizer: tiktoken === undefined ? vocabulary : await convertedTiktoken(folder, tiktoken, config),
@@ -31,11 +31,29 @@ export async function readTokenizerFiles(folder: ModelFolder): Promise<Tokenizer
   };
 }
 
-async function convertedTiktoken(folder: ModelFolder, tiktoken: JsonText, config: JsonText): Promise<JsonText> {
+interface TiktokenText {
+  /** One of `TIKTOKEN_FILES`. */
+  file: string;
+  text: JsonText;
+}
+
+async function readTiktoken(folder: ModelFolder): Promise<TiktokenText | undefined> {
+  for (const file of TIKTOKEN_FILES) {
+    const text = await textIn(folder, file);
+    if (text) return { file, text };
+  }
+  return undefined;
+}
+
+async function convertedTiktoken(
+  folder: ModelFolder,
+  { file, text }: TiktokenText,
+  config: JsonText,
+): Promise<JsonText> {
   const configJson = parseJson(config);
   const name = tokenizerSource(configJson);
   const source = name === undefined ? undefined : await textIn(folder, name);
-  return { path: tiktoken.path, text: JSON.stringify(fromTiktoken(tiktoken, configJson, source)) };
+  return { path: text.path, text: JSON.stringify(fromTiktoken(file, text, configJson, source)) };
 }
 
 /** Throws a ModelError where the files are not supported. */

@@ -8,6 +8,7 @@ const BYTES = Array.from({ length: 256 }, (_, byte) => `${base64([byte])} ${byte
 const modelOf = (...lines: string[]) => ({ path: 'dir/tiktoken.model', text: [...BYTES, ...lines, ''].join('\n') });
 const convert = (lines: string[], config: object = {}, source?: string) =>
   fromTiktoken(
+    'tiktoken.model',
     modelOf(...lines),
     config,
     source === undefined ? undefined : { path: 'dir/tokenization.py', text: source },
@@ -71,11 +72,39 @@ describe('fromTiktoken', () => {
   });
 
   it('refuses a model without all bytes, and a special token with the id of an ordinary one', () => {
-    expect(() => fromTiktoken({ path: 'x', text: 'YQ== 0\n' }, {}, undefined)).toThrow(/no token for the byte 0/);
+    expect(() => fromTiktoken('tiktoken.model', { path: 'x', text: 'YQ== 0\n' }, {}, undefined)).toThrow(
+      /no token for the byte 0/,
+    );
     expect(() => convert([], { added_tokens_decoder: { 7: { content: 'x' } } })).toThrow(/added_tokens_decoder\.7/);
     expect(() => convert([], { added_tokens_decoder: { x: {} } })).toThrow(
       /tokenizer_config\.json: added_tokens_decoder/,
     );
+  });
+});
+
+describe('fromTiktoken of a hy.tiktoken', () => {
+  const hunyuan = (lines: string[], source?: string) =>
+    fromTiktoken(
+      'hy.tiktoken',
+      modelOf(...lines),
+      {},
+      source === undefined ? undefined : { path: 'dir/tokenization_hy.py', text: source },
+    );
+
+  it('counts its lines, of which those with a token again do not count, and has special tokens after them', () => {
+    const tokenizer = new Tokenizer(hunyuan([`${base64('ab')} 900`, `${base64('ab')} 901`, `${base64('cd')} 7`]), {});
+    expect(tokenizer.encode('cd')).toEqual([257]);
+    expect(tokenizer.encode('<|endoftext|><|pad|><|extra_0|><|extra_204|>')).toEqual([258, 262, 263, 467]);
+    expect(tokenizer.vocabSize).toBe(468);
+  });
+
+  it('splits a text by the pattern of the Python file, or is refused with the file without one', () => {
+    const found = hunyuan([], 'X = 1\nPAT_STR = r"""a|[^a]+"""\n# PAT_STR = r"""b"""\n');
+    expect(found).toMatchObject({ pre_tokenizer: { pretokenizers: [{ pattern: { Regex: 'a|[^a]+' } }, {}] } });
+    expect(() => hunyuan([], '# PAT_STR = r"""b"""\n')).toThrow(
+      /dir\/tokenization_hy\.py: no pattern.*tokenizer\.json/,
+    );
+    expect(() => hunyuan([], 'PAT_STR = r"""b')).toThrow(/no pattern/);
   });
 });
 

@@ -7,8 +7,11 @@ import type { JsonText } from './json-file.ts';
 const MAX_RANKS = 1 << 20;
 /** The longest published token is 128 spaces; splitting one takes a time that is the square of its length. */
 export const MAX_TOKEN_BYTES = 256;
-/** Ids after the ranks that a tokenizer of this kind keeps for special tokens. */
+/** Ids after the ranks that Kimi's tokenizers keep for special tokens. */
 const RESERVED_TOKENS = 256;
+/** Those that Hunyuan's have, in the order of their ids, and how many `<|extra_N|>` after them. */
+const HUNYUAN_TOKENS = ['<|endoftext|>', '<|startoftext|>', '<|bos|>', '<|eos|>', '<|pad|>'];
+const HUNYUAN_EXTRAS = 205;
 
 const configSchema = z.looseObject({
   auto_map: z.looseObject({ AutoTokenizer: z.array(z.string().nullable()) }).nullish(),
@@ -32,6 +35,51 @@ const KIMI_PATTERN = [
   String.raw`\s+`,
 ].join('|');
 
+/** How Hunyuan's split one. */
+const HUNYUAN_PATTERN = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+
+/** What the code of a kind of tokenizers does, where the files beside it don't say. */
+interface TiktokenKind {
+  /** Whether ranks are the order of the file's lines, of which repeated ones don't count, whatever number they have. */
+  ranksByOrder: boolean;
+  /** Where the Python file doesn't say it. */
+  pattern: string;
+  patternOf(source: JsonText): string;
+  normalizer: object | null;
+  /** Special tokens by id, after the ranks. */
+  specialTokens(first: number): ReadonlyMap<number, string>;
+}
+
+/** By the name of the file: what Kimi and Moonlight publish, and Hunyuan-A13B. */
+const KINDS: Readonly<Record<string, TiktokenKind>> = {
+  'tiktoken.model': {
+    ranksByOrder: false,
+    pattern: KIMI_PATTERN,
+    patternOf: joinedPattern,
+    normalizer: null,
+    specialTokens: (first) => numbered(first, RESERVED_TOKENS, (_at, id) => `<|reserved_token_${id}|>`),
+  },
+  'hy.tiktoken': {
+    ranksByOrder: true,
+    pattern: HUNYUAN_PATTERN,
+    patternOf: plainPattern,
+    normalizer: { type: 'NFC' },
+    specialTokens: (first) =>
+      numbered(
+        first,
+        HUNYUAN_TOKENS.length + HUNYUAN_EXTRAS,
+        (at) => HUNYUAN_TOKENS[at] ?? `<|extra_${at - HUNYUAN_TOKENS.length}|>`,
+      ),
+  },
+};
+
+/** Names of the files that are read where a model has no `tokenizer.json`. */
+export const TIKTOKEN_FILES: readonly string[] = Object.keys(KINDS);
+
+function numbered(first: number, count: number, nameOf: (at: number, id: number) => string): Map<number, string> {
+  return new Map(Array.from({ length: count }, (_, at) => [first + at, nameOf(at, first + at)]));
+}
+
 /** The Python file, beside the model, that has the tokenizer's code; undefined if the config names none. */
 export function tokenizerSource(configJson: unknown): string | undefined {
   const name = configSchema.safeParse(configJson).data?.auto_map?.AutoTokenizer.find((one) => one !== null);
@@ -39,35 +87,37 @@ export function tokenizerSource(configJson: unknown): string | undefined {
 }
 
 /**
- * What `tokenizer.json` would be for a `tiktoken.model`, which Kimi and Moonlight publish instead: lines of a token in base64 and
- * its rank. `source` is the text of the tokenizer's Python file, of which only the pattern for words is read. Throws a ModelError
+ * What `tokenizer.json` would be for a file of `TIKTOKEN_FILES`, which some publish instead: lines of a token in base64 and its
+ * rank. `source` is the text of the tokenizer's Python file, of which only the pattern for words is read. Throws a ModelError
  * naming the file and the line.
  */
-export function fromTiktoken(model: JsonText, configJson: unknown, source: JsonText | undefined): object {
-  const ranks = readRanks(model);
+export function fromTiktoken(file: string, model: JsonText, configJson: unknown, source: JsonText | undefined): object {
+  const kind = KINDS[file];
+  if (!kind) throw new TypeError(`${file} is none of ${TIKTOKEN_FILES.join(', ')}`);
+  const ranks = readRanks(file, model, kind);
   const config = configSchema.safeParse(configJson);
   if (!config.success) {
     const { path, message } = config.error.issues[0]!;
     throw new ModelError('bad-tokenizer', path.join('.'), `tokenizer_config.json: ${path.join('.')}: ${message}`);
   }
-  const pattern = source ? patternOf(source) : KIMI_PATTERN;
+  const pattern = source ? kind.patternOf(source) : kind.pattern;
   const split = { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false };
   const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
   return {
-    normalizer: null,
+    normalizer: kind.normalizer,
     pre_tokenizer: { type: 'Sequence', pretokenizers: [split, bytes] },
     // tiktoken looks a whole word up before it merges, so tokens that no merges make occur too.
     model: { type: 'BPE', vocab: Object.fromEntries(ranks), merges: mergesOf(ranks), ignore_merges: true },
     post_processor: null,
     decoder: { type: 'ByteLevel' },
-    added_tokens: specialTokens(ranks.size, config.data.added_tokens_decoder ?? {}),
+    added_tokens: specialTokens(file, kind.specialTokens(ranks.size), config.data.added_tokens_decoder ?? {}),
   };
 }
 
 /** Tokens in byte-level characters, in the order of their ranks. */
-function readRanks({ path, text }: JsonText): Map<string, number> {
+function readRanks(file: string, { path, text }: JsonText, { ranksByOrder }: TiktokenKind): Map<string, number> {
   const fault = (line: number, what: string): ModelError =>
-    new ModelError('bad-tokenizer', 'tiktoken.model', `${path}: line ${line + 1}: ${what}`);
+    new ModelError('bad-tokenizer', file, `${path}: line ${line + 1}: ${what}`);
   const lines = text.split(/\r?\n/);
   const byRank: string[] = [];
   const seen = new Set<string>();
@@ -82,7 +132,8 @@ function readRanks({ path, text }: JsonText): Map<string, number> {
     if (bytes.length > MAX_TOKEN_BYTES)
       throw fault(at, `a token of ${bytes.length} bytes, more than ${MAX_TOKEN_BYTES}`);
     const token = byteLevelText(bytes);
-    const rank = Number(parsed[2]);
+    if (ranksByOrder && seen.has(token)) continue;
+    const rank = ranksByOrder ? seen.size : Number(parsed[2]);
     if (rank >= MAX_RANKS) throw fault(at, `rank ${rank}, more than the ${MAX_RANKS} that are read`);
     if (seen.has(token) || byRank[rank] !== undefined) throw fault(at, 'its token or its rank is there twice');
     seen.add(token);
@@ -127,24 +178,24 @@ function mergesOf(ranks: ReadonlyMap<string, number>): [string, string][] {
   return merges;
 }
 
-/** Tokens after the ranks: those that the config names, and others under the names that Kimi's code gives them. */
+/** Tokens after the ranks, those that the config names under its names. */
 function specialTokens(
-  first: number,
+  file: string,
+  usual: ReadonlyMap<number, string>,
   named: Readonly<Record<string, { content: string; special?: boolean | null | undefined }>>,
 ): object[] {
+  const [first] = usual.keys();
   const ids = Object.keys(named).map(Number);
-  const low = ids.find((id) => id < first);
+  const low = ids.find((id) => id < first!);
   if (low !== undefined) {
     const key = `added_tokens_decoder.${low}`;
-    throw new ModelError('contradiction', key, `tokenizer_config.json: ${key}: tiktoken.model has this id`);
+    throw new ModelError('contradiction', key, `tokenizer_config.json: ${key}: ${file} has this id`);
   }
-  const all = new Set(ids);
-  for (let id = first; id < first + RESERVED_TOKENS; id++) all.add(id);
-  return [...all]
+  return [...new Set([...ids, ...usual.keys()])]
     .sort((a, b) => a - b)
     .map((id) => ({
       id,
-      content: named[id]?.content ?? `<|reserved_token_${id}|>`,
+      content: named[id]?.content ?? usual.get(id),
       special: named[id]?.special ?? true,
       normalized: false,
     }));
@@ -157,7 +208,7 @@ const AFTER_ITEM = /\s{0,80}(,?)\s{0,80}(\]?)/y;
 const QUOTES = '"""';
 
 /** `pat_str = "|".join([r"""…""", …])`, which is how these files write it. Nothing of the file is run. */
-function patternOf({ path, text }: JsonText): string {
+function joinedPattern({ path, text }: JsonText): string {
   const [list] = text.matchAll(PATTERN_LIST);
   const items: string[] = [];
   let at = list ? list.index + list[0].length : text.length;
@@ -173,6 +224,21 @@ function patternOf({ path, text }: JsonText): string {
     if (!comma) break;
     at = end + QUOTES.length + whole.length;
   }
-  const message = `${path}: no pattern of the form pat_str = "|".join([r"""…""", …]), which says how texts are split`;
-  throw new ModelError('unsupported', 'pat_str', `${message}: add a tokenizer.json to the model`);
+  throw noPattern(path, `pat_str = "|".join([r"""…""", …])`);
+}
+
+const PLAIN_PATTERN = /^PAT_STR\s{0,80}=\s{0,80}r"""/m;
+
+/** `PAT_STR = r"""…"""`, at the beginning of a line. */
+function plainPattern({ path, text }: JsonText): string {
+  const found = PLAIN_PATTERN.exec(text);
+  const begin = found ? found.index + found[0].length : -1;
+  const end = found ? text.indexOf(QUOTES, begin) : -1;
+  if (end > begin) return text.slice(begin, end);
+  throw noPattern(path, 'PAT_STR = r"""…"""');
+}
+
+function noPattern(path: string, form: string): ModelError {
+  const message = `${path}: no pattern of the form ${form}, which says how texts are split`;
+  return new ModelError('unsupported', 'pat_str', `${message}: add a tokenizer.json to the model`);
 }

@@ -107,6 +107,7 @@ export {
 } from './signalling.ts';
 export { iceServerSchema, intentSchema, inviteTokenSchema, keptName, progressSchema } from './signalling.ts';
 export { readySchema, signalSchema, standingSchema, troubleSchema } from './signalling.ts';
+export type { SettingForm, SettingsView, SettingValue, SettingView } from './settings.ts';
 export { decodeShardFrame, encodeShardFrame, MAX_SHARD_FRAME_BYTES, type ShardFrame } from './shard-frames.ts';
 export { MAX_HAD, MAX_SOUGHT, MAX_TAB_LINKS, MAX_TAB_SIGNALS, PART_BYTES } from './limits.ts';
 export { seekReplySchema, seekSchema, TAB_FAULTS, tabLinkSchema, tabSignalSchema } from './tab-to-tab.ts';

@@ -7,7 +7,7 @@ import { sha256, writeWhole } from './files.ts';
 
 /** The files that are copied with a model's weights: those that are needed to run it, and its license. */
 const COPIED =
-  /^(config|hf_quant_config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|sentence_bert_config)\.json$|^chat_template\.jinja$|^tiktoken\.model$|^tokenization_\w+\.py$|^(LICENSE|NOTICE)(\.\w+)?$/i;
+  /^(config|hf_quant_config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|sentence_bert_config)\.json$|^chat_template\.jinja$|^tiktoken\.model$|^hy\.tiktoken$|^tokenization_\w+\.py$|^(LICENSE|NOTICE)(\.\w+)?$/i;
 /** Far above the largest published tokenizer, of 20 MB. */
 export const MAX_MODEL_FILE_BYTES = 64 * 1024 * 1024;
 

@@ -9,6 +9,7 @@ The vocabularies are trained on the texts below, the patterns are the published 
 
 import base64
 import json
+import unicodedata
 
 import tiktoken
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -35,6 +36,7 @@ KIMI = [
     r"\s+(?!\S)",
     r"\s+",
 ]
+HUNYUAN = rf"{CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 POSSESSIVE = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 
 TEXTS = [
@@ -147,13 +149,35 @@ def tiktoken_model(train):
     }
 
 
+def hunyuan_model(train):
+    """As HYTokenizer of Hunyuan-A13B: ranks by the order of lines, of which repeated ones don't count, special tokens after them, NFC."""
+    ranks = ranks_of(byte_level(HUNYUAN, train, normalizer=normalizers.NFC()))
+    names = ["<|endoftext|>", "<|startoftext|>", "<|bos|>", "<|eos|>", "<|pad|>", *[f"<|extra_{i}|>" for i in range(205)]]
+    special = {name: len(ranks) + at for at, name in enumerate(names)}
+    encoding = tiktoken.Encoding("hunyuan", pat_str=HUNYUAN, mergeable_ranks=ranks, special_tokens=special)
+    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items()]
+    texts = [*TEXTS, "<|startoftext|>x<|extra_4|>y<|extra_0|><|eos|>"]
+    ids = {text: encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all") for text in texts}
+    return {
+        "model": "".join([*lines[:300], lines[7], *lines[300:]]),
+        "config": {
+            "auto_map": {"AutoTokenizer": ["tokenization_hy.HYTokenizer", None]},
+            "additional_special_tokens": ["<|startoftext|>", "<|extra_0|>", "<|extra_4|>", "<|extra_5|>", "<|eos|>"],
+            "eos_token": "<|eos|>",
+            "pad_token": "<|pad|>",
+        },
+        "source": f'PAT_STR = r"""{HUNYUAN}"""\n',
+        "ids": ids,
+    }
+
+
 def main():
     train = TEXTS * 3
     tokenizers = {
         name: {"json": json.loads(one.to_str()), "ids": {text: one.encode(text, add_special_tokens=False).ids for text in TEXTS}}
         for name, one in kinds(train).items()
     }
-    print(json.dumps({"tokenizers": tokenizers, "tiktoken": tiktoken_model(train)}, ensure_ascii=False))
+    print(json.dumps({"tokenizers": tokenizers, "tiktoken": tiktoken_model(train), "hunyuan": hunyuan_model(train)}, ensure_ascii=False))
 
 
 main()

@@ -1,0 +1,105 @@
+import { loadRtc, type RtcImplementation } from '@shoal/peer/node';
+import type { Device } from '../device.ts';
+import { DonorSession } from '../donor-session.ts';
+import type { DonorState } from '../donor-state.ts';
+import { rememberInvite } from '../invite.ts';
+import { createBackend, findDevice } from './devices.ts';
+import { type ClaimedIdentity, claimDiskIdentity } from './disk-identity.ts';
+import { DiskShardCache } from './disk-shard-cache.ts';
+import { LocalWorker } from './local-worker.ts';
+import { MemoryStorage } from './memory-storage.ts';
+
+export interface TerminalDonorOptions {
+  /** The coordinator's address. A path before `donor-info` and the others ends with a slash. */
+  url: URL;
+  device: Device;
+  pledgeBytes: number;
+  invite: string | undefined;
+  /** Folder of the weights. */
+  cacheDir: string;
+  /** Folder of the identity. */
+  dataDir: string;
+  onState: (state: DonorState) => void;
+}
+
+/** Time for a goodbye to be sent before the process ends. */
+const LAST_WORDS_MS = 500;
+
+/** The donor page's own session in Node: the same signalling, laps and reconnection, with a cache on disk. */
+export class TerminalDonor {
+  readonly #session: DonorSession;
+  readonly #rtc: RtcImplementation;
+  readonly #identity: ClaimedIdentity;
+  readonly #options: TerminalDonorOptions;
+
+  /** Throws a TransportError where no WebRTC loads, and an Error where too many donors of this user run. */
+  static async open(options: TerminalDonorOptions): Promise<TerminalDonor> {
+    // libwebrtc first: libdatachannel at both ends fails sometimes if one gets an answer before it has set its own.
+    const rtc = await loadRtc(['wrtc', 'node-datachannel']);
+    try {
+      return new TerminalDonor(options, rtc, await claimDiskIdentity(options.dataDir));
+    } catch (error) {
+      rtc.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: TerminalDonorOptions, rtc: RtcImplementation, identity: ClaimedIdentity) {
+    this.#options = options;
+    this.#rtc = rtc;
+    this.#identity = identity;
+    // What the session takes from a browser.
+    Object.assign(globalThis, rtc.classes, { location: options.url });
+    ignoreUnreadCandidates();
+    const browserStorage = new MemoryStorage();
+    if (options.invite !== undefined) rememberInvite(browserStorage, options.invite);
+    const cache = new DiskShardCache(options.cacheDir);
+    this.#session = new DonorSession({
+      createWorker: () =>
+        new LocalWorker({
+          cache,
+          urlOf: (sha256) => new URL(`shards/${sha256}`, options.url).href,
+          fetch: (...request) => fetch(...request),
+          probe: async (device) => (await findDevice(device)).adapter,
+          createBackend,
+        }) as unknown as Worker,
+      cache,
+      claimIdentity: async () => ({ donorToken: identity.donorToken, tab: identity.tab }),
+      tabStorage: new MemoryStorage(),
+      browserStorage,
+      initialPledgeBytes: options.pledgeBytes,
+      initialDevice: options.device,
+    });
+    this.#session.state.subscribe(options.onState);
+  }
+
+  get state(): DonorState {
+    return this.#session.state.value;
+  }
+
+  lend(): Promise<void> {
+    const { device, pledgeBytes } = this.#options;
+    return this.#session.lend({ device, pledgeBytes, paused: false });
+  }
+
+  /** Takes no new work, and ends in the phase `finished` (or `consent`, if it has not worked) once that in progress is done. */
+  finish(): void {
+    this.#session.finish();
+  }
+
+  /** Leaves at once; resolves when the coordinator has had time to hear of it. */
+  async close(): Promise<void> {
+    this.#session.stop();
+    await this.#identity.release();
+    await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    this.#rtc.close();
+  }
+}
+
+/** Browsers name their addresses by mDNS, which no WebRTC in Node reads; simple-peer warns of each. Others connect. */
+function ignoreUnreadCandidates(): void {
+  const warn = console.warn.bind(console);
+  console.warn = (...words) => {
+    if (words[0] !== 'Ignoring unsupported ICE candidate.') warn(...words);
+  };
+}
