@@ -12,8 +12,6 @@ import {
   type WireFaults,
 } from '@shoal/transport';
 import { loadRtc } from '@shoal/transport/node';
-import { askContribution } from '../../apps/donor/src/contribution/ask.ts';
-import { ContributionDesk } from '../../apps/donor/src/contribution/desk.ts';
 import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
 import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
@@ -24,8 +22,6 @@ import { Alarm } from './alarm.ts';
 import { withControlChannels } from './control-channels.ts';
 import { type HeldMs, Line, LineChannel, type LineOptions } from './line.ts';
 import { type Pace, pacedBackend } from './paced-backend.ts';
-
-const noKey = async (): Promise<undefined> => undefined;
 
 export interface PageOptions {
   /** The coordinator's address. */
@@ -103,7 +99,6 @@ export class PageInNode {
       createWorker: () => this.#worker(),
       cache: this.cache,
       claimIdentity: async () => ({ donorToken: options.donorToken, tab: 0 }),
-      desk: new ContributionDesk({ openKey: noKey, ask: askContribution, storage: new MemoryStorage() }),
       tabStorage: new MemoryStorage(),
       browserStorage: new MemoryStorage(),
       initialPledgeBytes: options.pledgeBytes,

@@ -7,8 +7,8 @@ export interface DonorSessionOptions {
   createWorker: () => Worker;
   cache: ShardCache;
   claimIdentity: () => Promise<DonorIdentity>;
-  /** Where the donor's account is seen to. */
-  desk: ContributionDesk;
+  /** Where a page's donor sees to its account. */
+  desk?: ContributionDesk;
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;

@@ -60,7 +60,7 @@ export class DonorSession {
     void this.#measureCache();
   }
 
-  get desk(): ContributionDesk {
+  get desk(): ContributionDesk | undefined {
     return this.#options.desk;
   }
 
@@ -228,7 +228,7 @@ export class DonorSession {
   #onStanding(standing: Standing): void {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
     this.#figures.readStanding(standing);
-    if (standing.contribution) this.desk.read(standing.contribution);
+    if (standing.contribution) this.desk?.read(standing.contribution);
     if (this.#finishing) return;
     const { phase } = this.state.value;
     const pausedBefore = this.#paused && standing.phase === 'paused';

@@ -176,6 +176,7 @@ export class SnapshotBuilder {
       sinceMs: peer.sinceMs,
       ...(peer.note !== undefined && { note: peer.note }),
       trust: { phase, auditShare, auditedRows, failures, verifiedRows: record.verifiedRows },
+      ...creditOf(peer),
       lapHistoryMs: laps?.historyMs() ?? [],
     };
   }
@@ -294,4 +295,11 @@ function adapterText(adapter: AdapterInfo): string {
   return [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
     .filter(Boolean)
     .join(' ');
+}
+
+function creditOf(peer: PeerSession): Pick<PeerView, 'credit'> {
+  const contribution = peer.contribution();
+  if (!contribution) return {};
+  const { name, total } = contribution;
+  return { credit: { name, tokens: total.tokens, rows: total.rows, verifiedRows: total.verifiedRows } };
 }

@@ -7,8 +7,8 @@ export const MAX_NAME_CHARS = 32;
 const PLAIN = /^[\p{L}\p{M}\p{N}\p{P}\p{S}]+(?: [\p{L}\p{M}\p{N}\p{P}\p{S}]+)*$/u;
 /** Marks one above the other, which can cover the lines around them. */
 const PILED = /\p{M}{3}/u;
-/** Fillers and blanks that Unicode counts among letters and symbols, and are seen as nothing. */
-const UNSEEN = /[\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
+/** What is seen as nothing, though Unicode counts some of it among letters and symbols. */
+const UNSEEN = /[\u2800\p{Default_Ignorable_Code_Point}]/u;
 const SOLID = /[\p{L}\p{N}]/u;
 
 /**

@@ -9,6 +9,7 @@ import { checkedText, energyOf, formatHours } from './words.ts';
 /** What the donor's tabs have done so far, and what it can do about it. */
 export function Contribution({ session }: { session: DonorSession }) {
   const { desk } = session;
+  if (!desk) return null;
   const account = desk.known.value;
   return (
     <section class="card contribution" aria-labelledby="contribution">

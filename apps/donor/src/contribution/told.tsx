@@ -12,8 +12,8 @@ export function Told({ desk }: { desk: ContributionDesk }) {
 }
 
 /** Greets a donor who comes back, from what this browser remembers. */
-export function Greeting({ desk }: { desk: ContributionDesk }) {
-  const { greeting } = desk;
+export function Greeting({ desk }: { desk: ContributionDesk | undefined }) {
+  const greeting = desk?.greeting;
   if (!greeting) return null;
   const tokens = formatCount(greeting.tokens);
   return (
@@ -24,8 +24,8 @@ export function Greeting({ desk }: { desk: ContributionDesk }) {
 }
 
 /** What the link asks for with which the page was opened: nothing happens until its reader agrees. */
-export function LinkAsked({ desk }: { desk: ContributionDesk }) {
-  const asked = desk.asked.value;
+export function LinkAsked({ desk }: { desk: ContributionDesk | undefined }) {
+  const asked = desk?.asked.value;
   if (!asked) return null;
   const isTeam = asked.do === 'join-team';
   const agree = async (): Promise<void> => {
