@@ -16,7 +16,8 @@ const projects = {
     ...group(0, 60_000, allCores),
     include: [
       '{packages,apps,coordinator}/**/*.test.{ts,tsx}',
-      'tools/{lint,package,random-checkpoint}/**/*.test.ts',
+      'tools/{demo,lint,package,random-checkpoint}/**/*.test.ts',
+      'tools/*.test.ts',
       'test/{bench,tabs}/**/*.test.ts',
     ],
     exclude: ['**/*.mocks.test.ts'],

@@ -21,7 +21,7 @@ const ROOT = join(import.meta.dirname, '..');
 /** Pages by the paths at which the coordinator serves them (coordinator/src/http/pages.ts). */
 const PAGES: readonly (readonly [path: RegExp, app: string])[] = [
   [/^\/(index\.html)?$/, 'donor'],
-  [/^\/(console|playground|lab)(\/|$)/, 'console'],
+  [/^\/(console|playground|lab|docs)(\/|$)/, 'console'],
 ];
 /** Proxied to the coordinator; Vite serves the rest. */
 const NOT_VITE = '^/(?!@|apps/|packages/|node_modules/)';

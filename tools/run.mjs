@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { constants } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { quietRun } from './quiet-run.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const MIN_NODE = [20, 19];
@@ -51,15 +52,13 @@ function checkNode() {
 const ENSURE = {
   async dependencies() {
     if (dependenciesMatchLock()) return;
-    say('Installing dependencies (npm ci)');
     // Uses the npm that started this process, not another version on PATH.
     const npm = process.env.npm_execpath;
     const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
     // The comparisons with llama.cpp (tests, benchmarks) use its prebuilt binary from npm and build none.
     process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true';
-    // stdout is reserved for the command (`--json` prints a document).
-    const code = await run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
-    if (code !== 0)
+    const install = [...command, '--no-audit', '--no-fund', '--loglevel=error'];
+    if (!(await runQuietly('Installing dependencies (npm ci)', install, 'npm-ci.log')))
       fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
   },
   /** Compiles the WebAssembly kernels from AssemblyScript. */
@@ -152,25 +151,41 @@ function endWithNpm() {
   timer.unref();
 }
 
-/** Runs another program to its end and returns its exit code. A signal ends both, since only a terminal's would reach it too. */
+/** Runs another program to its end and returns its exit code. */
 function run([command, ...args], { stdout = 'inherit' } = {}) {
-  // Windows needs a shell to start .cmd files.
-  const shell = command.endsWith('.cmd');
-  const child = spawn(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell });
+  const child = spawn(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell: needsShell(command) });
+  endTogether(child);
+  return new Promise((resolve) => {
+    child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+/** Runs an installer with one line of progress; what it prints goes to a log file. Resolves with whether it succeeded. */
+async function runQuietly(what, command, logName) {
+  const options = { what, command, logName, cwd: ROOT, shell: needsShell(command[0]), onChild: endTogether };
+  return (await quietRun(options)).ok;
+}
+
+/** Windows needs a shell to start .cmd files. */
+function needsShell(command) {
+  return command.endsWith('.cmd');
+}
+
+/** A signal ends a child and this process, since only a terminal's would reach both. */
+function endTogether(child) {
   let received;
   const forward = (signal) => {
     received = signal;
     child.kill(signal);
   };
   for (const signal of STOP_SIGNALS) process.on(signal, forward);
-  return new Promise((resolve) => {
-    child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
-    child.on('exit', (code) => {
-      for (const signal of STOP_SIGNALS) process.off(signal, forward);
-      if (received !== undefined) process.exit(128 + constants.signals[received]);
-      resolve(code ?? 1);
-    });
-  });
+  const end = () => {
+    for (const signal of STOP_SIGNALS) process.off(signal, forward);
+    if (received !== undefined) process.exit(128 + constants.signals[received]);
+  };
+  child.on('error', end);
+  child.on('exit', end);
 }
 
 function say(what) {

@@ -15,7 +15,7 @@ const PROMPTS = ['Once upon a time', 'The old boat', 'Tom had a red ball.', 'Gra
 const coordinator = await startTinyCoordinator({
   adminToken: 'screenshots',
 });
-const browser = await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`));
+const browser = await DonorBrowser.launch();
 
 async function story(prompt: string, seed: number): Promise<void> {
   const body = JSON.stringify({ model: 'tiny-stories', prompt, max_tokens: 120, temperature: 0.7, seed });

@@ -9,6 +9,7 @@ import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
 import type { Access } from './access/access.ts';
 import { SocketGuard } from './access/sockets.ts';
+import { urlOf } from './base/networks.ts';
 import { VERSION } from './base/version.ts';
 import { type ClusterCore, type Core, type CoreHooks, createCore } from './core.ts';
 import { registerClusterMetrics } from './console/cluster-metrics.ts';
@@ -22,6 +23,7 @@ import {
   type HeldAddress,
   holdAddress,
   type HttpAccess,
+  type HttpDeps,
   isScopeIn,
   mirrorTemplates,
   s3Credentials,
@@ -32,8 +34,9 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
-import { donorInfoOf } from './donor-info.ts';
+import { donorInfoOf, swarmFacts } from './donor-info.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
+import { SwarmBoard } from './contribution/swarm-board.ts';
 import { serveContributions } from './contribution/contribution-gateway.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
@@ -183,7 +186,8 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
   const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
-  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log }, isDraining);
+  const swarmPage = new SwarmBoard({ database: core.records?.database, facts: () => swarmFacts(donorInfo()) });
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, swarmPage, log }, isDraining);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
@@ -250,7 +254,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger },
+  given: Pick<HttpDeps, 'swarmPage' | 'donorInfo' | 'log'> & { access: HttpAccess; mirrors: ShardMirrors },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;
@@ -331,13 +335,6 @@ async function closeNetwork(http: Awaited<ReturnType<typeof buildHttpServer>>, s
   // Closed together: socket.io waits for all connections, and the HTTP server ends the idle ones.
   await Promise.all([sockets.close(), http.close()]);
   clearTimeout(timeout);
-}
-
-/** An address that a browser on this machine can open as a secure context, which WebGPU needs. */
-export function urlOf(host: string, port: number): string {
-  const isEverywhere = host === '0.0.0.0' || host === '::';
-  const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  return `http://${name}:${port}`;
 }
 
 /** A penalty holds for greedy answers too; the rest is for those that are drawn. */

@@ -1,5 +1,6 @@
 import { donorInfoSchema } from '@shoal/protocol';
 import { expect, it } from 'vitest';
+import { Settings } from './settings/index.ts';
 import { type DonorInfoSources, donorInfoOf } from './donor-info.ts';
 
 const SHARD_BYTES = 850;
@@ -16,8 +17,9 @@ function sources(tabs: readonly (readonly number[])[], config: Partial<DonorInfo
       packed: { manifest: { shape: { quant: 'q4' } } },
       scheduler: { modelId: 'tiny' },
       swarm,
+      settings: new Settings({ operatorName: 'Ada', about: 'A model of small stories.' }),
     },
-    config: { replicas: 2, rowFormat: 'f16', cpuDonors: true, ...config },
+    config: { rowFormat: 'f16', cpuDonors: true, ...config },
     access: { policy: { inviteOnly: false } },
     snapshots: { tokensPerSecond: 12.5 },
   } as unknown as DonorInfoSources;
@@ -26,6 +28,7 @@ function sources(tabs: readonly (readonly number[])[], config: Partial<DonorInfo
 it('tells what the schema says', () => {
   const info = donorInfoOf(sources([]));
   expect(donorInfoSchema.parse(info)).toEqual(info);
+  expect(info.operator).toEqual({ name: 'Ada', about: 'A model of small stories.' });
   // 85 % of a pledge is for weights.
   expect(info.model).toMatchObject({ id: 'tiny', layers: 2, expertsPerLayer: 4, expertsPerToken: 2 });
   expect(info.model.pledgeBytesPerExpert).toBe(1001);

@@ -19,9 +19,9 @@ const COMPARED_STREAMS = [1, 2, 4] as const;
 const AGREEMENT = 1.5;
 
 /** Compares the simulator's prediction for a placement and its laps with real tabs in that placement. */
-export async function realRows(say: (line: string) => void): Promise<Row[]> {
+export async function realRows(): Promise<Row[]> {
   const coordinator = await startTinyCoordinator({ replicas: 1, maxBatch: 16 });
-  const browser = await DonorBrowser.launch(say);
+  const browser = await DonorBrowser.launch();
   try {
     await Promise.all(Array.from({ length: REAL_TABS }, () => browser.open(coordinator.url, SMALL_PLEDGE_MIB)));
     const ready = (): boolean => coordinator.swarm.peers.length === REAL_TABS && covered(coordinator);

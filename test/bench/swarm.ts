@@ -37,7 +37,7 @@ export async function benchSwarm({ json }: { json: boolean }): Promise<void> {
   say('liars');
   rows.push(...(await liarRows()));
   say(`${REAL_TABS} real tabs`);
-  rows.push(...(await realRows(say)));
+  rows.push(...(await realRows()));
   say(`${CHAOS_SECONDS} s of crashes`);
   rows.push(...(await chaosRows(say)));
   if (json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);

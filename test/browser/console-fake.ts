@@ -13,6 +13,7 @@ import {
   type LabRequest,
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
+import { openApiDocument } from '../../coordinator/src/http/openapi.ts';
 import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { answerAdmin, fakeAccess } from './console-fake-access.ts';
 import { storyTokens } from './console-fake-data.ts';
@@ -61,6 +62,7 @@ export class FakeCoordinator {
   readonly admin: { method: string; path: string; body: unknown }[] = [];
   /** Why nothing can be changed under /admin, if set. */
   adminRefusal: string | undefined;
+  openApi = openApiDocument({ version: '0.0.0', modelId: 'tiny-stories', maxContext: 2048, bodyBytes: 1_000_000 });
   snapshot: ConsoleSnapshot;
   url = '';
 
@@ -137,10 +139,11 @@ export class FakeCoordinator {
         error: { message: 'This coordinator asks for an API key.', code: 'invalid_api_key' },
       });
     }
-    if (['/console', '/playground', '/lab'].includes(path)) this.#file(response, 'index.html', 'text/html');
+    if (['/console', '/playground', '/lab', '/docs'].includes(path)) this.#file(response, 'index.html', 'text/html');
     else if (path.startsWith('/console-assets/')) {
       this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');
-    } else if (path === '/v1/models') {
+    } else if (path === '/openapi.json') json(response, 200, this.openApi);
+    else if (path === '/v1/models') {
       const { facts, adapters } = this;
       const others = adapters.map((id) =>
         modelEntry({ ...facts, description: `Writes ${id}.` }, { id, parent: 'tiny-stories' }),

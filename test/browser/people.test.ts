@@ -1,8 +1,14 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Page } from 'playwright';
 import { until } from '../integration/virtual-donor.ts';
 import { accessFaults } from './access-faults.ts';
 import { eventually, openPage } from './console-browser.ts';
+import { launchProfile } from '../../tools/browser/chromium.ts';
+import { waitForPhase } from './donor-page.ts';
+import { PrefixProxy } from './prefix-proxy.ts';
 import { ADMIN_TOKEN, expectTabsServed, Network } from './network.ts';
 
 /** The three pages with a real coordinator behind them, as people use them. */
@@ -59,6 +65,58 @@ describe('donor, operator and developer', () => {
     expect(await connect(`ws://${host}/socket.io/?EIO=4&transport=websocket`)).toBe('open');
     expect(await connect(`ws://localhost:${port}/socket.io/?EIO=4&transport=websocket`)).toBe('connect-src');
     await page.context().close();
+  });
+
+  it('all pages work behind a path prefix that a proxy removes', async () => {
+    const proxy = await PrefixProxy.start(network.coordinator.url, '/shoal');
+    const { page, faults: found } = await openPage(network.browser.browser, new URL(proxy.url).origin);
+    const lender = await network.browser.open(proxy.url, 64, 'gpu');
+    await page.goto(`${proxy.url}/playground/`);
+    expect(page.url()).toBe(`${proxy.url}/playground`);
+    await page.getByLabel('Prompt').fill('The old boat');
+    await page.getByRole('button', { name: 'Write' }).click();
+    await eventually(() => page.locator('body').textContent()).toContain('tokens/s');
+    await page.getByRole('button', { name: 'Copy as curl' }).click();
+    expect(await page.locator('pre').textContent()).toContain(`${proxy.url}/v1/completions`);
+    await page.getByRole('link', { name: 'Lab' }).click();
+    await page.getByRole('heading', { name: 'Lab', level: 1 }).waitFor();
+    await page.goto(`${proxy.url}/console#token=${ADMIN_TOKEN}`);
+    await eventually(() => page.locator('body').textContent()).toContain('Serving');
+    await waitForPhase(lender.page, 'waiting', 'working');
+    await lender.page.close();
+    await network.settle(3);
+    expect([proxy.strays, found, lender.errors]).toEqual([[], [], []]);
+    await page.context().close();
+    await proxy.stop();
+  });
+
+  it('all pages work where the browser blocks their data', async () => {
+    const profile = await mkdtemp(join(tmpdir(), 'shoal-blocked-'));
+    await mkdir(join(profile, 'Default'));
+    const blocked = { profile: { default_content_setting_values: { cookies: 2 } } };
+    await writeFile(join(profile, 'Default/Preferences'), JSON.stringify(blocked));
+    const context = await launchProfile(profile);
+    const page = await context.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', ({ message }) => errors.push(message));
+    for (const [path, title] of [
+      ['/playground', 'Playground'],
+      ['/lab', 'Lab'],
+      [`/console#token=${ADMIN_TOKEN}`, 'Console'],
+    ] as const) {
+      await page.goto(`${network.coordinator.url}${path}`);
+      await page.getByRole('heading', { name: title, level: 1 }).waitFor();
+    }
+    await eventually(() => page.locator('body').textContent()).toContain('Serving');
+    await page.goto(network.coordinator.url);
+    await page.getByText('This browser keeps nothing for this page').waitFor();
+    expect(await accessFaults(page)).toEqual([]);
+    await page.getByRole('button', { name: /^Lend my/ }).click();
+    await waitForPhase(page, 'waiting', 'working');
+    await context.close();
+    await rm(profile, { recursive: true });
+    await network.settle(3);
+    expect(errors).toEqual([]);
   });
 
   it('a donor pauses, resumes, and finishes with thanks', async () => {

@@ -111,7 +111,7 @@ async function run(numbers: number[], counts: number[], kinds: readonly Happenin
     (port) => startTinyCoordinator({ port, maxBatch: Math.max(16, streams), drainTimeoutMs: 0 }),
     { traced: kinds.includes('liar') || kinds.includes('corruption') },
   );
-  const browser = real > 0 ? await DonorBrowser.launch(say) : undefined;
+  const browser = real > 0 ? await DonorBrowser.launch() : undefined;
   const tabs = [
     { maker: processTabs(stage.core, () => stage.url), count: processes },
     { maker: virtualTabs(stage.core), count: virtual },

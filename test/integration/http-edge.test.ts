@@ -31,7 +31,7 @@ describe('pages', () => {
   it('serves the donor page, and the console under all of its names', async () => {
     const get = await start({ staticRoots: builtPages() });
     expect(await (await get('/')).text()).toBe('<p>donor</p>');
-    for (const path of ['/console', '/console/peers/3', '/playground', '/lab']) {
+    for (const path of ['/console', '/console/peers/3', '/playground', '/lab', '/docs', '/docs/']) {
       const page = await get(path);
       expect(await page.text(), path).toBe('<p>console</p>');
       expect(page.headers.get('cache-control')).toBe('no-cache');
@@ -214,6 +214,8 @@ describe('health and documents', () => {
       '/v1/chat/completions': ['post'],
       '/shards/{sha256}': ['get'],
       '/donor-info': ['get'],
+      '/swarm.json': ['get'],
+      '/swarm/pictures/{name}.svg': ['get'],
       '/healthz': ['get'],
       '/readyz': ['get'],
       '/health': ['get'],
@@ -226,17 +228,13 @@ describe('health and documents', () => {
     for (const [, name] of text.matchAll(/#\/components\/schemas\/(\w+)/g)) {
       expect(document).toHaveProperty(['components', 'schemas', name!]);
     }
-    const page = await (await get('/docs')).text();
-    for (const [, asset] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
-      expect(asset).toMatch(/^[./]/);
-      expect((await get(new URL(asset!, `${server.url}/docs`).pathname)).status, asset).toBe(200);
-    }
   });
 
   it('answers its own documented examples', async () => {
     const get = await start();
     const document = JSON.parse(await (await get('/openapi.json')).text());
-    for (const path of ['/v1/completions', '/v1/chat/completions']) {
+    const paths = ['completions', 'chat/completions', 'messages/count_tokens', 'tokenize', 'detokenize'];
+    for (const path of paths.map((name) => `/v1/${name}`)) {
       const { examples } = document.paths[path].post.requestBody.content['application/json'];
       for (const [name, { value }] of Object.entries<{ value: object }>(examples)) {
         const response = await get(path, { ...json({}), body: JSON.stringify(value) });

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Config, Coordinator } from '../../coordinator/src/index.ts';
-import { urlOf } from '../../coordinator/src/coordinator.ts';
+import { urlOf } from '../../coordinator/src/index.ts';
 import { GOLDEN } from './golden.ts';
 import { hello } from './virtual-donor.ts';
 import { startTinyCoordinator } from './tiny-coordinator.ts';

@@ -2,6 +2,7 @@ import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@s
 import { createWasmBackend } from '@shoal/kernels/node';
 import { HOME, MemoryShardCache, PeerHost } from '@shoal/peer';
 import { type AdapterInfo, HEARTBEAT_MS, type Ready } from '@shoal/protocol';
+import { coordinatorUrl } from '@shoal/protocol/page';
 import {
   BROWSER_SPREAD_ABOVE_BYTES,
   type DataChannelLike,
@@ -94,8 +95,8 @@ export class PageInNode {
       this.#alarm = new Alarm();
       this.#line = new Line(this.#alarm, this.#random);
     }
-    Object.assign(globalThis, { location: new URL(options.url) });
     this.session = new DonorSession({
+      coordinator: coordinatorUrl(options.url),
       createWorker: () => this.#worker(),
       cache: this.cache,
       claimIdentity: async () => ({ donorToken: options.donorToken, tab: 0 }),

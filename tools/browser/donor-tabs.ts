@@ -17,11 +17,8 @@ export class DonorBrowser {
     this.browser = browser;
   }
 
-  static async launch(
-    say: (line: string) => void = () => {},
-    options: Omit<LaunchOptions, 'say'> = {},
-  ): Promise<DonorBrowser> {
-    return new DonorBrowser(await launchChromium({ say, ...options }));
+  static async launch(options: LaunchOptions = {}): Promise<DonorBrowser> {
+    return new DonorBrowser(await launchChromium(options));
   }
 
   /**

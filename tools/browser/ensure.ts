@@ -1,7 +1,7 @@
 import { ensureChromium } from './chromium.ts';
 
 try {
-  ensureChromium((line) => process.stderr.write(`shoal: ${line}\n`));
+  await ensureChromium();
 } catch (error) {
   process.stderr.write(`shoal: ${(error as Error).message}\n`);
   process.exitCode = 1;

@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util';
+import { addresses } from '../../coordinator/src/cli/addresses.ts';
 import { progressLine } from '../../coordinator/src/cli/progress.ts';
-import { addresses } from '../../coordinator/src/cli/serve.ts';
 import { StopSignals } from '../../coordinator/src/cli/stop-signals.ts';
 import { type Coordinator, parseConfig, startCoordinator, UsageError } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../browser/donor-tabs.ts';
+import { ended, stillRunning, waitForEnter } from './next-steps.ts';
 import { printTable, type Report, report } from './report.ts';
 import { streamStory } from './story.ts';
 import { printStyles, withShippedAdapters, writeStyles } from './styles.ts';
@@ -11,10 +12,11 @@ import { printStyles, withShippedAdapters, writeStyles } from './styles.ts';
 const HELP = `npm run demo -- [options]
 
 Starts a coordinator, opens donor tabs in a headless Chromium, and writes a story with the experts in those tabs. The
-default model's adapters then begin the same story, each in its own style.
+default model's adapters then begin the same story, each in its own style. In a terminal everything stays up until you press
+Enter, so that you can try it, for 10 minutes at most.
 
   --prompt TEXT       beginning of the story ("Once upon a time")
-  --max-tokens N      length of the story (160)
+  --max-tokens N      length of the story (160); its last sentence is finished
   --tabs N            donor tabs, 0 to 16 (4)
   --seed N            seed of the sampling (1)
   --temperature T     0 is greedy (0.7)
@@ -54,8 +56,7 @@ async function main(argv: readonly string[]): Promise<number> {
   let browser: DonorBrowser | undefined;
   const stop = new StopSignals();
   try {
-    say(`Coordinator: ${coordinator.url}`);
-    browser = await DonorBrowser.launch(say, { ownSignals: true });
+    browser = await DonorBrowser.launch({ ownSignals: true });
     const tabs = await openTabs(browser, coordinator.url, demo.tabs);
     if (demo.tabs > 0) await waitForTabs(coordinator, tabs, stop.signal);
     const story = await write(coordinator, demo, stop.signal);
@@ -63,21 +64,28 @@ async function main(argv: readonly string[]): Promise<number> {
     const result = { ...story, ...styles };
     if (demo.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
     else {
-      printStyles(styles, process.stdout);
+      printStyles(styles, demo.prompt, process.stdout);
       printTable(result, process.stdout);
     }
     const failure = verdict(result, demo);
     if (failure !== undefined) throw new Error(failure);
     if (demo.keep) {
-      say(addresses(coordinator, config.adminToken === undefined));
+      say(addresses(coordinator, config, process.stderr));
       await stop.received();
-    }
+    } else if (!demo.json) await endOrStay(coordinator, stop);
     return 0;
   } finally {
     await browser?.close();
     await coordinator.close();
     stop.close();
   }
+}
+
+/** In a terminal, where somebody can press Enter, everything stays up for a while. */
+async function endOrStay(coordinator: Coordinator, stop: StopSignals): Promise<void> {
+  const isAttended = process.stdin.isTTY === true && process.stdout.isTTY === true;
+  process.stdout.write(isAttended ? stillRunning(coordinator) : ended());
+  if (isAttended) await waitForEnter(process.stdin, stop.signal);
 }
 
 function parseDemo(argv: readonly string[]): { demo: DemoOptions; coordinatorArgs: string[]; help: boolean } {
@@ -165,9 +173,9 @@ function stages({ swarm }: Coordinator): string {
 async function write(coordinator: Coordinator, demo: DemoOptions, signal: AbortSignal): Promise<Report> {
   const out = demo.json ? process.stderr : process.stdout;
   out.write(`\n${demo.prompt}`);
-  const story = await streamStory(coordinator.url, { ...demo, model: coordinator.scheduler.modelId, signal }, (text) =>
-    out.write(text),
-  );
+  const { modelId: model, maxContext } = coordinator.scheduler;
+  const request = { ...demo, model, maxContext, signal };
+  const story = await streamStory(coordinator.url, request, (text) => void out.write(text));
   out.write('\n\n');
   return report(coordinator, story, demo);
 }

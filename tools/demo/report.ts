@@ -64,48 +64,85 @@ export function report(coordinator: Coordinator, story: Story, demo: { prompt: s
   };
 }
 
-export function printTable(result: Report, out: { write(text: string): unknown }): void {
-  const rows = [
-    ['tab', 'adapter', 'layers', 'experts', 'rows', 'median lap', 'share'],
-    ...result.tabs.map((tab) => [
-      tab.peerId,
-      tab.adapter,
-      tab.layers.join(' '),
-      String(tab.experts),
-      String(tab.rows),
-      milliseconds(tab.medianLapMs),
-      percent(tab.shareOfWork),
-    ]),
-  ];
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  for (const row of rows)
-    out.write(
-      `${row
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd()}\n`,
+type Out = { write(text: string): unknown };
+
+/** What the columns of the table of tabs say. */
+const COLUMNS: readonly (readonly [name: string, meaning: string])[] = [
+  ['tab', 'a browser tab that lent its GPU'],
+  ['adapter', 'what it computes with; "software" means that this machine has no GPU, and everything is slower'],
+  ['layers', 'the layers of the model of which it holds experts'],
+  ['experts', 'how many it holds; each is a small network, of which every word uses a few'],
+  ['rows', 'how many vectors they have computed for this story'],
+  ['median lap', 'from sending it a layer’s vectors to having the results back'],
+  ['share', 'its part of all experts’ work'],
+];
+
+/** Which tab did what, the figures of the story, and what each of them means. */
+export function printTable(result: Report, out: Out): void {
+  if (result.tabs.length > 0) {
+    out.write('Which tab computed what:\n\n');
+    writeColumns(
+      [
+        COLUMNS.map(([name]) => name),
+        ...result.tabs.map((tab) => [
+          tab.peerId,
+          tab.adapter,
+          tab.layers.join(' '),
+          String(tab.experts),
+          String(tab.rows),
+          milliseconds(tab.medianLapMs),
+          percent(tab.shareOfWork),
+        ]),
+      ],
+      out,
     );
-  const { medianLapMs: lap } = result;
-  const facts: [string, string][] = [
-    ['tokens', `${result.tokens} at ${result.tokensPerSecond} tokens/s, the first after ${result.firstTokenMs} ms`],
-    ['laps per token', result.lapsPerToken === null ? '–' : result.lapsPerToken.toFixed(2)],
-    [
-      'lap, median',
-      `${milliseconds(lap.lap)} = queue ${milliseconds(lap.queue)} + wire ${milliseconds(lap.wire)} + compute ${milliseconds(lap.compute)}`,
-    ],
-    ['bytes per token', `${bytesText(result)} (floor: laps × 2 × hidden × 2 B)`],
-    ['expert work by tabs', result.tabShare === null ? '–' : percent(result.tabShare)],
-    ...(result.localLayerShare
-      ? [['in layers of its own', percent(result.localLayerShare)] satisfies [string, string]]
-      : []),
-  ];
-  out.write('\n');
-  for (const [name, value] of facts) out.write(`${name.padEnd(20)}  ${value}\n`);
+    out.write('\n');
+    writeColumns(
+      COLUMNS.map(([name, meaning]) => [`  ${name}`, meaning]),
+      out,
+    );
+    out.write('\n');
+  }
+  writeColumns(figuresOf(result), out);
 }
 
-function bytesText({ bytesPerToken, floorBytesPerToken }: Report): string {
-  if (bytesPerToken === null) return `–, floor ${floorBytesPerToken}`;
-  return `${bytesPerToken}, floor ${floorBytesPerToken}, ${(bytesPerToken / floorBytesPerToken).toFixed(2)} ×`;
+/** Name, value and meaning of each figure. */
+function figuresOf(result: Report): string[][] {
+  const { medianLapMs: lap } = result;
+  const parts = `queue ${milliseconds(lap.queue)} + wire ${milliseconds(lap.wire)} + compute ${milliseconds(lap.compute)}`;
+  return [
+    ['tokens', String(result.tokens), 'pieces of words that were written'],
+    ['speed', `${result.tokensPerSecond} tokens/s`, `the first after ${result.firstTokenMs} ms`],
+    [
+      'laps per token',
+      result.lapsPerToken === null ? '–' : result.lapsPerToken.toFixed(2),
+      'round trips to tabs; guessed words share them',
+    ],
+    ['lap, median', milliseconds(lap.lap), parts],
+    ['bytes per token', ...bytesText(result)],
+    [
+      'work by tabs',
+      result.tabShare === null ? '–' : percent(result.tabShare),
+      'of the experts’ work; the rest is the coordinator’s',
+    ],
+    ...(result.localLayerShare
+      ? [['in its own layers', percent(result.localLayerShare), 'of that work, by the coordinator (--local-experts)']]
+      : []),
+  ];
+}
+
+function writeColumns(rows: readonly (readonly string[])[], out: Out): void {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  for (const row of rows) {
+    const cells = row.map((cell, i) => cell.padEnd(widths[i]!));
+    out.write(`${cells.join('  ').trimEnd()}\n`);
+  }
+}
+
+function bytesText({ bytesPerToken, floorBytesPerToken }: Report): [value: string, meaning: string] {
+  const floor = `it can’t be less than ${floorBytesPerToken}: laps × 2 × hidden size × 2 B`;
+  if (bytesPerToken === null) return ['–', floor];
+  return [`${bytesPerToken}`, `to tabs and back; ${floor}`];
 }
 
 function milliseconds(value: number | null): string {

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Config, type Coordinator, defaultConfig } from '../../coordinator/src/index.ts';
+import { wholeSentences } from './sentences.ts';
 
 const SHIPPED = join(import.meta.dirname, '../../models/adapters');
 /** Enough to tell a style, and soon written. */
@@ -58,14 +59,18 @@ async function complete(url: string, body: object, signal: AbortSignal) {
   });
   if (!response.ok) throw new Error(`The API answered ${response.status}: ${await response.text()}`);
   const { model, choices } = (await response.json()) as { model: string; choices: { text: string }[] };
-  return { model, similarity: Number(response.headers.get('x-shoal-similarity')), text: choices[0]!.text };
+  return {
+    model,
+    similarity: Number(response.headers.get('x-shoal-similarity')),
+    text: wholeSentences(choices[0]!.text),
+  };
 }
 
-export function printStyles({ styles, auto }: Styles, out: { write(text: string): unknown }): void {
+export function printStyles({ styles, auto }: Styles, prompt: string, out: { write(text: string): unknown }): void {
   if (styles.length === 0) return;
   const width = Math.max(...styles.map(({ model }) => model.length));
   out.write('The same beginning under each adapter:\n');
-  for (const { model, text } of styles) out.write(`  ${model.padEnd(width)}  ${oneLine(text)}\n`);
+  for (const { model, text } of styles) out.write(`  ${model.padEnd(width)}  ${oneLine(prompt + text)}\n`);
   out.write('\nWhat model "auto" chooses:\n');
   for (const { prompt, model, similarity, text } of auto) {
     out.write(`  ${model.padEnd(width)}  (similarity ${similarity.toFixed(2)}) ${prompt}${oneLine(text)}\n`);

@@ -9,6 +9,7 @@ const MEAN_A_DATE: readonly string[] = [
   'apps/console/src/console/access/access-state.ts',
   'apps/console/src/console/access/words.tsx',
   'apps/donor/src/terminal/disk-shard-cache.ts',
+  'apps/console/src/console/peer-state.tsx',
   'coordinator/src/access/budgets.ts',
   'coordinator/src/access/donor-door.ts',
   'coordinator/src/access/usage-query.ts',

@@ -8,35 +8,21 @@ import { ROOT_DIR } from '../../coordinator/src/index.ts';
 export const NOT_BUNDLED = ['node-datachannel', '@roamhq/wrtc', '@electric-sql/pglite'];
 
 /**
- * Bundled packages whose code names files beside it, and which of these it reads here: pino does for transports in threads of
- * their own, socket.io to serve its client, and @fastify/swagger for the name of an API that has none.
+ * Bundled packages whose code names files beside it, none of which is read here: pino does for transports in threads of their own,
+ * and socket.io to serve its client.
  */
-const FILES_OF: Readonly<Record<string, readonly string[]>> = {
-  '@fastify/swagger-ui': ['static'],
-  '@fastify/swagger': [],
-  pino: [],
-  'socket.io': [],
-  'thread-stream': [],
-};
+const FILES_UNREAD: ReadonlySet<string> = new Set(['pino', 'socket.io', 'thread-stream']);
 
 /** Loaded by donors' pages alone (packages/kernels/src/index.ts), and by a checkout alone. */
 const NOT_HERE = /\/(wasm\/browser|thread-program)\.ts$/;
 
-export interface Bundle {
-  /** Of what the bundle was made. */
-  inputs: Metafile['inputs'];
-  /** Folders, relative to `node_modules`, that belong into `npm/` beside the bundle. */
-  files: string[];
-}
-
 /**
  * Bundles the command line and each module that a thread begins with, as JavaScript files in one folder, which share their chunks.
- * Throws where a source or a package wants files beside it that would not be there.
+ * Throws where a source or a package wants files beside it that would not be there. Resolves with what the bundle was made of.
  */
-export async function bundle(outDir: string): Promise<Bundle> {
+export async function bundle(outDir: string): Promise<Metafile['inputs']> {
   const entries = await threadModules();
   entries.set('main', join(ROOT_DIR, 'coordinator/src/cli/main.ts'));
-  const places = new Set<string>();
   const { metafile } = await build({
     absWorkingDir: ROOT_DIR,
     entryPoints: [...entries].map(([out, path]) => ({ in: path, out })),
@@ -54,10 +40,10 @@ export async function bundle(outDir: string): Promise<Bundle> {
     metafile: true,
     external: ['playwright', 'webgpu', ...NOT_BUNDLED.flatMap((name) => [name, `${name}/*`])],
     banner: { js: BANNER },
-    plugins: [leaveOut, rawText, ownSources(entries), packageFiles(places)],
+    plugins: [leaveOut, rawText, ownSources(entries), packageFiles],
   });
   refuseMissing(metafile);
-  return { inputs: metafile.inputs, files: filesOf(places) };
+  return metafile.inputs;
 }
 
 /** Sources of the coordinator; pages are built by Vite. */
@@ -85,10 +71,6 @@ async function threadModules(): Promise<Map<string, string>> {
     }
   }
   return modules;
-}
-
-function filesOf(places: ReadonlySet<string>): string[] {
-  return [...places].flatMap((name) => FILES_OF[name]!.map((folder) => `${name}/${folder}`));
 }
 
 /** What CommonJS code expects, in each file. */
@@ -153,24 +135,20 @@ function ownSources(entries: ReadonlyMap<string, string>): Plugin {
   };
 }
 
-/** Lets packages find the files that `npm/` beside the bundle has. */
-function packageFiles(places: Set<string>): Plugin {
-  return {
-    name: 'package-files',
-    setup({ onLoad }) {
-      onLoad({ filter: /node_modules.*\.c?js$/ }, async ({ path }) => {
-        const source = await readFile(path, 'utf8');
-        if (!/\b__(?:dirname|filename)\b/.test(source)) return undefined;
-        const name = packageOf(path);
-        if (!Object.hasOwn(FILES_OF, name))
-          throw new Error(`${path} names files beside it: say in tools/package/bundle.ts which it needs`);
-        places.add(name);
-        const [, within = ''] = posix(dirname(path)).split(`/node_modules/${name}`);
-        return { contents: `const __dirname = bundleDir + ${JSON.stringify(`/npm/${name}${within}`)};\n${source}` };
-      });
-    },
-  };
-}
+/** Lets packages name files beside them. */
+const packageFiles: Plugin = {
+  name: 'package-files',
+  setup({ onLoad }) {
+    onLoad({ filter: /node_modules.*\.c?js$/ }, async ({ path }) => {
+      const source = await readFile(path, 'utf8');
+      if (!/\b__(?:dirname|filename)\b/.test(source)) return undefined;
+      const name = packageOf(path);
+      if (!FILES_UNREAD.has(name))
+        throw new Error(`${path} names files beside it: see in tools/package/bundle.ts whether it reads them`);
+      return { contents: `const __dirname = bundleDir;\n${source}` };
+    });
+  },
+};
 
 /** Name of the package that a file in `node_modules` belongs to. */
 export function packageOf(path: string): string {

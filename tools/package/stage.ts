@@ -29,8 +29,7 @@ const PLATFORM_BINARIES = new Set(['node-datachannel', '@roamhq/wrtc']);
 /** Makes the package's folder: what `npm run package` packs, and what tests run as it is. */
 export async function stage(dir: string): Promise<void> {
   await rm(dir, { recursive: true, force: true });
-  const { inputs, files } = await bundle(join(dir, 'dist'));
-  for (const path of files) await copy(join('node_modules', path), join(dir, 'dist/npm', path));
+  const inputs = await bundle(join(dir, 'dist'));
   for (const path of COPIED) await copy(path, join(dir, path));
   await copy('tools/package/bin.mjs', join(dir, 'bin/shoal.mjs'));
   await chmod(join(dir, 'bin/shoal.mjs'), 0o755);

@@ -6,6 +6,7 @@ const pages = [
   { href: '/playground', name: 'Playground' },
   { href: '/lab', name: 'Lab' },
   { href: '/docs', name: 'API' },
+  { href: '/swarm', name: 'Swarm' },
   { href: '/', name: 'Lend a GPU' },
 ];
 
@@ -30,7 +31,7 @@ export function Shell(props: { current: string; aside?: ComponentChildren; child
         </span>
         <nav aria-label="Pages">
           {pages.map((page) => (
-            <a href={page.href} aria-current={page.href === props.current ? 'page' : undefined}>
+            <a href={`.${page.href}`} aria-current={page.href === props.current ? 'page' : undefined}>
               {page.name}
             </a>
           ))}

@@ -1,12 +1,13 @@
+import type { PageTexts } from '@shoal/protocol/page';
 import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
 import { rememberPledge } from './pledge.ts';
 
 /** What the donor has agreed to, kept for a reload of the tab, and for the next visit where it is about the browser. */
 export class ConsentBook {
-  readonly #tabStorage: Storage;
-  readonly #browserStorage: Storage;
+  readonly #tabStorage: PageTexts;
+  readonly #browserStorage: PageTexts;
 
-  constructor({ tabStorage, browserStorage }: { tabStorage: Storage; browserStorage: Storage }) {
+  constructor({ tabStorage, browserStorage }: { tabStorage: PageTexts; browserStorage: PageTexts }) {
     this.#tabStorage = tabStorage;
     this.#browserStorage = browserStorage;
   }

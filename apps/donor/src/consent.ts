@@ -1,3 +1,4 @@
+import type { PageTexts } from '@shoal/protocol/page';
 import type { Device } from './device.ts';
 import { MAX_EXCHANGE_MBIT } from './offers.ts';
 
@@ -14,7 +15,7 @@ export interface Consent {
 }
 
 interface ConsentEnvironment {
-  storage: Storage;
+  storage: PageTexts;
   location: Location;
   /** `navigator.webdriver`: whether a program drives the browser. */
   webdriver: boolean;
@@ -43,15 +44,15 @@ export function standingConsent(environment: ConsentEnvironment): Consent | unde
 }
 const DEFAULT_AUTO_MIB = 512;
 
-export function rememberConsent(storage: Storage, consent: Consent): void {
+export function rememberConsent(storage: PageTexts, consent: Consent): void {
   storage.setItem(STORAGE_KEY, JSON.stringify(consent));
 }
 
-export function withdrawConsent(storage: Storage): void {
+export function withdrawConsent(storage: PageTexts): void {
   storage.removeItem(STORAGE_KEY);
 }
 
-function readConsent(storage: Storage): Consent | undefined {
+function readConsent(storage: PageTexts): Consent | undefined {
   try {
     const { device, pledgeBytes, paused, exchangeMbit } = JSON.parse(
       storage.getItem(STORAGE_KEY) ?? '{}',

@@ -36,10 +36,12 @@ import {
   type SeekReply,
   type Signal,
   type Standing,
+  type TabPromise,
   type TabLink,
   type TabSignal,
   type TabToCoordinator,
 } from '@shoal/protocol';
+import { type CoordinatorUrl, socketAt } from '@shoal/protocol/page';
 import { io, type Socket } from 'socket.io-client';
 import type { Prove } from './contribution/browser-key.ts';
 import { rtcIceServers } from './ice-servers.ts';
@@ -86,6 +88,8 @@ export interface Introduction {
   prove?: Prove | undefined;
   /** SHA-256 of the shards in the browser's storage. */
   kept: () => Promise<string[]>;
+  /** What the donor's limits allow when it says hello. */
+  promise: () => TabPromise;
 }
 
 /** Time for the last message to be sent before the socket is closed. */
@@ -112,11 +116,13 @@ export class CoordinatorConnection {
   #channelOpened = false;
   #over = false;
 
-  constructor(introduction: Introduction, handlers: ConnectionHandlers) {
+  constructor(coordinator: CoordinatorUrl, introduction: Introduction, handlers: ConnectionHandlers) {
     this.#handlers = handlers;
     // No reconnection by socket.io, since the session decides when to retry. WebSocket first: unlike a long-polling request,
     // it still sends the last message while the page is being closed.
-    this.#socket = io('/donor', {
+    const [url, at] = socketAt(coordinator, '/donor');
+    this.#socket = io(url, {
+      ...at,
       reconnection: false,
       forceNew: true,
       timeout: HELLO_TIMEOUT_MS,
@@ -142,10 +148,10 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  send<E extends 'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal'>(
-    event: E,
-    ...message: Parameters<ToCoordinator[E]>
-  ): void {
+  send<
+    E extends
+      'progress' | 'ready' | 'trouble' | 'adapted' | 'fetched' | 'signal' | 'guest-refused' | 'tab-signal' | 'promise',
+  >(event: E, ...message: Parameters<ToCoordinator[E]>): void {
     this.#socket.emit(event, ...message);
   }
 
@@ -171,7 +177,7 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-  async #introduce({ kept, prove, ...introduction }: Introduction): Promise<void> {
+  async #introduce({ kept, prove, promise, ...introduction }: Introduction): Promise<void> {
     try {
       // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
@@ -184,6 +190,7 @@ export class CoordinatorConnection {
         expertKinds: EXPERT_KINDS,
         maxCoordinators: MAX_COORDINATORS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
+        promise: promise(),
         ...(proof && { proof }),
         ...introduction,
       });

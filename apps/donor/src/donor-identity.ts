@@ -1,3 +1,4 @@
+import type { PageTexts } from '@shoal/protocol/page';
 import { donorTokenSchema, MAX_TABS_PER_DONOR } from '@shoal/protocol';
 import type { Prove } from './contribution/browser-key.ts';
 
@@ -14,9 +15,9 @@ export interface DonorIdentity {
 
 export interface IdentityPlaces {
   /** Shared by all tabs of the browser. */
-  browserStorage: Storage;
+  browserStorage: PageTexts;
   /** Survives a reload and belongs to this tab alone. */
-  tabStorage: Storage;
+  tabStorage: PageTexts;
   /** Undefined outside a secure context. */
   locks: LockManager | undefined;
 }
@@ -27,9 +28,11 @@ export interface IdentityPlaces {
  * maximum share the last number, and the coordinator admits the newest of them.
  */
 export async function claimIdentity({ browserStorage, tabStorage, locks }: IdentityPlaces): Promise<DonorIdentity> {
-  if (!locks) return { donorToken: browserToken(browserStorage), tab: 0 };
-  // The lock keeps two tabs that open together from making two tokens.
-  const donorToken = await locks.request('shoal-donor-token', () => browserToken(browserStorage));
+  // The lock keeps two tabs that open together from making two tokens. It is refused where the browser blocks the page's data.
+  const donorToken = await locks
+    ?.request('shoal-donor-token', () => browserToken(browserStorage))
+    .catch(() => undefined);
+  if (!locks || donorToken === undefined) return { donorToken: browserToken(browserStorage), tab: 0 };
   const before = tabBefore(tabStorage);
   const numbers = [...(before === undefined ? [] : [before]), ...Array(MAX_TABS_PER_DONOR).keys()];
   let tab = MAX_TABS_PER_DONOR - 1;
@@ -42,7 +45,7 @@ export async function claimIdentity({ browserStorage, tabStorage, locks }: Ident
   return { donorToken, tab };
 }
 
-function browserToken(storage: Storage): string {
+function browserToken(storage: PageTexts): string {
   const kept = donorTokenSchema.safeParse(storage.getItem(TOKEN_KEY));
   if (kept.success) return kept.data;
   const token = newToken();
@@ -51,7 +54,7 @@ function browserToken(storage: Storage): string {
 }
 
 /** The tab's number before the reload. */
-function tabBefore(storage: Storage): number | undefined {
+function tabBefore(storage: PageTexts): number | undefined {
   const kept = storage.getItem(TAB_KEY);
   if (kept === null || !/^\d{1,2}$/.test(kept) || Number(kept) >= MAX_TABS_PER_DONOR) return undefined;
   return Number(kept);

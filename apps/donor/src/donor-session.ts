@@ -1,5 +1,6 @@
 import { HOME } from '@shoal/peer';
-import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
+import { type AdapterInfo, NO_LIMITS, type Standing, type Trouble } from '@shoal/protocol';
+import { placeOf } from '@shoal/protocol/page';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import type { Consent } from './consent.ts';
@@ -56,7 +57,7 @@ export class DonorSession {
       onEnd: (coordinator) => this.#detach(coordinator),
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
-    this.#set({ offersTabToTab: options.offersTabToTab ?? false });
+    this.#set({ offersTabToTab: options.offersTabToTab ?? false, keepsNothing: options.keepsNothing ?? false });
     void this.#measureCache();
   }
 
@@ -176,12 +177,14 @@ export class DonorSession {
     this.#figures.rejoin();
     this.#set({ phase: 'connecting' });
     this.#connection = new CoordinatorConnection(
+      this.#options.coordinator,
       {
         ...this.#identity!,
         adapter: adapter!,
         pledgeBytes,
         tabToTab: this.state.value.exchangeMbit !== undefined,
         kept: () => this.#options.cache.names(),
+        promise: () => NO_LIMITS,
         ...(inviteToken !== undefined && { inviteToken }),
       },
       {
@@ -206,7 +209,15 @@ export class DonorSession {
     this.#set({ model });
     const { device, pledgeBytes, exchangeMbit } = this.state.value;
     try {
-      await this.#worker.configure(device, { model, pledgeBytes, heartbeatMs, shardUrls });
+      const { coordinator } = this.#options;
+      await this.#worker.configure(device, {
+        model,
+        pledgeBytes,
+        heartbeatMs,
+        shardsAt: placeOf(coordinator, '/shards/'),
+        // Of mirrors with signed URLs, the coordinator names a path of its own.
+        shardUrls: shardUrls.map((url) => placeOf(coordinator, url)),
+      });
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);

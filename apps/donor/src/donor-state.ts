@@ -30,6 +30,8 @@ export interface DonorState {
   offersTabToTab: boolean;
   /** What the donor allows to be sent to them, in Mbit/s; undefined: nothing is exchanged. */
   exchangeMbit: number | undefined;
+  /** Whether nothing outlives the page, since the browser blocks its data. */
+  keepsNothing: boolean;
   /** Weights in the browser's storage; undefined until they have been counted. */
   keptBytes: number | undefined;
   adapter: AdapterInfo | undefined;
@@ -90,6 +92,7 @@ export function initialState(pledgeBytes: number, device: Device = 'gpu'): Donor
     pledgeBytes,
     offersTabToTab: false,
     exchangeMbit: undefined,
+    keepsNothing: false,
     keptBytes: undefined,
     adapter: undefined,
     model: undefined,

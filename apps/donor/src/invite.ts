@@ -1,9 +1,11 @@
+import type { PageTexts } from '@shoal/protocol/page';
+
 const STORAGE_KEY = 'shoal.invite';
 /** Form of an invitation, as in `inviteTokenSchema`. */
 const TOKEN_PATTERN = /^[\w-]{8,128}$/;
 
 interface InviteEnvironment {
-  storage: Storage;
+  storage: PageTexts;
   location: Pick<Location, 'hash' | 'pathname' | 'search'>;
   history: Pick<History, 'replaceState'>;
 }
@@ -27,10 +29,10 @@ export function readInvite(text: string): string | undefined {
   return TOKEN_PATTERN.test(token) ? token : undefined;
 }
 
-export function rememberInvite(storage: Storage, token: string): void {
+export function rememberInvite(storage: PageTexts, token: string): void {
   storage.setItem(STORAGE_KEY, token);
 }
 
-export function rememberedInvite(storage: Storage): string | undefined {
+export function rememberedInvite(storage: PageTexts): string | undefined {
   return readInvite(storage.getItem(STORAGE_KEY) ?? '');
 }

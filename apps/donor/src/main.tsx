@@ -1,5 +1,5 @@
 import './csp.ts';
-import { CacheStorageShardCache, MemoryShardCache } from '@shoal/peer';
+import { coordinatorUrl, openStorage } from '@shoal/protocol/page';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
@@ -13,33 +13,36 @@ import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
 import { offersTabToTab } from './offers.ts';
 import { initialPledgeBytes } from './pledge.ts';
+import { openShardCache } from './shard-cache.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
 import './views.css';
 import './contribution/contribution.css';
 
-takeInvite({ storage: localStorage, location, history });
+const browserStorage = openStorage(() => localStorage);
+const tabStorage = openStorage(() => sessionStorage);
+takeInvite({ storage: browserStorage, location, history });
 
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
-const openKey = () => openBrowserKey(new URL('.', document.baseURI).href);
-const desk = new ContributionDesk({ openKey, ask: askContribution, storage: localStorage });
+const coordinator = coordinatorUrl(document.baseURI);
+const openKey = () => openBrowserKey(coordinator);
+const desk = new ContributionDesk({ openKey, ask: askContribution(coordinator), storage: browserStorage });
 desk.asked.value = takeLinkRequest({ location, history });
 const session = new DonorSession({
+  coordinator,
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
-  cache: 'caches' in window ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
+  cache: openShardCache(window).cache,
   claimIdentity: async () => {
-    const identity = await claimIdentity({
-      browserStorage: localStorage,
-      tabStorage: sessionStorage,
-      locks: navigator.locks as LockManager | undefined,
-    });
+    const locks = navigator.locks as LockManager | undefined;
+    const identity = await claimIdentity({ browserStorage, tabStorage, locks });
     return { ...identity, prove: await openKey() };
   },
   desk,
-  tabStorage: sessionStorage,
-  browserStorage: localStorage,
-  initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),
+  tabStorage,
+  browserStorage,
+  keepsNothing: tabStorage.isLost || browserStorage.isLost,
+  initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
   initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
   offersTabToTab: offersTabToTab(document),
 });
@@ -53,14 +56,14 @@ addEventListener('pageshow', ({ persisted }) => {
 });
 // Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
-  if (takeInvite({ storage: localStorage, location, history })) session.useInvite();
+  if (takeInvite({ storage: browserStorage, location, history })) session.useInvite();
   desk.asked.value = takeLinkRequest({ location, history }) ?? desk.asked.value;
 });
 addEventListener('online', () => session.comeBack());
 
 const [navigation] = performance.getEntriesByType('navigation') as PerformanceNavigationTiming[];
 const consent = standingConsent({
-  storage: sessionStorage,
+  storage: tabStorage,
   location,
   webdriver: navigator.webdriver,
   navigationType: navigation?.type,

@@ -17,7 +17,15 @@ import type { Device } from './device.ts';
 export type ToWorker =
   /** Selects the device to lend and looks for it. */
   | { type: 'probe'; device: Device }
-  | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number; shardUrls: readonly string[] }
+  | {
+      type: 'configure';
+      model: PeerModel;
+      pledgeBytes: number;
+      heartbeatMs: number;
+      /** Where the coordinator has shards, and where else they are. */
+      shardsAt: string;
+      shardUrls: readonly string[];
+    }
   /**
    * A lap channel, or a port to which the page relays one that can't be transferred. Further channels join the link of the
    * coordinator's first one: the home (HOME), or a guest's name.

@@ -1,3 +1,5 @@
+import type { PageTexts } from '@shoal/protocol/page';
+
 const MIB = 2 ** 20;
 
 /** The slider's stops. A gibibyte is about three layers of a 16-billion-parameter model at four bits. */
@@ -15,14 +17,14 @@ const MAX_DEFAULT_BYTES = 1024 * MIB;
  * The slider's initial value: the donor's last choice, else an eighth of the computer's memory, at most 1 GiB. Browsers report
  * the memory in powers of two, up to 8 GiB.
  */
-export function initialPledgeBytes(storage: Storage, deviceMemoryGib: number | undefined): number {
+export function initialPledgeBytes(storage: PageTexts, deviceMemoryGib: number | undefined): number {
   const remembered = Number(storage.getItem(STORAGE_KEY)) * MIB;
   if (PLEDGE_STOPS_BYTES.includes(remembered)) return remembered;
   const shareBytes = (deviceMemoryGib ?? 8) * 1024 * MIB * DEFAULT_SHARE;
   return nearestStop(Math.min(MAX_DEFAULT_BYTES, shareBytes));
 }
 
-export function rememberPledge(storage: Storage, pledgeBytes: number): void {
+export function rememberPledge(storage: PageTexts, pledgeBytes: number): void {
   storage.setItem(STORAGE_KEY, String(pledgeBytes / MIB));
 }
 

@@ -21,7 +21,7 @@ type Shape = Parameters<PeerHostOptions['createBackend']>[0];
 type Backend = Awaited<ReturnType<PeerHostOptions['createBackend']>>;
 
 /** What a tab's work needs of where it runs: a worker of a browser, or Node. */
-export interface TabPlace extends Pick<PeerHostOptions, 'cache' | 'urlOf' | 'fetch'> {
+export interface TabPlace extends Pick<PeerHostOptions, 'cache' | 'fetch'> {
   /** Describes the device before the model is known, or says why there is none. */
   probe: (device: Device) => Promise<AdapterInfo | ProbeFailure>;
   /** Rejects with a KernelError. */
@@ -41,6 +41,7 @@ export class TabHost {
   readonly #links = new Map<string, FramedChannel>();
   #device: Device = 'gpu';
   #heartbeatMs = 0;
+  #shardsAt = '';
   /** So the first report is always sent, even if the worker is younger than the interval. */
   #lastProgressMs = -PROGRESS_INTERVAL_MS;
   #statsTimer: ReturnType<typeof setInterval> | undefined;
@@ -54,7 +55,7 @@ export class TabHost {
       seek: (message) => this.#seekCalls.call(message),
       createBackend: (shape) => place.createBackend(this.#device, shape),
       cache: place.cache,
-      urlOf: place.urlOf,
+      urlOf: (sha256) => `${this.#shardsAt}${sha256}`,
       fetch: place.fetch,
       events: {
         onProgress: (progress) => {
@@ -95,6 +96,7 @@ export class TabHost {
         return this.#probe(message.device);
       case 'configure':
         this.#heartbeatMs = message.heartbeatMs;
+        this.#shardsAt = message.shardsAt;
         await host.configure(message.model, message.pledgeBytes, message.shardUrls);
         this.#statsTimer ??= setInterval(() => this.#postStats(), STATS_INTERVAL_MS);
         return this.#place.post({ type: 'configured' });

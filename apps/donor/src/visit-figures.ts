@@ -1,5 +1,6 @@
 import type { Signal } from '@preact/signals';
 import type { Standing } from '@shoal/protocol';
+import type { PageTexts } from '@shoal/protocol/page';
 import { HISTORY_SECONDS, initialState, type DonorState } from './donor-state.ts';
 import type { DownloadFigures, FromWorker } from './messages.ts';
 import { VisitTallies } from './tally.ts';
@@ -18,14 +19,14 @@ interface KeptVisit {
 /** Keeps the figures of a visit in the page's state, over all of its connections and workers, and over reloads. */
 export class VisitFigures {
   readonly #state: Signal<DonorState>;
-  readonly #storage: Storage;
+  readonly #storage: PageTexts;
   #tallies = new VisitTallies();
   /** The visit before the last reload. */
   #before: KeptVisit | undefined;
   #tokensBefore: number | undefined;
   #downloadEpoch = -1;
 
-  constructor(state: Signal<DonorState>, storage: Storage) {
+  constructor(state: Signal<DonorState>, storage: PageTexts) {
     this.#state = state;
     this.#storage = storage;
   }
@@ -113,7 +114,7 @@ export class VisitFigures {
   }
 }
 
-function readKept(storage: Storage): KeptVisit | undefined {
+function readKept(storage: PageTexts): KeptVisit | undefined {
   try {
     const kept = JSON.parse(storage.getItem(STORAGE_KEY) ?? '{}') as Partial<KeptVisit>;
     if (typeof kept.startedMs !== 'number' || typeof kept.totals !== 'object') return undefined;

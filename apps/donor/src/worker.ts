@@ -1,14 +1,9 @@
 import './csp.ts';
-import {
-  CacheStorageShardCache,
-  createWasmBackend,
-  createWebGpuBackend,
-  hasWasmSimd,
-  MemoryShardCache,
-} from '@shoal/peer';
+import { createWasmBackend, createWebGpuBackend, hasWasmSimd } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
 import { cpuAdapter, type Device, lentThreads } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
+import { openShardCache } from './shard-cache.ts';
 import { TabHost } from './tab-host.ts';
 
 /** Limit of the signalling schema. */
@@ -36,11 +31,11 @@ async function probe(device: Device): Promise<AdapterInfo | ProbeFailure> {
   };
 }
 
-if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
+const { cache, isLost } = openShardCache(self);
+if (isLost) post({ type: 'cache-failed', reason: 'unavailable' });
 
 const host = new TabHost({
-  cache: 'caches' in self ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
-  urlOf: (sha256) => `/shards/${sha256}`,
+  cache,
   fetch: (...request) => fetch(...request),
   probe,
   createBackend: async (device, shape) =>

@@ -76,3 +76,10 @@ function subnets(ipv4: readonly Subnet[], ipv6: readonly Subnet[]): BlockList {
   for (const [network, prefix] of ipv6) list.addSubnet(network, prefix, 'ipv6');
   return list;
 }
+
+/** An address that a browser on this machine can open as a secure context, which WebGPU needs. */
+export function urlOf(host: string, port: number): string {
+  const isEverywhere = host === '0.0.0.0' || host === '::';
+  const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `http://${name}:${port}`;
+}

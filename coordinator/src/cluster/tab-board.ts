@@ -35,6 +35,10 @@ export interface TabView {
   readonly connected: boolean;
   /** It has been loading for so long that others should load as well what nobody serves. */
   readonly doubtful: boolean;
+  /** Its donor's limits have it rest soon, and others are to have its experts by then. */
+  readonly retires: boolean;
+  /** Share of the time that it computes, by its donor's limits. */
+  readonly share: number;
   readonly trust: TrustView;
   /** Coarse, so that a tab's row doesn't change all the time; undefined until measured. */
   readonly rttMs: number | undefined;

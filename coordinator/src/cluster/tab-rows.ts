@@ -1,4 +1,10 @@
-import { adapterSchema, MAX_COORDINATORS, MAX_PLEDGE_BYTES, MAX_SHARDS_PER_ASSIGNMENT } from '@shoal/protocol';
+import {
+  adapterSchema,
+  MAX_COORDINATORS,
+  MAX_PLEDGE_BYTES,
+  MAX_SHARDS_PER_ASSIGNMENT,
+  MIN_SHARE,
+} from '@shoal/protocol';
 import { z } from 'zod';
 import { ascending, rangesOf, readRanges } from './expert-ranges.ts';
 import type { HomeView, TabView } from './tab-board.ts';
@@ -36,7 +42,7 @@ const tabSchema = z.object({
   maxExpertsPerLayer: count,
   pledgeBytes: count.max(MAX_PLEDGE_BYTES),
   maxCoordinators: count.min(1).max(MAX_COORDINATORS),
-  state: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
+  state: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'resting', 'draining']),
   epoch: count,
   assigned: expertSet,
   live: expertSet,
@@ -45,6 +51,8 @@ const tabSchema = z.object({
   order: count,
   connected: z.boolean(),
   doubtful: z.boolean(),
+  retires: z.boolean().default(false),
+  share: z.number().min(MIN_SHARE).max(1).default(1),
   trust: z.object({
     phase: z.enum(['probation', 'trusted', 'quarantined']),
     consecutiveRight: count,

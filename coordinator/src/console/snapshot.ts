@@ -175,6 +175,7 @@ export class SnapshotBuilder {
       loadedShare: peer.loadedShare,
       sinceMs: peer.sinceMs,
       ...(peer.note !== undefined && { note: peer.note }),
+      ...peer.promised.view,
       trust: { phase, auditShare, auditedRows, failures, verifiedRows: record.verifiedRows },
       ...creditOf(peer),
       lapHistoryMs: laps?.historyMs() ?? [],
@@ -284,6 +285,8 @@ function whyAlone(peers: readonly PeerSession[]): string {
   if (joining.length > 0) return tell(joining.length, 'joining');
   const paused = peers.filter(({ state }) => state === 'paused').length;
   if (paused > 0) return tell(paused, 'paused');
+  const resting = peers.filter(({ state }) => state === 'resting').length;
+  if (resting > 0) return tell(resting, 'resting, as donors’ limits want');
   return peers.length > 0
     ? tell(peers.length, 'connected without experts')
     : 'No tab has joined: open the donor page in a browser';

@@ -1,9 +1,6 @@
 import { isCrossOrigin } from './api-paths.ts';
 
-/**
- * Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. `origins`: other places that the
- * pages may fetch weights from.
- */
+/** `origins`: other places that the pages may fetch weights from. */
 const contentSecurityPolicy = (origins: readonly string[]): string =>
   [
     "default-src 'self'",

@@ -64,6 +64,7 @@ function adapterPaths() {
     post: {
       summary,
       description: 'Needs an operator’s token of the console as `Authorization: Bearer …`.',
+      security: [{ admin: [] }],
       tags: ['Operation'],
       requestBody: { required: true, content: { 'application/json': { schema: ref(request) } } },
       responses: {
@@ -85,6 +86,9 @@ function adapterPaths() {
   };
 }
 
+/** Asks for no key, whatever the coordinator requires under /v1. */
+const OPEN = { security: [] };
+
 function otherPaths() {
   return {
     '/shards/{sha256}': get(
@@ -99,25 +103,68 @@ function otherPaths() {
         '404': failure('No shard of the served model has this hash.'),
         '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
       },
-      pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }),
+      { ...OPEN, ...pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }) },
     ),
-    '/donor-info': get('Donors', 'What a donor should know before lending: the model, its operator, what is needed', {
-      '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')),
-    }),
-    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
-    '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
-      '200': ok('Yes.'),
-      '503': ok('No.'),
-    }),
-    '/health': get('Operation', 'Can it answer? The same as /readyz, without details, as other servers have it.', {
-      '200': ok('Yes.'),
-      '503': ok('No.'),
-    }),
-    '/ping': get('Operation', 'The same as /health, for platforms that ask for this name', {
-      '200': ok('Yes.'),
-      '503': ok('No.'),
-    }),
-    '/version': get('Operation', 'The version of Shoal', { '200': ok('`{"version": …}`') }),
+    '/donor-info': get(
+      'Donors',
+      'What a donor should know before lending: the model, its operator, what is needed',
+      { '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')) },
+      OPEN,
+    ),
+    '/swarm.json': get(
+      'Donors',
+      'What everybody may know of the swarm: what is served, by how many tabs, thanks to whom; or of one team',
+      {
+        '200': ok('As of some seconds ago. With `team`, that team and its members who want to be seen.'),
+        '404': failure('There is no such team.'),
+        '503': failure('The coordinator’s database does not answer.'),
+      },
+      {
+        name: 'team',
+        in: 'query',
+        required: false,
+        description: 'The number of a team.',
+        schema: { type: 'integer' },
+      },
+    ),
+    '/swarm/pictures/{name}.svg': get(
+      'Donors',
+      'A picture of what a donor did, by the name that the donor was given for it',
+      {
+        '200': { description: 'The picture.', content: { 'image/svg+xml': { schema: { type: 'string' } } } },
+        '404': failure('There is no such picture.'),
+      },
+      pathParameter('name', { schema: { type: 'string' } }),
+    ),
+    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }, OPEN),
+    '/readyz': get(
+      'Operation',
+      'Can it answer? The body counts tabs and uncovered experts.',
+      {
+        '200': ok('Yes.'),
+        '503': ok('No.'),
+      },
+      OPEN,
+    ),
+    '/health': get(
+      'Operation',
+      'Can it answer? The same as /readyz, without details, as other servers have it.',
+      {
+        '200': ok('Yes.'),
+        '503': ok('No.'),
+      },
+      OPEN,
+    ),
+    '/ping': get(
+      'Operation',
+      'The same as /health, for platforms that ask for this name',
+      {
+        '200': ok('Yes.'),
+        '503': ok('No.'),
+      },
+      OPEN,
+    ),
+    '/version': get('Operation', 'The version of Shoal', { '200': ok('`{"version": …}`') }, OPEN),
     '/metrics': get(
       'Operation',
       'Prometheus metrics',
@@ -127,10 +174,11 @@ function otherPaths() {
       },
       {
         description:
-          'If the access file names admins (and does not set `"metrics": "open"`), this requires a viewer’s or operator’s token as `Authorization: Bearer …`.',
+          'If there are admins besides the first (and metrics are not `"open"`), this requires a viewer’s or operator’s token as `Authorization: Bearer …`.',
+        security: [{}, { admin: [] }],
       },
     ),
-    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }),
+    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }, OPEN),
   };
 }
 
@@ -148,7 +196,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
     paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...adapterPaths(), ...adminPaths(), ...otherPaths() },
-    // The empty entry is for a coordinator without keys.
+    // Under /v1. The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
       securitySchemes: {

@@ -10,8 +10,8 @@ const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * Serves the donor page at `/` and the console at `/console`, `/playground` and `/lab`. Both builds refer to their files from `/`, in
- * folders of different names, so files are looked for in both.
+ * Serves the donor page at `/` and the console at `/console`, `/playground`, `/lab` and `/docs`. Both builds have their files in
+ * folders of different names beside their pages, so files are looked for in both.
  */
 export async function registerPages(
   app: FastifyInstance,
@@ -41,8 +41,13 @@ export async function registerPages(
     else page('/', donor);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/console/*', '/playground', '/playground/*', '/lab', '/lab/*'])
+    for (const url of ['/console', '/playground', '/lab', '/docs', '/swarm']) {
       page(url, consoleRoot);
+      // The pages name their files relative to themselves. So does this, since a proxy may have removed a prefix of the path.
+      app.get<{ Params: { '*': string } }>(`${url}/*`, ({ params }, reply) =>
+        reply.redirect(`${'../'.repeat(params['*'].split('/').length)}${url.slice(1)}`),
+      );
+    }
   }
 }
 

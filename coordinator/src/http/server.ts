@@ -1,8 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import fastifySwagger from '@fastify/swagger';
-import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
-import type { OpenAPIV3 } from 'openapi-types';
 import { VERSION } from '../base/version.ts';
 import { registerAdmin } from './admin.ts';
 import { registerApiAccess } from './api-access.ts';
@@ -20,6 +17,7 @@ import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
 import { registerShards } from './shards.ts';
+import { registerSwarm } from './swarm.ts';
 import { registerSignedMirrors } from './signed-mirrors.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
@@ -50,8 +48,9 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerShards(app, deps, metrics);
   if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
   if (deps.donorInfo) registerDonorInfo(app, deps.donorInfo);
+  if (deps.swarmPage) registerSwarm(app, deps.swarmPage);
   registerHealth(app, { ...deps, version: VERSION });
-  await registerDocs(app, deps, limits);
+  registerDocument(app, deps, limits);
   await registerPages(app, deps.staticRoots, deps.offersTabToTab);
   await app.ready();
   return app;
@@ -91,21 +90,11 @@ function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDe
   });
 }
 
-async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {
-  const { modelId, maxContext } = deps.generation;
-  const document = openApiDocument({ version: VERSION, modelId, maxContext, bodyBytes: limits.bodyBytes });
+/** What the page at /docs shows. */
+function registerDocument(app: FastifyInstance, { generation }: HttpDeps, { bodyBytes }: HttpLimits): void {
+  const { modelId, maxContext } = generation;
+  const document = openApiDocument({ version: VERSION, modelId, maxContext, bodyBytes });
   app.get('/openapi.json', () => document);
-  await app.register(fastifySwagger, {
-    mode: 'static',
-    // In static mode the plugin passes the document on. Its types do not have OpenAPI 3.1.
-    specification: { document: document as unknown as OpenAPIV3.Document },
-  });
-  await app.register(fastifySwaggerUi, {
-    routePrefix: '/docs',
-    // A validator badge would be fetched from another origin.
-    uiConfig: { validatorUrl: null, docExpansion: 'list', tryItOutEnabled: true },
-    theme: { title: 'Shoal API' },
-  });
 }
 
 function fingerprint(modelId: string): string {

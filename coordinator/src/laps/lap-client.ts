@@ -72,6 +72,8 @@ export interface LapClientOptions {
   epoch: () => number;
   /** The number by which frames name an adapter; undefined if it is gone. Without it, items must have none. */
   adapterNumber?: ((adapter: ItemAdapters['experts'][number]) => number | undefined) | undefined;
+  /** Of the time that the peer computes, as it has promised; 1 by default. */
+  share?: () => number;
   /** Called at most once, when the peer broke the protocol and has to be dropped. */
   onHostile: (message: string, reason: FrameErrorReason) => void;
   clock?: Clock;
@@ -115,7 +117,7 @@ export class LapClient {
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
     this.failures = new LapFailures(this.#clock);
-    this.#standing = new PeerStanding(this.#clock, () => options.link.stats().bytesReceived);
+    this.#standing = new PeerStanding(this.#clock, () => options.link.stats().bytesReceived, options.share);
   }
 
   /** Time that it has computed for laps of answers, as it says, and no longer than these took. */
@@ -150,12 +152,17 @@ export class LapClient {
    */
   get trial(): 'untried' | 'doubtful' | undefined {
     if (this.lapsAnswered === 0) return 'untried';
-    return this.#standing.expected.standing === 'known' && this.#deadlines.areKnown ? undefined : 'doubtful';
+    return this.#standing.isKnown && this.#deadlines.areKnown ? undefined : 'doubtful';
   }
 
   /** What a further lap is expected to take, for choosing among replicas. */
   get expected(): LapExpectation {
     return this.#standing.expected;
+  }
+
+  /** How long a lap that is sent now would wait in the tab, which has used the share of the time that its donor allows. */
+  get restMs(): number {
+    return this.#standing.restMs;
   }
 
   /** (row, expert) assignments a second of its backend while it had work; undefined while too little is known. */
@@ -166,12 +173,12 @@ export class LapClient {
 
   /** The time that a lap of this many rows is given, from what this peer's laps took. */
   deadlineMs(numRows: number): number {
-    return this.#deadlines.deadlineMs(numRows, this.#options.link.stats().rttMs ?? 0);
+    return this.restMs + this.#deadlines.deadlineMs(numRows, this.#options.link.stats().rttMs ?? 0);
   }
 
   /** The time after which a lap of this many rows is late enough to ask a replica as well. */
   hedgeAfterMs(numRows: number): number {
-    return this.#deadlines.lateAfterMs(numRows);
+    return this.restMs + this.#deadlines.lateAfterMs(numRows);
   }
 
   /** Median lap times of the last 60 s, one a second. */
@@ -329,6 +336,7 @@ export class LapClient {
     const timing = { lapMs, queueMs, computeMs };
     this.#settle(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     this.#standing.recovered();
+    this.#standing.computed(computeMs);
     if (!pending.meter) this.#recordTest(lapMs);
     // An answer without all sums may have cost nothing, and tells nothing before it was checked.
     else if (rowsWithoutSum(frame.partial, hiddenSize).length > 0) this.lapsAnswered++;

@@ -37,6 +37,12 @@ export interface AdapterHolder {
   want(adapter: ExpertAdapter): void;
 }
 
+/**
+ * A tab that would first rest for longer, by its donor's limit, is asked for nothing: the coordinator is faster. Well below the
+ * time after which that stands in for any tab, so that nobody who keeps a limit counts as late.
+ */
+const MAX_REST_WAIT_MS = 250;
+
 /** What one peer (or, with null, the coordinator) computes of a call. */
 export interface Part {
   peer: LapPeer | null;
@@ -165,7 +171,7 @@ export class LapSplitter {
     const peers: LapPeer[] = [];
     const holders: number[][] = needs.map(() => []);
     for (const peer of this.#peers()) {
-      if (tried.has(peer)) continue;
+      if (tried.has(peer) || peer.laps.restMs > MAX_REST_WAIT_MS) continue;
       const served = [...needs.keys()].filter((i) => servesNeed(peer, layer, needs[i]!));
       for (const i of served) holders[i]!.push(peers.length);
       if (served.length > 0) peers.push(peer);

@@ -1,3 +1,4 @@
+import { DutyAccount } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
 import { LapCost } from './lap-cost.ts';
 
@@ -19,24 +20,64 @@ export class PeerStanding {
   readonly #clock: Clock;
   readonly #bytesReceived: () => number;
   readonly #cost = new LapCost();
+  /** The same account as the tab's own, kept of what it says to have computed. */
+  readonly #duty: DutyAccount;
+  readonly #share: () => number;
+  #computeMs = 0;
+  #computedAtMs = Number.NEGATIVE_INFINITY;
   #assignmentsInFlight = 0;
   #lapsInFlight = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #receivedAtSilence: number | undefined;
 
-  /** @param bytesReceived by the link, heartbeats included */
-  constructor(clock: Clock, bytesReceived: () => number) {
+  /**
+   * @param bytesReceived by the link, heartbeats included
+   * @param share of the time that it computes, as it has promised
+   */
+  constructor(clock: Clock, bytesReceived: () => number, share: () => number = () => 1) {
     this.#clock = clock;
+    this.#share = share;
+    this.#duty = new DutyAccount(() => clock.now());
     this.#bytesReceived = bytesReceived;
   }
 
   /**
    * `try` before the first answer and when the last one is old, so that one slow lap does not keep a peer idle for good: with
    * one lap at a time, since it may not be answered. `avoid` meanwhile, for a while after a failure, and for longer while the
-   * peer gives no sign of life: each lap that is sent to a frozen peer costs a stream a hedge or a deadline.
+   * peer gives no sign of life: each lap that is sent to a frozen peer costs a stream a hedge or a deadline. `avoid` also while it
+   * would first have to rest, by its donor's limit.
    */
   get expected(): LapExpectation {
+    const { restMs } = this;
+    const expected = this.#measured;
+    return restMs === 0 ? expected : { ...expected, standing: 'avoid', fixedMs: expected.fixedMs + restMs };
+  }
+
+  /** Whether its laps are as usual, apart from rests. */
+  get isKnown(): boolean {
+    return this.#measured.standing === 'known';
+  }
+
+  /** How long a lap that is sent now waits because the tab has used its share of the time. */
+  get restMs(): number {
+    const share = this.#share();
+    if (share !== this.#duty.share) this.#duty.share = share;
+    return this.#duty.restMs(this.#lapsInFlight * this.#computeMs);
+  }
+
+  /**
+   * An answer came, whose lap was computed in `computeMs`. Laps that were computed together say the same time each, and come
+   * together: only what no earlier answer has covered counts.
+   */
+  computed(computeMs: number): void {
+    const nowMs = this.#clock.now();
+    this.#duty.spend(Math.min(computeMs, nowMs - this.#computedAtMs));
+    this.#computedAtMs = nowMs;
+    this.#computeMs += (computeMs - this.#computeMs) / 8;
+  }
+
+  get #measured(): LapExpectation {
     const nowMs = this.#clock.now();
     const { fixedMs, perAssignmentMs } = this.#cost.line();
     const sinceFailureMs = nowMs - this.#failedAtMs;

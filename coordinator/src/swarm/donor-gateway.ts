@@ -13,6 +13,7 @@ import {
   type NoPath,
   noPathSchema,
   progressSchema,
+  promiseSchema,
   readySchema,
   seekSchema,
   SIGNALLING_BURST_MESSAGES,
@@ -118,6 +119,10 @@ class DonorSocket {
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
       // The donor may rejoin, with another amount of memory, before this socket is closed.
+      if (peer.state === 'gone') this.#place?.leave();
+    });
+    this.#on('promise', promiseSchema, (peer, promise) => {
+      options.swarm.promise(peer, promise);
       if (peer.state === 'gone') this.#place?.leave();
     });
     socket.on('disconnect', () => this.#end('vanished'));

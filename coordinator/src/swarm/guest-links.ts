@@ -204,6 +204,7 @@ export class GuestLinks {
       hiddenSize: model.hiddenSize,
       rowFormat,
       epoch: () => peer.tab.epoch,
+      share: () => peer.tab.share,
       clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });

@@ -4,6 +4,7 @@ import type { Bus } from '../cluster/cluster.ts';
 import type { Clock } from '../base/clock.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import type { PeerSession } from './peer-session.ts';
+import { isStopped } from './peer-state.ts';
 
 /**
  * Connections that a tab may begin to open for guests: each takes about 20 messages of its socket's
@@ -104,7 +105,7 @@ export class GuestRelay {
     const link = { peerId, attempt };
     if (!peer?.connected || !peer.control.guest) return this.#refuse(from, link, 'gone');
     if ((peer.hello.maxCoordinators ?? 1) < 2) return this.#refuse(from, link, 'limit');
-    if (peer.state === 'paused') return this.#refuse(from, link, 'failed');
+    if (isStopped(peer.state)) return this.#refuse(from, link, 'failed');
     const { announced, opening } = this.#of(peer);
     if (opening.take(lapConnections) > 0) return this.#refuse(from, link, 'busy');
     const signalsLeft = SIGNALS_PER_CONNECTION * lapConnections;

@@ -59,8 +59,8 @@ export class RemotePlannedTab implements GuidedTab {
   }
 
   get measured(): PlacementPeer {
-    const { peerId, donorId, pledgeBytes, maxExpertsPerLayer, rttMs, assignmentsPerSecond, trust } = this.view;
-    const share = trust.phase === 'trusted' ? auditShare(trust.consecutiveRight) : 1;
+    const { peerId, donorId, pledgeBytes, maxExpertsPerLayer, rttMs, assignmentsPerSecond, trust, share } = this.view;
+    const audited = trust.phase === 'trusted' ? auditShare(trust.consecutiveRight) : 1;
     return {
       peerId,
       donorId,
@@ -68,7 +68,8 @@ export class RemotePlannedTab implements GuidedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
-      trust: placementTrust(share),
+      share,
+      trust: placementTrust(audited),
     };
   }
 

@@ -1,4 +1,4 @@
-import type { Dismissed } from '@shoal/protocol';
+import type { Dismissed, PeerView, RestReason } from '@shoal/protocol';
 import type { LinkCloseReason } from '@shoal/transport';
 import type { Wrong } from '../trust/trust.ts';
 
@@ -34,6 +34,28 @@ export const TOO_MANY_INTENTS: Dismissed = {
   message: 'The tab was paused and resumed too often within a minute.',
   retry: false,
 };
+
+export const FINISHED: Dismissed = { code: 'finished', message: 'All done. Thank you.', retry: false };
+export const TOO_MANY_PROMISES: Dismissed = {
+  code: 'removed',
+  message: 'The tab changed its limits too often within a minute.',
+  retry: false,
+};
+
+const REST_TEXTS: Readonly<Record<RestReason, string>> = {
+  schedule: 'its hours are over',
+  'traffic-day': 'it has used its traffic of the day',
+  'traffic-month': 'it has used its traffic of the month',
+  mains: 'its computer runs on battery',
+  battery: 'its computer’s battery is low',
+  'in-use': 'somebody uses its computer',
+  'other-program': 'another program needs its GPU',
+};
+
+/** For the event log, after "rests": ` until 2026-01-05 09:30 UTC, by its donor's limits: its hours are over`. */
+export function restText({ why, untilMs }: NonNullable<PeerView['rest']>): string {
+  return `${untilMs === undefined ? '' : ` until ${minute(untilMs)}`}, by its donor’s limits: ${REST_TEXTS[why]}`;
+}
 
 /** Message to a donor whose last visits were of no use. */
 export function rejoinText(waitMs: number): string {

@@ -22,7 +22,8 @@ import type { Trust } from '../trust/trust.ts';
 import type { DonorHistory } from './donor-records.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
 import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
-import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
+import { PeerPromise } from './peer-promise.ts';
+import { isStopped, PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
 /** Tests that a visit may cause to be made again: by losing its GPU, or by pausing or refusing in the middle of one. */
@@ -99,6 +100,9 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
+  /** What its donor's limits allow. */
+  readonly promised: PeerPromise;
+  retires = false;
   readonly rowFormat: RowFormat;
   readonly maxExperts: number;
   readonly maxExpertsPerLayer: number;
@@ -157,6 +161,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     const nowMs = (): number => this.#clock.now();
     this.#repeatedTests = new TokenBucket(REPEATED_TESTS, REPEATED_TESTS_PERIOD_MS, nowMs);
     this.#intents = new TokenBucket(INTENTS_PER_MINUTE, MINUTE_MS, nowMs);
+    this.promised = new PeerPromise(this.#clock, options.hello.promise);
     this.peerId = options.peerId;
     this.donorId = options.donorId;
     this.tokenId = options.tokenId ?? options.donorId;
@@ -203,6 +208,19 @@ export class PeerSession implements LapPeer, PlannedTab {
     return takesPart(this);
   }
 
+  /** Takes note of whether it rests soon. True if that has changed. */
+  noteRetires(): boolean {
+    if (this.retires === this.promised.retires) return false;
+    this.retires = !this.retires;
+    this.onChange();
+    return true;
+  }
+
+  /** It loads nothing now, which is nobody's fault: once it goes on, its time begins anew. */
+  noteResting(): void {
+    this.#lacking = undefined;
+  }
+
   get measured(): PlacementPeer {
     const { peerId, donorId, hello, maxExpertsPerLayer } = this;
     const rttMs = this.link?.stats().rttMs ?? undefined;
@@ -214,6 +232,7 @@ export class PeerSession implements LapPeer, PlannedTab {
       maxExpertsPerLayer,
       ...(rttMs !== undefined && { rttMs }),
       ...(assignmentsPerSecond !== undefined && { assignmentsPerSecond }),
+      share: this.promised.share,
       trust: placementTrust(this.trust.doubt),
     };
   }
@@ -296,7 +315,7 @@ export class PeerSession implements LapPeer, PlannedTab {
 
   /** Whether it would leave with a test or a load unfinished, or with laps that it owes. */
   get wasInterrupted(): boolean {
-    if (!this.connected || this.state === 'paused') return false;
+    if (!this.connected || isStopped(this.state)) return false;
     return this.laps.failures.inARow > 0 || (!this.hasServed && this.assigned.size > 0);
   }
 

@@ -32,9 +32,20 @@ const ALLOWED = `
   working --pause--> paused
   working --drain--> draining
   working --leave--> gone
+  connecting --rest--> resting
+  loading --rest--> resting
+  testing --rest--> resting
+  waiting --rest--> resting
+  working --rest--> resting
   paused --resume-serving--> waiting
   paused --resume-empty--> loading
   paused --resume-unconnected--> connecting
+  resting --resume-serving--> waiting
+  resting --resume-empty--> loading
+  resting --resume-unconnected--> connecting
+  resting --pause--> paused
+  resting --drain--> draining
+  resting --leave--> gone
   paused --drain--> draining
   paused --leave--> gone
   draining --leave--> gone`
@@ -50,6 +61,7 @@ const PATHS: Record<PeerState, PeerEvent[]> = {
   waiting: ['connect', 'test', 'pass'],
   working: ['connect', 'test', 'pass', 'busy'],
   paused: ['pause'],
+  resting: ['rest'],
   draining: ['drain'],
   gone: ['leave'],
 };

@@ -12,18 +12,23 @@ export type PeerEvent =
   | 'busy' // it computed rows in the last second
   | 'idle' // it computed none
   | 'pause' // its donor paused it
-  | 'resume-serving' // its donor resumed it, and it serves experts
-  | 'resume-empty' // its donor resumed it, and it serves none
-  | 'resume-unconnected' // its donor resumed it before its lap channel opened
+  | 'rest' // its donor's limits have it rest
+  | 'resume-serving' // its donor or its limits let it go on, and it serves experts
+  | 'resume-empty' // they let it go on, and it serves none
+  | 'resume-unconnected' // they let it go on before its lap channel opened
   | 'drain' // its experts go to others before it leaves
   | 'leave'; // it is gone
 
 /** States in which a peer that serves experts is given laps. A draining peer serves until others have taken over. */
 export const READY_STATES: ReadonlySet<PeerState> = new Set(['waiting', 'working', 'draining']);
 
+/** Whether the tab takes part no longer, for now, since its donor or its limits want it so. */
+export const isStopped = (state: PeerState): boolean => state === 'paused' || state === 'resting';
+
 type Row = Readonly<Partial<Record<PeerEvent, PeerState>>>;
 const ENDS: Row = { drain: 'draining', leave: 'gone' };
-const STOPS: Row = { pause: 'paused', ...ENDS };
+const STOPS: Row = { pause: 'paused', rest: 'resting', ...ENDS };
+const GOES_ON: Row = { 'resume-serving': 'waiting', 'resume-empty': 'loading', 'resume-unconnected': 'connecting' };
 
 /** State × event → next state. In every other case the event changes nothing. */
 export const PEER_TRANSITIONS: Readonly<Record<PeerState, Row>> = {
@@ -32,7 +37,8 @@ export const PEER_TRANSITIONS: Readonly<Record<PeerState, Row>> = {
   testing: { pass: 'waiting', supersede: 'loading', 'lose-device': 'loading', ...STOPS },
   waiting: { assign: 'loading', busy: 'working', 'lose-device': 'loading', ...STOPS },
   working: { idle: 'waiting', 'lose-device': 'loading', ...STOPS },
-  paused: { 'resume-serving': 'waiting', 'resume-empty': 'loading', 'resume-unconnected': 'connecting', ...ENDS },
+  paused: { ...GOES_ON, ...ENDS },
+  resting: { ...GOES_ON, pause: 'paused', ...ENDS },
   draining: { leave: 'gone' },
   gone: {},
 };

@@ -1,6 +1,7 @@
 import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { PeerState } from '@shoal/protocol';
 import type { Migrant } from './migration.ts';
+import { isStopped } from './peer-state.ts';
 
 /** A tab that the plan may give experts: an own one, or a remote one that this coordinator guides as the leader. */
 export interface PlannedTab extends Migrant {
@@ -17,9 +18,9 @@ export interface PlannedTab extends Migrant {
 /** Steps of trust as the audited share falls: new, half known, known. */
 const TRUST_STEPS = 2;
 
-/** Paused and draining peers keep what they have, but the plan does not count on them. */
-export function takesPart({ connected, state }: { connected: boolean; state: PeerState }): boolean {
-  return connected && state !== 'paused' && state !== 'draining' && state !== 'gone';
+/** Paused, resting and draining peers keep what they have, but the plan does not count on them. `retires`: they rest soon. */
+export function takesPart({ connected, state, retires }: { connected: boolean; state: PeerState; retires: boolean }) {
+  return connected && !isStopped(state) && !retires && state !== 'draining' && state !== 'gone';
 }
 
 export function placementTrust(auditShare: number): number {

@@ -70,7 +70,7 @@ const keyOf = ({ donorId, tab }: Pick<TabView, 'donorId' | 'tab'>): string => `$
 
 function viewOf(peer: PeerSession, heldBefore: PublishedTabsOptions['heldBefore']): TabView {
   const { peerId, donorId, tab, visit, address, hello, rowFormat, maxExperts, maxExpertsPerLayer, order } = peer;
-  const { state, epoch, assigned, live, target, connected, doubtful } = peer;
+  const { state, epoch, assigned, live, target, connected, doubtful, retires, promised } = peer;
   return {
     peerId,
     donorId,
@@ -93,6 +93,8 @@ function viewOf(peer: PeerSession, heldBefore: PublishedTabsOptions['heldBefore'
     order,
     connected,
     doubtful,
+    retires,
+    share: promised.share,
     ...figuresOf(peer),
   };
 }

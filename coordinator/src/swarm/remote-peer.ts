@@ -9,7 +9,7 @@ import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust, TrustedPeer } from '../trust/trust.ts';
 import type { PeerSession, RemoteWork } from './peer-session.ts';
-import { READY_STATES } from './peer-state.ts';
+import { isStopped, READY_STATES } from './peer-state.ts';
 
 /** Time for a tab that has changed its home to be tested by the new one, during which it serves what it had. */
 const CARRIED_MS = 60_000;
@@ -110,7 +110,7 @@ export class RemotePeer implements LapPeer, TrustedPeer {
       this.#live = this.#tab.live;
     }
     const { state } = this.#own ?? this.#tab;
-    const isReady = this.#carried ? state !== 'paused' && state !== 'gone' : READY_STATES.has(state);
+    const isReady = this.#carried ? !isStopped(state) && state !== 'gone' : READY_STATES.has(state);
     return isReady && this.#live.size > 0 && this.believed;
   }
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
-import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
+import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, TabPromise, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { JoinRefused } from '../access/join-refused.ts';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
@@ -15,6 +15,7 @@ import { Guests } from './guests.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
 import {
   expelledText,
+  FINISHED,
   foundOutText,
   LINK_ENDS,
   LINK_MISUSED,
@@ -31,6 +32,7 @@ import { RejoinDelays } from './rejoin-delays.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { SwarmPlacement } from './swarm-placement.ts';
 import { TabAdapters } from './tab-adapters.ts';
+import { TabPauses } from './tab-pauses.ts';
 import type { RemotePeer } from './remote-peer.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
@@ -60,6 +62,7 @@ export class Swarm {
   readonly #entrance: Entrance;
   readonly #placement: SwarmPlacement;
   readonly #vetting: Vetting;
+  readonly #pauses: TabPauses;
   readonly #clock: Clock;
   readonly #ticker: Timer;
   #draining = false;
@@ -104,6 +107,16 @@ export class Swarm {
       onServes: () => this.#placement.planning.advance(),
       onWaiting: (peer) => this.#expectLoading(peer),
       letGo: (peer, message) => this.letGo(peer, message),
+      onEvent: (level, text, peer) => this.#event(level, text, peer),
+    });
+    this.#pauses = new TabPauses({
+      donors: this.#donors,
+      loading: this.#loading,
+      placement: this.#placement,
+      timings: this.#timings,
+      vetting: this.#vetting,
+      expectLoading: (peer) => this.#expectLoading(peer),
+      letGo: (peer, farewell) => this.letGo(peer, farewell),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
     this.adapters = TabAdapters.of(options, this.#clock, judge, this.#vetting, () => this.peers);
@@ -187,6 +200,7 @@ export class Swarm {
       rowFormat: peer.rowFormat,
       epoch: () => peer.epoch,
       adapterNumber: this.adapters?.numberOf,
+      share: () => peer.promised.share,
       clock: this.#clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
@@ -201,6 +215,7 @@ export class Swarm {
     peer.apply('connect');
     const { peerId, address } = peer;
     this.#event('info', `${peerId} joined from ${address} and lends ${mebibytes(peer.hello.pledgeBytes)}`, peer);
+    this.#pauses.arrived(peer);
     this.#placement.arrived(peer);
     this.guests?.links.arrived(peer);
   }
@@ -244,29 +259,15 @@ export class Swarm {
   }
 
   intent(peer: PeerSession, { intent }: Intent): void {
-    if (intent !== 'leave' && !peer.mayIntend()) return this.letGo(peer, TOO_MANY_INTENTS);
-    switch (intent) {
-      case 'pause':
-        if (!peer.apply('pause')) return;
-        if (peer.tests.size > 0 && !peer.mayRepeatTest()) return this.letGo(peer, TOO_MANY_TESTS);
-        peer.tests.clear();
-        if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
-        this.#event('info', `${peer.peerId} was paused by its donor`, peer);
-        return this.#placement.planning.soon(this.#timings.leaveDelayMs);
-      case 'resume': {
-        const event = peer.live.size > 0 ? 'resume-serving' : 'resume-empty';
-        if (!peer.apply(peer.connected ? event : 'resume-unconnected')) return;
-        this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
-        void this.#vetting.testNew(peer);
-        return this.#placement.planning.soon(this.#timings.joinDelayMs);
-      }
-      case 'finish':
-        return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
-      case 'leave':
-        return this.leave(peer, 'said goodbye');
-      default:
-        intent satisfies never;
-    }
+    if (intent === 'leave') return this.leave(peer, 'said goodbye');
+    if (!peer.mayIntend()) return this.letGo(peer, TOO_MANY_INTENTS);
+    if (intent === 'finish') return this.drain(peer, FINISHED);
+    this.#pauses[intent](peer);
+  }
+
+  /** Its donor's limits allow something else now. */
+  promise(peer: PeerSession, promise: TabPromise): void {
+    this.#pauses.promise(peer, promise);
   }
 
   /** Dismisses a peer once others serve its experts, or after the drain timeout. */
@@ -362,12 +363,14 @@ export class Swarm {
     this.#placement.planning.tick();
     for (const peer of this.peers) {
       peer.tick();
-      if (!peer.connected) continue;
+      this.#pauses.tick(peer);
+      if (!peer.connected || peer.state === 'resting') continue; // Nothing changes, and it may rest to save traffic.
       if (!this.#relieve(peer)) peer.control.standing(peer.standing());
     }
   }
 
   #expectLoading(peer: PeerSession): void {
+    if (peer.state === 'resting') return;
     peer.startLoading();
     this.#loading.start(peer, (peer.assigned.size - peer.live.size) * this.model.shardBytes);
   }

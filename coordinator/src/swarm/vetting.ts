@@ -5,6 +5,7 @@ import type { Judge } from '../trust/judge.ts';
 import { type ExpertRef, knownAnswerTest } from './known-answer-test.ts';
 import { TOO_MANY_TESTS } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
+import { isStopped } from './peer-state.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
 export interface VettingOptions extends Pick<SwarmOptions, 'trust' | 'knownAnswerTest'> {
@@ -32,9 +33,9 @@ export class Vetting {
     this.#options = options;
   }
 
-  /** Tests loaded experts that are not tested yet. A paused peer answers no laps, so it is tested when it resumes. */
+  /** Tests loaded experts that are not tested yet. A paused or resting peer answers no laps: it is tested when it goes on. */
   async testNew(peer: PeerSession): Promise<void> {
-    if (peer.state === 'paused' || peer.state === 'gone' || peer.readyEpoch !== peer.epoch) return;
+    if (isStopped(peer.state) || peer.state === 'gone' || peer.readyEpoch !== peer.epoch) return;
     const { epoch } = peer;
     peer.apply('test');
     peer.control.standing(peer.standing());

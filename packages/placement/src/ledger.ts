@@ -73,9 +73,11 @@ export class Ledger {
     this.#penalty = relativeToMedian(peers, ({ rttMs }) => rttMs && Math.max(MIN_RTT_MS, rttMs));
     let speeds = 0;
     for (let bin = 0; bin < this.numBins; bin++) {
-      const { maxExpertsPerLayer, trust = 1 } = peers[bin]!;
+      const { maxExpertsPerLayer, trust = 1, share: promised = 1 } = peers[bin]!;
       this.#maxPerLayer[bin] = Math.min(maxExpertsPerLayer, model.expertsPerLayer);
       this.#penalty[bin] = RTT_WEIGHT * this.#penalty[bin]! + DISTRUST_WEIGHT * (1 - trust);
+      // The backend's speed while it computes, for as much of the time as its donor allows.
+      this.#speed[bin]! *= promised;
       speeds += this.#speed[bin]!;
     }
     this.#meanBusy = totalShare / Math.max(1e-9, speeds) || 1;

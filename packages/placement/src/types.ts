@@ -23,6 +23,8 @@ export interface PlacementPeer {
   /** Measured assignments per second. */
   assignmentsPerSecond?: number;
   rttMs?: number;
+  /** Share of the time that it computes, by its donor's limits; 1 by default. */
+  share?: number;
   /** 0 (nothing verified yet) to 1. */
   trust?: number;
 }

@@ -1,11 +1,13 @@
 import { z } from 'zod';
+import type { RestReason } from './promise.ts';
 
 /**
  * Messages to the operator's console over socket.io (namespace `/console`, `auth: { token }`): event `snapshot` once a second (a
  * ConsoleSnapshot), event `events` (ConsoleEvent[], oldest first; the backlog on connecting, then new ones). The coordinator is
  * trusted, so these are plain types; what the console *sends* is parsed by schema.
  */
-export type PeerState = 'connecting' | 'loading' | 'testing' | 'waiting' | 'working' | 'paused' | 'draining' | 'gone';
+export type PeerState =
+  'connecting' | 'loading' | 'testing' | 'waiting' | 'working' | 'paused' | 'resting' | 'draining' | 'gone';
 
 export interface PeerView {
   peerId: string;
@@ -35,6 +37,10 @@ export interface PeerView {
   sinceMs: number;
   /** What is wrong, as text. */
   note?: string;
+  /** Share of the time that it computes, by its donor's limits; absent where these are none. */
+  share?: number;
+  /** Why it rests, by its donor's limits. `untilMs`: as `sinceMs`, where it has said so. */
+  rest?: { why: RestReason; untilMs?: number };
   /** How far its results are trusted (docs/adr/0007-audits.md). */
   trust: {
     phase: 'probation' | 'trusted' | 'quarantined';

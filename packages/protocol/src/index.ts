@@ -60,6 +60,9 @@ export type { GateSetting, LabFacts, LabGate, LabLayer, LabRequest, LabStudy, La
 export { type Challenge, challengeSchema, nonceSchema, type Proof, type ProofPurpose } from './identity.ts';
 export { proofSchema, proofText } from './identity.ts';
 export { isList, list } from './list.ts';
+export { DUTY_WINDOW_MS, DutyAccount } from './duty-account.ts';
+export { NO_LIMITS, promiseSchema, REST_REASONS, type RestReason, type TabPromise } from './promise.ts';
+export { MAX_PROMISES_PER_MINUTE, MAX_REST_MS, MIN_SHARE } from './limits.ts';
 export { explainNoPath, noPathSchema, type CandidateCounts, type NoPath, type NoPathCause } from './no-path.ts';
 export {
   MAX_ADAPTER_SHARD_BYTES,

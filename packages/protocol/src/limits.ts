@@ -124,3 +124,12 @@ export const MAX_TAB_SIGNALS = 33;
 
 /** Bytes of a shard in one frame between tabs; the last one has the rest. Few enough that a giver soon stops for a lap. */
 export const PART_BYTES = 65_536;
+
+/** The least share of the time that a tab may promise to compute. With less it would hold weights that are hardly used. */
+export const MIN_SHARE = 0.05;
+
+/** The longest rest that a tab may announce: a month's traffic is used up on its first day. */
+export const MAX_REST_MS = 32 * 86_400_000;
+
+/** Changes of its promise that a tab may tell in a minute. A page sends no more than a third of them, and one at its end. */
+export const MAX_PROMISES_PER_MINUTE = 30;

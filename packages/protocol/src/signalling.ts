@@ -17,6 +17,7 @@ import {
 } from './limits.ts';
 import { MAX_SHARD_URLS } from './limits.ts';
 import type { NoPath } from './no-path.ts';
+import { promiseSchema, type TabPromise } from './promise.ts';
 import { type Fetched, shardUrlSchema } from './shard-sources.ts';
 
 /**
@@ -76,6 +77,8 @@ export const helloSchema = z.object({
   inviteToken: inviteTokenSchema.optional(),
   /** Coordinators of one cluster that the tab serves at most, this one included. Without it, this one alone. */
   maxCoordinators: z.number().int().min(1).max(MAX_COORDINATORS).optional(),
+  /** What its donor's limits allow now; without it, everything. */
+  promise: promiseSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -286,7 +289,7 @@ export type Intent = z.infer<typeof intentSchema>;
 
 /** Coordinator → donor, event `standing`: at every change, and once a second while working. Figures are for this visit unless noted. */
 export const standingSchema = z.object({
-  phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
+  phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'resting', 'draining']),
   epoch,
   layers: z.array(z.number().int()).max(1000),
   experts: count,
@@ -320,6 +323,7 @@ export interface DonorToCoordinator {
   adapted(message: Adapted): void;
   fetched(message: Fetched): void;
   intent(message: Intent): void;
+  promise(message: TabPromise): void;
   'guest-refused'(message: GuestRefused): void;
   'no-path'(message: NoPath): void;
 }

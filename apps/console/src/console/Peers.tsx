@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact';
 import { Figure } from '../Figure.tsx';
 import { formatDuration, formatFigure, formatMemory, formatMs, formatRanges, formatShare, plural } from '../format.ts';
 import { PeerPanel } from './PeerPanel.tsx';
-import { stateWord, ToneIcon, toneOf } from './peer-state.tsx';
+import { limitWords, stateWord, ToneIcon, toneOf } from './peer-state.tsx';
 import type { Cell } from './map-layout.ts';
 import { nextOrder, type Order, type PeerColumn, sortPeers } from './sort.ts';
 
@@ -144,6 +144,7 @@ function PeerRows({ peer, columns, nowMs, open, events, onToggle, onResult }: Ro
       <span class={`state tone-${tone}`}>
         <ToneIcon tone={tone} /> {stateWord(peer)}
         {peer.note !== undefined && <span class="note">{peer.note}</span>}
+        {limitWords(peer) !== undefined && <span class="detail">{limitWords(peer)}</span>}
       </span>
     ),
     adapter: peer.adapter,

@@ -1,6 +1,9 @@
 import { effect, signal } from '@preact/signals';
 import type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot } from '@shoal/protocol';
+import { socketAt } from '@shoal/protocol/page';
 import { io, type Socket } from 'socket.io-client';
+import { here } from '../here.ts';
+import { tabStorage } from '../tab-storage.ts';
 import { mergeEvents } from './event-log.ts';
 
 interface FromCoordinator {
@@ -56,12 +59,12 @@ export function findToken(): string | null {
     history.replaceState(null, '', location.pathname + location.search);
     return decodeToken(match[1]);
   }
-  return sessionStorage.getItem(TOKEN_KEY);
+  return tabStorage.getItem(TOKEN_KEY);
 }
 
 /** For what is asked over HTTP; null while no admin is signed in. */
 export function signedInToken(): string | null {
-  return sessionStorage.getItem(TOKEN_KEY);
+  return tabStorage.getItem(TOKEN_KEY);
 }
 
 function decodeToken(text: string): string {
@@ -75,7 +78,9 @@ function decodeToken(text: string): string {
 export function signIn(token: string): void {
   socket?.disconnect();
   link.value = { state: 'connecting', sinceMs: performance.now() };
-  const made: Socket<FromCoordinator, ToCoordinator> = io('/console', {
+  const [url, at] = socketAt(here, '/console');
+  const made: Socket<FromCoordinator, ToCoordinator> = io(url, {
+    ...at,
     auth: { token },
     forceNew: true,
     timeout: 10_000,
@@ -84,7 +89,7 @@ export function signIn(token: string): void {
   });
   socket = made;
   made.on('connect', () => {
-    sessionStorage.setItem(TOKEN_KEY, token);
+    tabStorage.setItem(TOKEN_KEY, token);
     accessChanges.value += 1;
     if (!snapshot.value) link.value = { state: 'live' };
   });
@@ -118,7 +123,7 @@ export function signIn(token: string): void {
 export function signOut(refusal?: string): void {
   socket?.disconnect();
   socket = null;
-  sessionStorage.removeItem(TOKEN_KEY);
+  tabStorage.removeItem(TOKEN_KEY);
   role.value = null;
   snapshot.value = null;
   events.value = [];

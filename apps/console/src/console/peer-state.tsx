@@ -1,4 +1,4 @@
-import type { PeerState, PeerView } from '@shoal/protocol';
+import type { PeerState, PeerView, RestReason } from '@shoal/protocol';
 import { formatShare } from '../format.ts';
 
 /** The four states of all of Shoal's pages, each with its own colour and shape. */
@@ -11,6 +11,7 @@ const tones: Record<PeerState, Tone> = {
   waiting: 'waiting',
   working: 'working',
   paused: 'away',
+  resting: 'away',
   draining: 'away',
   gone: 'away',
 };
@@ -20,7 +21,32 @@ export function toneOf(peer: PeerView): Tone {
 }
 
 export function stateWord(peer: PeerView): string {
-  return peer.state === 'loading' ? `loading ${formatShare(peer.loadedShare)}` : peer.state;
+  if (peer.state === 'loading') return `loading ${formatShare(peer.loadedShare)}`;
+  if (peer.state !== 'resting' || peer.rest?.untilMs === undefined) return peer.state;
+  return `resting until ${untilText(peer.rest.untilMs)}`;
+}
+
+const REST_WORDS: Readonly<Record<RestReason, string>> = {
+  schedule: 'outside its donor’s hours',
+  'traffic-day': 'its traffic of the day is used up',
+  'traffic-month': 'its traffic of the month is used up',
+  mains: 'its computer runs on battery',
+  battery: 'its battery is low',
+  'in-use': 'its computer is in use',
+  'other-program': 'another program needs its GPU',
+};
+
+/** What its donor's limits do to it now: why it rests, or which share of the time it works. Undefined where they do nothing. */
+export function limitWords({ state, rest, share }: PeerView): string | undefined {
+  if (state === 'resting' && rest) return REST_WORDS[rest.why];
+  return share === undefined ? undefined : `lends ${formatShare(share)} of its time`;
+}
+
+/** `22:00`, or with the weekday if that is more than half a day away. */
+function untilText(untilMs: number): string {
+  const isFar = untilMs - Date.now() > 12 * 3_600_000;
+  const options: Intl.DateTimeFormatOptions = { hour: '2-digit', minute: '2-digit', hour12: false };
+  return new Date(untilMs).toLocaleString('en', isFar ? { weekday: 'short', ...options } : options);
 }
 
 export function ToneIcon({ tone }: { tone: Tone }) {

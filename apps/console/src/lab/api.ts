@@ -2,7 +2,7 @@ import type { LabFacts, LabRequest, LabStudy } from '@shoal/protocol';
 import { authorization, noteStatus } from '../playground/api-key.ts';
 import { readRefusal } from '../playground/chunk.ts';
 
-const PATH = '/v1/gates';
+const PATH = './v1/gates';
 const FACTS_DEADLINE_MS = 10_000;
 /** The coordinator gives up after a minute, and four others may wait before. */
 const STUDY_DEADLINE_MS = 330_000;

@@ -1,15 +1,16 @@
 import { signal } from '@preact/signals';
+import { tabStorage } from '../tab-storage.ts';
 
 const KEY = 'shoal-api-key';
 
 /** Sent with every request once it is set. Kept only in this tab's session. */
-export const apiKey = signal(sessionStorage.getItem(KEY) ?? '');
+export const apiKey = signal(tabStorage.getItem(KEY) ?? '');
 /** Whether the coordinator has required a key or refused the one it got. */
 export const keyWanted = signal(apiKey.value !== '');
 
 export function setApiKey(key: string): void {
   apiKey.value = key.trim();
-  sessionStorage.setItem(KEY, apiKey.value);
+  tabStorage.setItem(KEY, apiKey.value);
 }
 
 export function authorization(): Record<string, string> {

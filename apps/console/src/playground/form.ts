@@ -1,4 +1,5 @@
 import { effect, type Signal, signal } from '@preact/signals';
+import { tabStorage } from '../tab-storage.ts';
 
 /** Longest form or conversation that is kept over a reload, in characters. */
 export const MAX_KEPT_CHARS = 256 * 1024;
@@ -53,12 +54,8 @@ export function kept<T>(key: string, initial: T, read: (stored: unknown) => T): 
   let timer: ReturnType<typeof setTimeout> | undefined;
   const keep = (): void => {
     const text = JSON.stringify(value.peek());
-    try {
-      if (value.peek() === initial || text.length > MAX_KEPT_CHARS) sessionStorage.removeItem(key);
-      else sessionStorage.setItem(key, text);
-    } catch {
-      // The browser allows no storage, or it is full: the value lives as long as the page.
-    }
+    if (value.peek() === initial || text.length > MAX_KEPT_CHARS) tabStorage.removeItem(key);
+    else tabStorage.setItem(key, text);
   };
   effect(() => {
     void value.value;
@@ -71,7 +68,7 @@ export function kept<T>(key: string, initial: T, read: (stored: unknown) => T): 
 
 function stored<T>(key: string, initial: T, read: (stored: unknown) => T): T {
   try {
-    const text = sessionStorage.getItem(key);
+    const text = tabStorage.getItem(key);
     return text === null ? initial : read(JSON.parse(text));
   } catch {
     return initial;

@@ -56,7 +56,7 @@ async function tryToFetchModel(): Promise<typeof model.value> {
 
 /** Returns the first model that the coordinator serves; throws an error with a message for the user. */
 async function fetchModel(): Promise<ModelFacts> {
-  const response = await fetch('/v1/models', { headers: authorization(), signal: AbortSignal.timeout(DEADLINE_MS) });
+  const response = await fetch('./v1/models', { headers: authorization(), signal: AbortSignal.timeout(DEADLINE_MS) });
   noteStatus(response.status);
   const body = await response.text();
   if (!response.ok) throw new Error(inWords(readRefusal(response.status, body, null)));

@@ -4,6 +4,7 @@ import {
   contributionReplySchema,
   type ContributionRequest,
 } from '@shoal/protocol';
+import { type CoordinatorUrl, socketAt } from '@shoal/protocol/page';
 import { io } from 'socket.io-client';
 import type { Prove } from './browser-key.ts';
 
@@ -15,9 +16,20 @@ const GONE: ContributionReply = {
   message: 'The coordinator did not answer. Nothing was changed; try again in a moment.',
 };
 
-/** Asks the coordinator about the donor's account, on a socket of its own. Never rejects. */
-export async function askContribution(prove: Prove, request: ContributionRequest): Promise<ContributionReply> {
-  const socket = io('/contribution', { reconnection: false, forceNew: true, timeout: ASK_TIMEOUT_MS });
+/** Asks a coordinator about the donor's account, on a socket of its own. Never rejects. */
+export const askContribution =
+  (coordinator: CoordinatorUrl): ContributionDeskAsk =>
+  (prove, request) =>
+    ask(coordinator, prove, request);
+type ContributionDeskAsk = (prove: Prove, request: ContributionRequest) => Promise<ContributionReply>;
+
+async function ask(
+  coordinator: CoordinatorUrl,
+  prove: Prove,
+  request: ContributionRequest,
+): Promise<ContributionReply> {
+  const [url, at] = socketAt(coordinator, '/contribution');
+  const socket = io(url, { ...at, reconnection: false, forceNew: true, timeout: ASK_TIMEOUT_MS });
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     return await new Promise<ContributionReply>((resolve) => {

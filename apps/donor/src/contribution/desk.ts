@@ -1,4 +1,5 @@
 import type { Contribution, ContributionReply, ContributionRequest } from '@shoal/protocol';
+import type { PageTexts } from '@shoal/protocol/page';
 import { signal } from '@preact/signals';
 import type { Prove } from './browser-key.ts';
 
@@ -21,7 +22,7 @@ export interface DeskOptions {
   /** Opens the browser's own key; undefined where it can have none. */
   openKey: () => Promise<Prove | undefined>;
   ask: (prove: Prove, request: ContributionRequest) => Promise<ContributionReply>;
-  storage: Storage;
+  storage: PageTexts;
 }
 
 /** The donor's account as the page knows it, and what the donor asks about it. */
@@ -94,7 +95,7 @@ const NO_KEY = {
     'This browser keeps no key for this page, so the coordinator can’t tell that it is you. Allow the page to keep data, and open it over HTTPS.',
 } as const;
 
-function readGreeting(storage: Storage): Greeting | undefined {
+function readGreeting(storage: PageTexts): Greeting | undefined {
   try {
     const { name, tokens } = JSON.parse(storage.getItem(GREETING_KEY) ?? '{}') as Partial<Greeting>;
     if (typeof tokens !== 'number' || !(tokens > 0)) return undefined;

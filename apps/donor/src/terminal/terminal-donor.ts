@@ -1,4 +1,5 @@
 import { loadRtc, type RtcImplementation } from '@shoal/peer/node';
+import { coordinatorUrl } from '@shoal/protocol/page';
 import type { Device } from '../device.ts';
 import { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
@@ -55,10 +56,10 @@ export class TerminalDonor {
     if (options.invite !== undefined) rememberInvite(browserStorage, options.invite);
     const cache = new DiskShardCache(options.cacheDir);
     this.#session = new DonorSession({
+      coordinator: coordinatorUrl(options.url.href),
       createWorker: () =>
         new LocalWorker({
           cache,
-          urlOf: (sha256) => new URL(`shards/${sha256}`, options.url).href,
           fetch: (...request) => fetch(...request),
           probe: async (device) => (await findDevice(device)).adapter,
           createBackend,

@@ -19,7 +19,7 @@ const EXAMPLE_BYTES_PER_HOUR = EXAMPLE_BYTES_PER_TOKEN * EXAMPLE_TOKENS_PER_SECO
 export function ConsentView({ session }: { session: DonorSession }) {
   const [pledgeBytes, setPledgeBytes] = useState(session.state.value.pledgeBytes);
   const [exchangeMbit, setExchangeMbit] = useState(session.state.value.exchangeMbit);
-  const { device, offersTabToTab } = session.state.value;
+  const { device, offersTabToTab, keepsNothing } = session.state.value;
   const word = DEVICE_WORD[device];
   const keptBytes = session.state.value.keptBytes ?? 0;
   return (
@@ -80,6 +80,13 @@ export function ConsentView({ session }: { session: DonorSession }) {
           </Term>
         </dl>
       </form>
+      {keepsNothing && (
+        <p class="kept">
+          This browser keeps nothing for this page: its settings block it, or it is a private window. You can lend all
+          the same. What is lost: weights are downloaded again on each visit, a reload of the page ends the visit, and
+          your choices and your contributions are forgotten.
+        </p>
+      )}
       {keptBytes > 0 && <KeptWeights session={session} />}
     </>
   );

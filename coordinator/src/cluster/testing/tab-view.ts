@@ -29,6 +29,8 @@ export function tabView(given: Partial<TabView> & { peerId: string }): TabView {
     order: 0,
     connected: true,
     doubtful: false,
+    retires: false,
+    share: 1,
     trust: { phase: 'probation', consecutiveRight: 0, verifiedRows: 0 },
     rttMs: undefined,
     assignmentsPerSecond: undefined,

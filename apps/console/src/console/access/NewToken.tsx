@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import type { AccessKind } from '@shoal/protocol';
 import { useEffect, useRef } from 'preact/hooks';
+import { here } from '../../here.ts';
 import { copyText } from '../../environment.ts';
 import { made } from './access-state.ts';
 
@@ -15,7 +16,7 @@ export function NewToken({ kind, name, token }: { kind: AccessKind; name: string
   const box = useRef<HTMLDivElement>(null);
   const text = useRef<HTMLElement>(null);
   const copied = useSignal<string | null>(null);
-  const shown = kind === 'invites' ? `${location.origin}/#invite=${token}` : token;
+  const shown = kind === 'invites' ? `${here}#invite=${token}` : token;
   useEffect(() => box.current?.focus(), [token]);
   const copy = async (): Promise<void> => {
     if (await copyText(shown)) {

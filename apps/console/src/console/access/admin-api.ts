@@ -18,7 +18,7 @@ export async function askAdminText(path: string): Promise<string> {
 async function request(method: string, path: string, body?: object): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(`/admin/${path}`, {
+    response = await fetch(`./admin/${path}`, {
       method,
       headers: {
         Authorization: `Bearer ${signedInToken() ?? ''}`,

@@ -20,7 +20,7 @@ import {
 import { isEmptyTurn, keepTurns, newKey, removed, turnOf, turns } from './conversation.ts';
 
 export const form = makeForm<keyof ChatValues>('shoal-chat-form', initialChat);
-export const runner = new Runner<ChatBody>('/v1/chat/completions');
+export const runner = new Runner<ChatBody>('./v1/chat/completions');
 /** What is wrong with turns and results, by the id of the element that shows it. */
 export const turnFaults = signal<Record<string, string>>({});
 /** Where the last error is shown, if that is at a field: its id. */

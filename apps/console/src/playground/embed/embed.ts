@@ -90,7 +90,7 @@ class Refusal extends Error {
 }
 
 async function embed(body: EmbedBody, signal: AbortSignal): Promise<Embeddings> {
-  const response = await fetch('/v1/embeddings', {
+  const response = await fetch('./v1/embeddings', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', ...authorization() },
     body: JSON.stringify(body),

@@ -1,4 +1,5 @@
 import { useSignal } from '@preact/signals';
+import { here } from '../../here.ts';
 import { copyText } from '../../environment.ts';
 import { type Call, type Language, languages, snippet } from './snippet.ts';
 
@@ -6,7 +7,7 @@ import { type Call, type Language, languages, snippet } from './snippet.ts';
 export function Snippets({ call, missing }: { call: Omit<Call, 'origin'> | null; missing: string }) {
   const shown = useSignal<Language | null>(null);
   const said = useSignal('');
-  const code = (language: Language): string => (call ? snippet(language, { ...call, origin: location.origin }) : '');
+  const code = (language: Language): string => (call ? snippet(language, { ...call, origin: here.slice(0, -1) }) : '');
   const copy = async (language: Language): Promise<void> => {
     shown.value = language;
     const copied = await copyText(code(language));

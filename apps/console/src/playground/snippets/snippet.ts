@@ -25,9 +25,12 @@ const paths = { chat: '/v1/chat/completions', text: '/v1/completions', embedding
 
 function curl({ endpoint, origin, body, withKey }: Call): string {
   const key = withKey ? `  -H "Authorization: Bearer $SHOAL_API_KEY" \\\n` : '';
-  // In single quotes, a POSIX shell leaves everything as it is but a single quote.
-  const json = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
-  return `curl -N ${origin}${paths[endpoint]} \\\n  -H 'Content-Type: application/json' \\\n${key}  -d '${json}'\n`;
+  return `curl -N ${origin}${paths[endpoint]} \\\n  -H 'Content-Type: application/json' \\\n${key}  -d ${shellQuoted(JSON.stringify(body, null, 2))}\n`;
+}
+
+/** In single quotes, a POSIX shell leaves everything as it is but a single quote. */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Prints how many values each text has, and the cosine of the first two. */
@@ -59,11 +62,12 @@ if (first && second) console.log('cosine', first.reduce((sum, value, i) => sum +
 }
 
 /** What the official clients' functions take by name; the rest are extensions. */
-const officialNames = new Set(
+export const officialNames: ReadonlySet<string> = new Set(
   (
     'model messages prompt tools tool_choice parallel_tool_calls response_format temperature top_p max_tokens ' +
     'max_completion_tokens seed stop n logprobs top_logprobs presence_penalty frequency_penalty logit_bias ' +
-    'reasoning_effort stream stream_options'
+    'reasoning_effort stream stream_options echo suffix input dimensions encoding_format max_output_tokens ' +
+    'previous_response_id instructions system stop_sequences'
   ).split(' '),
 );
 

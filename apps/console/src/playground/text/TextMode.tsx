@@ -13,7 +13,7 @@ import { Snippets } from '../snippets/Snippets.tsx';
 import { initialText, readText, type TextBody, type TextValues } from './text-request.ts';
 
 const form = makeForm<keyof TextValues>('shoal-text-form', initialText);
-const runner = new Runner<TextBody>('/v1/completions');
+const runner = new Runner<TextBody>('./v1/completions');
 /** The field that shows the last error, if it is at one. */
 const shownAt = signal<string | null>(null);
 
