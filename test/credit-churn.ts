@@ -1,6 +1,7 @@
 import { createRng } from '@shoal/model';
 import { sql } from 'kysely';
 import { setTimeout as delay } from 'node:timers/promises';
+import { JoinRefused } from '../coordinator/src/access/join-refused.ts';
 import type { Coordinator } from '../coordinator/src/index.ts';
 import { donorIdOf } from '../coordinator/src/swarm/donor-id.ts';
 import { answer } from './integration/answers.ts';
@@ -53,8 +54,13 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
     const core = await startTinyCoordinator({ dataDir, replicas: 2 });
     const here = new Map<string, VirtualDonor>();
     const join = async (donorToken: string): Promise<void> => {
-      here.set(donorToken, await VirtualDonor.join(core, { donorToken }));
-      done.joins++;
+      try {
+        here.set(donorToken, await VirtualDonor.join(core, { donorToken }));
+        done.joins++;
+      } catch (error) {
+        // It has crashed too often for now, and comes again later.
+        if (!(error instanceof JoinRefused) || error.code !== 'wait') throw error;
+      }
     };
     const leave = async (donorToken: string): Promise<void> => {
       const donor = here.get(donorToken)!;
@@ -80,9 +86,9 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
     }
     for (const token of tokens) if (!here.has(token)) await join(token);
     await until('audits to end', () => core.trust.counts.pending === 0, 120_000);
-    const credits = await creditsOf(core, here);
+    const credits = await creditsOf(core, here, tokens);
     options.onRound?.(`part ${part + 1}: ${done.answers} answers, ${done.joins} joins, ${done.crashes} crashes`);
-    for (const token of tokens) await leave(token);
+    for (const token of here.keys()) await leave(token);
     await core.close();
     done.credits.push(...credits);
     if (part === restarts)
@@ -91,23 +97,30 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
   throw new Error('A number of restarts below 0 was given.');
 }
 
-/** As the page, the console and the database have it, at one moment. */
-async function creditsOf(core: Coordinator, here: ReadonlyMap<string, VirtualDonor>): Promise<CreditOf[]> {
+/** Of all donors, as the page, the console and the database have it, at one moment. */
+async function creditsOf(
+  core: Coordinator,
+  here: ReadonlyMap<string, VirtualDonor>,
+  tokens: readonly string[],
+): Promise<CreditOf[]> {
   const { contributions, records, snapshots } = core;
   await until('all accounts', () => [...here.values()].every(({ session }) => session.contribution()), 60_000);
   contributions.work.sample();
   await records!.queue.flush();
   const peers = snapshots.build().peers;
   const credits: CreditOf[] = [];
-  for (const [token, { session }] of here) {
+  for (const token of tokens) {
     const donor = donorIdOf(token);
+    const session = here.get(token)?.session;
     const { rows } = await sql<Credit>`
       select coalesce(sum(tokens_helped), 0) as tokens, coalesce(sum(rows), 0)::double precision as rows,
         coalesce(sum(verified_rows), 0)::double precision as "verifiedRows"
       from donor_days where donor = ${donor}`.execute(records!.database.db);
-    const page = session.standing().contribution?.total;
-    const console = peers.find(({ peerId }) => peerId === session.peerId)?.credit;
-    credits.push({ donor, page: page && only(page), console: console && only(console), database: rows[0]! });
+    const looked = session ? undefined : await contributions.ask(donor, { do: 'look' });
+    const page = session ? session.standing().contribution?.total : looked!.ok ? looked!.contribution.total : undefined;
+    // Of a tab that is not here, the console shows nothing.
+    const console = session ? peers.find(({ peerId }) => peerId === session.peerId)?.credit : page;
+    credits.push({ donor, page: page && only(page), console: console && only(console), database: only(rows[0]!) });
   }
   return credits;
 }
@@ -117,5 +130,5 @@ const only = ({ tokens, rows, verifiedRows }: Credit): Credit => ({ tokens, rows
 /** Those whose credit is not the same everywhere. */
 export const disagreeing = (credits: readonly CreditOf[]): CreditOf[] =>
   credits.filter(({ page, console, database }) =>
-    [page, console].some((one) => JSON.stringify(one) !== JSON.stringify(only(database))),
+    [page, console].some((one) => JSON.stringify(one) !== JSON.stringify(database)),
   );

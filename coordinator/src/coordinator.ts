@@ -186,8 +186,10 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining });
   const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
+  const credit = async (token: string) =>
+    settings.get('creditPriority') ? core.contributions.credit?.holder(token) : undefined;
   const swarmPage = new SwarmBoard({ database: core.records?.database, facts: () => swarmFacts(donorInfo()) });
-  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, swarmPage, log }, isDraining);
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, swarmPage, credit, log }, isDraining);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
@@ -254,7 +256,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  given: Pick<HttpDeps, 'swarmPage' | 'donorInfo' | 'log'> & { access: HttpAccess; mirrors: ShardMirrors },
+  given: Pick<HttpDeps, 'swarmPage' | 'donorInfo' | 'credit' | 'log'> & { access: HttpAccess; mirrors: ShardMirrors },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;

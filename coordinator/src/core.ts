@@ -186,7 +186,9 @@ async function assemble(
   const cluster = await hooks.joinCluster?.({ packed, events, records, layers: swarmLayers(loaded) });
   const swarm = closeLater(newSwarm(loaded, trust, { adapterShards: adapters.shards, counters, cluster }));
   records?.watch(trust);
-  const contributions = closeLater(new Contributions({ swarm, records }));
+  const contributions = closeLater(
+    new Contributions({ swarm, records, hasCredit: () => settings.get('creditPriority') }),
+  );
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   const encoder = model.encoder && newEncoder(loaded, dispatcher, scheduler);

@@ -9,6 +9,7 @@ import type { Swarm } from '../swarm/swarm.ts';
 import { Account, newAccount } from './account.ts';
 import { AccountBook, ContributionError } from './account-book.ts';
 import { AccountReader } from './account-reader.ts';
+import { Credit } from './credit.ts';
 import { DonorWork } from './donor-work.ts';
 
 export interface ContributionsOptions {
@@ -27,6 +28,8 @@ const NO_CREDIT = 'The operator of this coordinator gives requests no priority f
 /** What donors did, and what they ask about it. */
 export class Contributions {
   readonly work: DonorWork;
+  /** Undefined where nothing is kept. */
+  readonly credit: Credit | undefined;
   readonly #options: ContributionsOptions;
   readonly #reader: AccountReader | undefined;
   readonly #book: AccountBook | undefined;
@@ -36,6 +39,7 @@ export class Contributions {
     const { records } = options;
     this.work = new DonorWork(options);
     this.#reader = records && new AccountReader(records.database, records.queue);
+    this.credit = records && new Credit(records.database, records.queue);
     this.#book = records && new AccountBook(records.database);
   }
 

@@ -12,7 +12,7 @@ import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
-import type { GenerationService } from '../scheduler/generation.ts';
+import type { GenerationRequest, GenerationService } from '../scheduler/generation.ts';
 import type { Settings } from '../settings/index.ts';
 import type { TextCodec } from './codec.ts';
 import type { S3Credentials } from './s3-presign.ts';
@@ -166,6 +166,8 @@ export interface HttpDeps {
   readiness(): { ready: boolean; detail: object };
   /** What donors are told before they lend; without it, there is no /donor-info. */
   donorInfo?: () => DonorInfo;
+  /** Whose credit a request uses that has this token; undefined if nobody's. */
+  credit?: (token: string) => Promise<(GenerationRequest['credit'] & { client: string }) | undefined>;
   /** What everybody may know of the swarm; without it, there is no /swarm.json. */
   swarmPage?: SwarmPage;
   /** Folders of the built pages. A missing one is not served. */
