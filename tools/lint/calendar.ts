@@ -20,6 +20,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/contribution/account-reader.ts',
   'coordinator/src/contribution/contributions.ts',
   'coordinator/src/contribution/donor-work.ts',
+  'coordinator/src/contribution/swarm-board.ts',
   'coordinator/src/database/reader.ts',
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',

@@ -1,7 +1,8 @@
 import type { ExpertIndex } from '@shoal/placement';
 import { ExpertRunner } from '@shoal/peer';
 import { type Assign, type Dismissed, PROTOCOL_VERSION } from '@shoal/protocol';
-import type { DonorControl, PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
+import type { DonorControl } from '../../coordinator/src/swarm/donor-control.ts';
+import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 import type { Timer } from '../../coordinator/src/base/clock.ts';
 import type { SimDonor } from './donors.ts';
 import { VirtualBackend } from './virtual-backend.ts';

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { createECDH, createPrivateKey, sign } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type Challenge, type ContributionReply, proofText } from '@shoal/protocol';
 import type { Namespace } from 'socket.io';
@@ -8,11 +8,15 @@ import { serveContributions } from './contribution-gateway.ts';
 
 /** A browser's key, and what it signs. */
 function newBrowser() {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const { x, y } = publicKey.export({ format: 'jwk' });
-  const point = Buffer.concat([Buffer.of(4), Buffer.from(x!, 'base64url'), Buffer.from(y!, 'base64url')]);
+  const own = createECDH('prime256v1');
+  const point = own.generateKeys();
+  const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((part) => part.toString('base64url'));
+  const d = Buffer.concat([Buffer.alloc(32), own.getPrivateKey()])
+    .subarray(-32)
+    .toString('base64url');
+  const key = createPrivateKey({ key: { kty: 'EC', crv: 'P-256', x: x!, y: y!, d }, format: 'jwk' });
   const ask = ({ nonce }: Challenge, request: string) => {
-    const by = { key: privateKey, dsaEncoding: 'ieee-p1363' } as const;
+    const by = { key, dsaEncoding: 'ieee-p1363' } as const;
     const signature = sign('sha256', proofText('contribution', nonce, request), by).toString('base64url');
     return { proof: { key: point.toString('base64url'), signature }, request };
   };

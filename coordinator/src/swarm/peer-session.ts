@@ -1,16 +1,5 @@
 import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
-import type {
-  AdapterShards,
-  Assign,
-  Contribution,
-  Dismissed,
-  Guest,
-  Hello,
-  PeerState,
-  RowFormat,
-  Signal,
-  Standing,
-} from '@shoal/protocol';
+import type { Contribution, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -19,6 +8,7 @@ import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { DonorControl } from './donor-control.ts';
 import type { DonorHistory } from './donor-records.ts';
 import type { PeerAdapters } from './peer-adapters.ts';
 import { placementTrust, type PlannedTab, speedStep, takesPart } from './planned-tab.ts';
@@ -40,20 +30,6 @@ const COUNTED_ON = { withoutProgressMs: 8_000, inAllMs: 60_000, bytesPerMs: 4_00
 
 /** No assignment: epochs count from 1. */
 export const NO_EPOCH = -1;
-
-/** What the coordinator sends to a donor's page. */
-export interface DonorControl {
-  assign(message: Assign): void;
-  /** Of tabs that know adapters. */
-  adapters?(message: AdapterShards): void;
-  standing(message: Standing): void;
-  /** Of tabs that serve several coordinators. */
-  guest?(message: Guest): void;
-  /** A guest's signal. */
-  signal?(message: Signal): void;
-  /** The last message; the connection is closed after it. */
-  dismiss(message: Dismissed): void;
-}
 
 export interface PeerSessionOptions {
   peerId: string;

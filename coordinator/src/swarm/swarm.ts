@@ -26,7 +26,8 @@ import {
   TOO_MANY_INTENTS,
   TOO_MANY_TESTS,
 } from './messages.ts';
-import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
+import type { DonorControl } from './donor-control.ts';
+import { NO_EPOCH, PeerSession } from './peer-session.ts';
 import { REPLACED } from './published-tabs.ts';
 import { RejoinDelays } from './rejoin-delays.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
