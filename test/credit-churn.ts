@@ -85,6 +85,10 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
       await delay(50);
     }
     for (const token of tokens) if (!here.has(token)) await join(token);
+    // Rows of probation are counted while it runs, so nothing would be compared at one moment.
+    const isTested = ({ session }: VirtualDonor): boolean =>
+      session.state === 'gone' || session.trust.phase !== 'probation';
+    await until('probation to end', () => [...here.values()].every(isTested), 120_000);
     await until('audits to end', () => core.trust.counts.pending === 0, 120_000);
     const credits = await creditsOf(core, here, tokens);
     options.onRound?.(`part ${part + 1}: ${done.answers} answers, ${done.joins} joins, ${done.crashes} crashes`);
