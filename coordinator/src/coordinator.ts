@@ -24,6 +24,7 @@ import {
   type HeldAddress,
   holdAddress,
   type HttpAccess,
+  type HttpDeps,
   isScopeIn,
   mirrorTemplates,
   s3Credentials,
@@ -34,8 +35,10 @@ import {
   tokenizerCodec,
 } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
-import { donorInfoOf } from './donor-info.ts';
+import { donorInfoOf, swarmFacts } from './donor-info.ts';
 import { type Books, httpAccess, openAccess, openBooks, watchAccess } from './open-access.ts';
+import { SwarmBoard } from './contribution/swarm-board.ts';
+import { serveContributions } from './contribution/contribution-gateway.ts';
 import { type DonorGatewayOptions, serveDonors } from './swarm/donor-gateway.ts';
 import { type Network, openNetwork } from './open-network.ts';
 import { guestConnector } from './swarm/accept-tab.ts';
@@ -189,7 +192,10 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { quant } = packed.manifest.shape;
   const snapshots = new SnapshotBuilder({ ...core, adapterRoot, version: VERSION, quant, isDraining, attention });
   const donorInfo = (): DonorInfo => donorInfoOf({ core, config, access, snapshots });
-  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, log, watch }, isDraining);
+  const credit = async (token: string) =>
+    settings.get('creditPriority') ? core.contributions.credit?.holder(token) : undefined;
+  const swarmPage = new SwarmBoard({ database: core.records?.database, facts: () => swarmFacts(donorInfo()) });
+  const http = await openHttp(serving, { access: keys, mirrors, donorInfo, swarmPage, credit, log, watch }, isDraining);
   const sockets = openSockets(serving, log, http.server, { shardReports, meetings });
   const adapters = { adapters: core.adapters, adapterRoot };
   const { shared } = joined;
@@ -260,7 +266,11 @@ async function serve(serving: Serving): Promise<Coordinator> {
 
 async function openHttp(
   serving: Serving,
-  given: { access: HttpAccess; mirrors: ShardMirrors; donorInfo: () => DonorInfo; log: Logger; watch: Watch },
+  given: Pick<HttpDeps, 'swarmPage' | 'donorInfo' | 'credit' | 'log'> & {
+    access: HttpAccess;
+    mirrors: ShardMirrors;
+    watch: Watch;
+  },
   isDraining: () => boolean,
 ) {
   const { core, config, registry, held, joined } = serving;
@@ -330,6 +340,7 @@ function openSockets(
   };
   const door = { newBucket: shared?.newBucket, elsewhere: shared?.tabs };
   serveDonors(sockets.of('/donor'), { swarm, access, network, log, door, ...ofShards, terms });
+  serveContributions(sockets.of('/contribution'), { access, contributions: core.contributions });
   if (swarm.guests) swarm.guests.links.connector = guestConnector({ network, ...terms, hiddenSize: model.hiddenSize });
   return sockets;
 }

@@ -8,6 +8,7 @@ import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { RequestBook } from './console/request-book.ts';
+import { Contributions } from './contribution/contributions.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
 import { openDraftHead } from './draft-head.ts';
@@ -65,6 +66,8 @@ export interface Core {
   bans: Bans;
   /** What outlives the process, and where it is; undefined if nothing is kept. */
   records: Records | undefined;
+  /** What donors did. */
+  contributions: Contributions;
   packed: PackedModel;
   /** The model's full name on a hub, ORG/NAME, if it was given so. */
   hubName: string | undefined;
@@ -189,7 +192,10 @@ async function assemble(
   const counters = (layers: readonly number[]) => dispatcher.figures.expertCounters(layers);
   const cluster = await hooks.joinCluster?.({ packed, events, records, layers: swarmLayers(loaded) });
   const swarm = closeLater(newSwarm(loaded, trust, { adapterShards: adapters.shards, counters, cluster }));
-  records?.watch(swarm, trust);
+  records?.watch(trust);
+  const contributions = closeLater(
+    new Contributions({ swarm, records, hasCredit: () => settings.get('creditPriority') }),
+  );
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const requests = new RequestBook();
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds, requests);
@@ -220,6 +226,7 @@ async function assemble(
     trust,
     events,
     records,
+    contributions,
     packed,
     hubName,
     health,

@@ -3,6 +3,7 @@ import type { DonorInfo } from '@shoal/protocol';
 import type { Access } from './access/access.ts';
 import type { Config } from './config.ts';
 import type { Core } from './core.ts';
+import type { SwarmFacts } from './contribution/swarm-board.ts';
 import type { SnapshotBuilder } from './console/snapshot.ts';
 
 /** Of int8 rows: a byte for each value, and a scale's byte for each 32. */
@@ -59,4 +60,17 @@ function needOf(swarm: DonorInfoSources['core']['swarm'], replicas: number): Don
   }
   const fewerThan = (wanted: number): number => copies.reduce((sum, held) => sum + (held < wanted ? 1 : 0), 0);
   return { servingTabs, uncovered: fewerThan(1), thin: fewerThan(replicas), replicas };
+}
+
+/** What everybody may know of what is served now. */
+export function swarmFacts({ model, operator, need, traffic, inviteOnly }: DonorInfo): SwarmFacts {
+  const all = model.layers * model.expertsPerLayer;
+  return {
+    model: model.id,
+    operator,
+    tabs: need.servingTabs,
+    experts: { served: all - need.uncovered, all },
+    tokensPerSecond: traffic.tokensPerSecond,
+    inviteOnly,
+  };
 }

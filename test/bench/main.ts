@@ -1,6 +1,7 @@
 import { benchAdapters } from './adapters.ts';
 import { benchCapacity } from './capacity.ts';
 import { benchCoordinators } from './coordinators.ts';
+import { benchCredit } from './credit.ts';
 import { benchDraftHeads } from './draft-heads.ts';
 import { benchDraftModel } from './draft-model.ts';
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
@@ -37,6 +38,7 @@ const HELP = `npm run bench -- [suite] [options]
   coordinators     tokens/s of one and of three coordinators over a Postgres server, each behind a line of a stated rate, at 20 ms
   hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   capacity         500 idle tabs beside 16 streams: event loop, memory of each
+  credit           credit on the page, in the console and in the database, after churn and two restarts (--seconds N; 1800)
   adapters         LoRA adapters loaded and unloaded 200 times under 16 streams: answers that fail or change, memory;
                    tokens/s through tabs; what a token costs under an adapter, and under a mixture of some
   seq2seq          answers of an encoder–decoder of switch-base-8's dimensions, alone and 16 together, at 20 ms (4 GB of disk)
@@ -61,6 +63,7 @@ const HELP = `npm run bench -- [suite] [options]
 
 const SUITES = [
   'capacity',
+  'credit',
   'adapters',
   'seq2seq',
   'prompt-laps',
@@ -84,7 +87,7 @@ const SUITES = [
   'kernels',
 ];
 
-const WITH_VALUE = new Set(['--repeats', '--quant', '--only', '--requests']);
+const WITH_VALUE = new Set(['--repeats', '--quant', '--only', '--requests', '--seconds']);
 
 function valueOf(argv: readonly string[], flag: string): string | undefined {
   const at = argv.indexOf(flag);
@@ -119,6 +122,8 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const json = flags.includes('--json');
   if (suites.includes('capacity')) await benchCapacity({ json });
+  if (suites.includes('credit') && !(await benchCredit({ json, seconds: Number(valueOf(argv, '--seconds') ?? 1800) })))
+    return 1;
   if (suites.includes('adapters')) await benchAdapters({ json });
   if (suites.includes('seq2seq')) await benchSeq2Seq({ json, repeats });
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });

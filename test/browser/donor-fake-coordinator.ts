@@ -6,6 +6,7 @@ import { extname, join, normalize } from 'node:path';
 import { createReferenceBackend, type ExpertBackend } from '@shoal/kernels';
 import {
   DONOR_INFO_PATH,
+  type Contribution,
   helloSchema,
   type Dismissed,
   type DonorInfo,
@@ -216,6 +217,14 @@ export class FakeCoordinator {
   }
 }
 
+/** Of a donor that has helped with so many tokens. */
+function contributionOf(tokens: number): Contribution {
+  const figures = { tokens, rows: 3 * tokens, verifiedRows: 64, servedSeconds: 60, busySeconds: 30 };
+  const [browsers, sinceMs] = [1, 1.7e12];
+  const account = { name: null, listed: false, team: null, browsers, credit: null, sinceMs };
+  return { kept: true, proven: true, today: figures, week: figures, total: figures, ...account };
+}
+
 /** A coordinator that is not the tab's home. */
 export interface FakeGuest {
   lap(layer?: number, numRows?: number): Promise<LapOutcome>;
@@ -267,11 +276,10 @@ class FakeDonor {
       rows,
       rowsPerSecond: 0,
       tokensHelped: rows,
-      tokensHelpedTotal: rows + 1000,
+      contribution: contributionOf(rows + 1000),
       rttMs: this.#link?.stats().rttMs ?? null,
       lapMs: null,
       verifiedShare: 1,
-      verifiedRows: 64,
       ...change,
     };
     this.#socket.emit('standing', standing);

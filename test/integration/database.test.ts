@@ -64,10 +64,13 @@ it('answers while the database is gone, writes what it missed, and has it after 
   const used = `/admin/usage?by=key,model&from=${today}&to=${today}`;
   expect(await ask(used, admin)).toMatchObject({ rows: expected });
 
-  const { tokensHelped } = donor.session;
+  const { donorId } = donor.session;
   await Promise.all([donor.close(), liar.close()]);
   const { verifiedRows } = donor.session.trust.record;
-  expect(tokensHelped).toBeGreaterThan(0);
+  await until('its audits', () => core.trust.counts.pending === 0, 60_000);
+  core.contributions.work.sample();
+  const done = core.contributions.work.view(donorId, false)!;
+  expect(done.total.tokens).toBeGreaterThan(0);
   await core.close();
   expect([...queue.lost]).toEqual([]);
   expect(findControl(dataDir)).toBeUndefined();
@@ -82,7 +85,8 @@ it('answers while the database is gone, writes what it missed, and has it after 
   expect(await ask('/v1/usage?by=key', key)).toMatchObject({ rows: [{ key: 'ann', requests: 1 }] });
   await expect(VirtualDonor.join(core, { donorToken: LIAR })).rejects.toMatchObject({ code: 'banned' });
   const back = await VirtualDonor.join(core, { donorToken: HONEST });
-  await until('its totals', () => back.session.standing().tokensHelpedTotal === tokensHelped, 30_000);
+  await until('its totals', () => back.session.contribution() !== undefined, 30_000);
+  expect(back.session.contribution()!.total).toMatchObject({ tokens: done.total.tokens, rows: done.total.rows });
   expect(back.session.trust.record.verifiedRows).toBeGreaterThanOrEqual(verifiedRows);
   await back.close();
 });

@@ -218,6 +218,8 @@ describe('health and documents', () => {
       '/v1/chat/completions': ['post'],
       '/shards/{sha256}': ['get'],
       '/donor-info': ['get'],
+      '/swarm.json': ['get'],
+      '/swarm/pictures/{name}.svg': ['get'],
       '/healthz': ['get'],
       '/readyz': ['get'],
       '/health': ['get'],

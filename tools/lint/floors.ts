@@ -48,6 +48,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'cluster', 'config.ts', 'adapters', 'local-experts', 'laps', 'trust'],
   records: ['base', 'database', 'trust', 'swarm'],
+  contribution: ['base', 'database', 'access', 'laps', 'trust', 'swarm', 'records'],
   scheduler: ['base', 'timeline', 'config.ts', 'adapters', 'laps'],
   attention: ['base', 'database', 'cluster', 'local-experts', 'laps', 'trust', 'swarm', 'records', 'scheduler'],
   history: ['base', 'database'],

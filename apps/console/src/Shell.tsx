@@ -6,6 +6,7 @@ const pages = [
   { href: '/playground', name: 'Playground' },
   { href: '/lab', name: 'Lab' },
   { href: '/docs', name: 'API' },
+  { href: '/swarm', name: 'Swarm' },
   { href: '/', name: 'Lend a GPU' },
 ];
 

@@ -8,6 +8,7 @@ import './styles/playground.css';
 import './styles/lab.css';
 import './styles/docs.css';
 import './styles/watch.css';
+import './styles/swarm.css';
 import './styles/narrow.css';
 
 // The pages share this document; each loads only its own code.
@@ -21,6 +22,9 @@ if (page === 'playground') {
 } else if (page === 'lab') {
   const { LabPage } = await import('./lab/LabPage.tsx');
   render(<LabPage />, root);
+} else if (page === 'swarm') {
+  const { SwarmPage } = await import('./swarm/SwarmPage.tsx');
+  render(<SwarmPage />, root);
 } else if (page === 'docs') {
   const { DocsPage } = await import('./docs/DocsPage.tsx');
   render(<DocsPage />, root);

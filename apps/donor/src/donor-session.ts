@@ -2,6 +2,7 @@ import { HOME } from '@shoal/peer';
 import type { AdapterInfo, DonorInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import type { Consent } from './consent.ts';
+import type { ContributionDesk } from './contribution/desk.ts';
 import { ConsentBook } from './consent-book.ts';
 import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { DeviceWorker, type WorkerNews } from './device-worker.ts';
@@ -31,7 +32,7 @@ export class DonorSession {
   readonly #options: DonorSessionOptions;
   readonly #worker: DeviceWorker;
   readonly #exchange: ExchangeSession;
-  readonly #figures = new VisitFigures(this.state);
+  readonly #figures: VisitFigures;
   readonly #book: ConsentBook;
   readonly #recovery: Recovery;
   readonly #memory: LentMemory;
@@ -50,6 +51,7 @@ export class DonorSession {
   constructor(options: DonorSessionOptions) {
     this.#options = options;
     this.limits = options.limits;
+    this.#figures = new VisitFigures(this.state, options.tabStorage);
     this.#book = new ConsentBook(options);
     this.#recovery = new Recovery(this.state, {
       set: (change) => this.#set(change),
@@ -76,6 +78,10 @@ export class DonorSession {
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     this.#set({ offersTabToTab: options.offersTabToTab ?? false, keepsNothing: options.keepsNothing ?? false });
     void this.#kept.measure();
+  }
+
+  get desk(): ContributionDesk | undefined {
+    return this.#options.desk;
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
@@ -262,6 +268,7 @@ export class DonorSession {
   #onStanding(standing: Standing): void {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
     this.#figures.readStanding(standing);
+    if (standing.contribution) this.desk?.read(standing.contribution);
     if (this.#finishing) return;
     this.#set({ isFreed: standing.phase === 'draining' });
     const { phase } = this.state.value;

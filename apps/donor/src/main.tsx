@@ -3,7 +3,9 @@ import { coordinatorUrl, openStorage } from '@shoal/protocol/page';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
+import { askContribution } from './contribution/ask.ts';
 import { openBrowserKey } from './contribution/browser-key.ts';
+import { ContributionDesk, takeLinkRequest } from './contribution/desk.ts';
 import { isAutomatic, standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
@@ -22,6 +24,7 @@ import './theme.css';
 import './page.css';
 import './views.css';
 import './limits.css';
+import './contribution/contribution.css';
 
 const browserStorage = openStorage(() => localStorage);
 const tabStorage = openStorage(() => sessionStorage);
@@ -37,6 +40,8 @@ const limits = new LimitsKeeper({
   local: systemLocalTime,
   unixMs: () => Date.now(),
 });
+const desk = new ContributionDesk({ openKey, ask: askContribution(coordinator), storage: browserStorage });
+desk.asked.value = takeLinkRequest({ location, history });
 const session = new DonorSession({
   coordinator,
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
@@ -46,6 +51,7 @@ const session = new DonorSession({
     const identity = await claimIdentity({ browserStorage, tabStorage, locks });
     return { ...identity, prove: await openKey() };
   },
+  desk,
   tabStorage,
   browserStorage,
   // A tab that a program opened lends what its own address says.
@@ -75,6 +81,7 @@ document.addEventListener('resume', () => session.comeBack());
 // Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
   if (takeInvite({ storage: browserStorage, location, history })) session.useInvite();
+  desk.asked.value = takeLinkRequest({ location, history }) ?? desk.asked.value;
 });
 addEventListener('online', () => session.comeBack());
 

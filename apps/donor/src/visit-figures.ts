@@ -1,30 +1,51 @@
 import type { Signal } from '@preact/signals';
 import type { Standing } from '@shoal/protocol';
+import type { PageTexts } from '@shoal/protocol/page';
 import { HISTORY_SECONDS, initialState, type DonorState } from './donor-state.ts';
 import type { DownloadFigures, FromWorker } from './messages.ts';
 import { VisitTallies } from './tally.ts';
 
-/** Keeps the figures of a visit in the page's state, over all of its connections and workers. */
+const STORAGE_KEY = 'shoal.visit';
+
+/** What a reload of the tab goes on with. */
+interface KeptVisit {
+  /** In epoch milliseconds. */
+  startedMs: number;
+  totals: VisitTallies['totals'];
+  /** What the donor had done in all when the visit began; absent until it is known. */
+  tokensBefore?: number | undefined;
+}
+
+/** Keeps the figures of a visit in the page's state, over all of its connections and workers, and over reloads. */
 export class VisitFigures {
   readonly #state: Signal<DonorState>;
+  readonly #storage: PageTexts;
   #tallies = new VisitTallies();
+  /** The visit before the last reload. */
+  #before: KeptVisit | undefined;
+  #tokensBefore: number | undefined;
   #downloadEpoch = -1;
   /** Of the visit, that the chart has. */
   #tokensCharted = 0;
 
-  constructor(state: Signal<DonorState>) {
+  constructor(state: Signal<DonorState>, storage: PageTexts) {
     this.#state = state;
+    this.#storage = storage;
   }
 
-  /** A visit begins. */
+  /** A visit begins, or goes on after a reload. */
   begin(): void {
     this.#tallies = new VisitTallies();
+    this.#before = readKept(this.#storage);
+    this.#tokensBefore = this.#before?.tokensBefore;
     const { visit } = initialState(0);
-    this.#set({ visit: { ...visit, startedMs: performance.now() }, tokensHistory: [] });
+    const startedMs = this.#before ? this.#before.startedMs - performance.timeOrigin : performance.now();
+    this.#set({ visit: { ...visit, startedMs, ...this.#totals() }, tokensHistory: [] });
     this.#tokensCharted = this.#state.value.visit.tokensHelped;
   }
 
   end(): void {
+    this.#storage.removeItem(STORAGE_KEY);
     this.#set({ visit: { ...this.#state.value.visit, endedMs: performance.now() } });
   }
 
@@ -48,7 +69,13 @@ export class VisitFigures {
 
   readStanding(standing: Standing): void {
     this.#tallies.tokensHelped.read(standing.tokensHelped);
-    this.#set({ standing, ...this.#visit() });
+    // One source where there is one, so that the visit's tokens are never more than those in all.
+    const { contribution } = standing;
+    if (contribution?.kept) this.#tokensBefore ??= contribution.total.tokens;
+    // Its own totals may be absent from a message, but not forgotten.
+    this.#set({ standing: { contribution: this.#state.value.standing?.contribution, ...standing } });
+    this.#set(this.#visit());
+    this.#keep();
   }
 
   readDownload(progress: DownloadFigures): void {
@@ -71,10 +98,40 @@ export class VisitFigures {
   }
 
   #visit(): Pick<DonorState, 'visit'> {
-    return { visit: { ...this.#state.value.visit, ...this.#tallies.totals } };
+    return { visit: { ...this.#state.value.visit, ...this.#totals() } };
+  }
+
+  #totals(): VisitTallies['totals'] {
+    const { totals } = this.#tallies;
+    for (const name of Object.keys(totals) as (keyof typeof totals)[]) totals[name] += this.#before?.totals[name] ?? 0;
+    const contribution = this.#state.value.standing?.contribution;
+    if (contribution?.kept && this.#tokensBefore !== undefined)
+      totals.tokensHelped = Math.max(0, contribution.total.tokens - this.#tokensBefore);
+    return totals;
+  }
+
+  #keep(): void {
+    const { startedMs } = this.#state.value.visit;
+    if (startedMs === undefined) return;
+    const kept: KeptVisit = {
+      startedMs: startedMs + performance.timeOrigin,
+      totals: this.#totals(),
+      tokensBefore: this.#tokensBefore,
+    };
+    this.#storage.setItem(STORAGE_KEY, JSON.stringify(kept));
   }
 
   #set(change: Partial<DonorState>): void {
     this.#state.value = { ...this.#state.value, ...change };
+  }
+}
+
+function readKept(storage: PageTexts): KeptVisit | undefined {
+  try {
+    const kept = JSON.parse(storage.getItem(STORAGE_KEY) ?? '{}') as Partial<KeptVisit>;
+    if (typeof kept.startedMs !== 'number' || typeof kept.totals !== 'object') return undefined;
+    return kept as KeptVisit;
+  } catch {
+    return undefined;
   }
 }

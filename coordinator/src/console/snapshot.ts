@@ -181,6 +181,7 @@ export class SnapshotBuilder {
       ...(peer.note !== undefined && { note: peer.note }),
       ...peer.promised.view,
       trust: { phase, auditShare, auditedRows, failures, verifiedRows: record.verifiedRows },
+      ...creditOf(peer),
       lapHistoryMs: laps?.historyMs() ?? [],
     };
   }
@@ -274,4 +275,11 @@ function adapterText(adapter: AdapterInfo): string {
   return [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
     .filter(Boolean)
     .join(' ');
+}
+
+function creditOf(peer: PeerSession): Pick<PeerView, 'credit'> {
+  const contribution = peer.contribution();
+  if (!contribution) return {};
+  const { name, total } = contribution;
+  return { credit: { name, tokens: total.tokens, rows: total.rows, verifiedRows: total.verifiedRows } };
 }

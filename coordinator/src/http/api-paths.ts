@@ -19,6 +19,8 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/models/*', 'GET'],
   ['/shards/*', 'GET'],
   ['/donor-info', 'GET'],
+  ['/swarm.json', 'GET'],
+  ['/swarm/pictures/*', 'GET'],
   ['/admin/access', 'GET, PATCH'],
   ['/admin/access/import', 'POST'],
   ['/admin/keys', 'POST'],

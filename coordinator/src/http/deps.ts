@@ -12,11 +12,12 @@ import type { Convention } from '../conventions/index.ts';
 import type { Grammars } from '../grammar/index.ts';
 import type { EmbeddingService } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { LabService } from '../lab/lab.ts';
-import type { GenerationService } from '../scheduler/generation.ts';
+import type { GenerationRequest, GenerationService } from '../scheduler/generation.ts';
 import type { Bans } from '../bans/index.ts';
 import type { Settings } from '../settings/index.ts';
 import type { TextCodec } from './codec.ts';
 import type { S3Credentials } from './s3-presign.ts';
+import type { SwarmPage } from './swarm.ts';
 import type { SourceModel } from './source-model.ts';
 
 /** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
@@ -178,6 +179,10 @@ export interface HttpDeps {
   readiness(): { ready: boolean; detail: object };
   /** What donors are told before they lend; without it, there is no /donor-info. */
   donorInfo?: () => DonorInfo;
+  /** Whose credit a request uses that has this token; undefined if nobody's. */
+  credit?: (token: string) => Promise<(GenerationRequest['credit'] & { client: string }) | undefined>;
+  /** What everybody may know of the swarm; without it, there is no /swarm.json. */
+  swarmPage?: SwarmPage;
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   /** Whether the donor page offers to exchange weights with other tabs. */

@@ -27,7 +27,7 @@ import type { AnswerShape } from './shapes/shape.ts';
 import { labStudy, registerLabFacts } from './lab.ts';
 import { detokenize, tokenize } from './tokenize.ts';
 
-export type EndpointDeps = GenerateDeps & ParseDeps & Pick<HttpDeps, 'strictParameters' | 'lab'>;
+export type EndpointDeps = GenerateDeps & ParseDeps & Pick<HttpDeps, 'strictParameters' | 'lab' | 'credit'>;
 
 const completions: Endpoint<z.infer<typeof completionRequestSchema>> = {
   url: '/v1/completions',
@@ -69,11 +69,21 @@ function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, 
     const asked = readRequest(endpoint, caller, request, reply, deps);
     await withinScope(request, reply, deps, async (scope) => {
       const parsed = await asked.parse(deps, { ...textClientOf(request, deps), signal: scope.signal });
-      const sharing = { client: caller.client, cacheScope: caller.scope };
+      const credit = await creditOf(request, deps);
+      const sharing = { client: credit?.client ?? caller.client, cacheScope: caller.scope, credit };
       const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
       await answerWithinLimits(shared, asked.shape, scope, request, reply, deps);
     });
   });
+}
+
+const CREDIT_HEADER = 'x-shoal-credit';
+
+/** A request is answered in its turn as well where its credit can't be found. */
+async function creditOf({ headers }: FastifyRequest, { credit }: EndpointDeps) {
+  const token = headers[CREDIT_HEADER];
+  if (typeof token !== 'string') return undefined;
+  return credit?.(token).catch(() => undefined);
 }
 
 function registerPlainEndpoint<Body>(app: FastifyInstance, endpoint: PlainEndpoint<Body>, deps: EndpointDeps): void {

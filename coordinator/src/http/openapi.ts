@@ -105,6 +105,31 @@ function otherPaths() {
     '/donor-info': get('Donors', 'What a donor should know before lending: the model, its operator, what is needed', {
       '200': ok('Figures of a few seconds ago.', jsonSchema(donorInfoSchema, 'output')),
     }),
+    '/swarm.json': get(
+      'Donors',
+      'What everybody may know of the swarm: what is served, by how many tabs, thanks to whom; or of one team',
+      {
+        '200': ok('As of some seconds ago. With `team`, that team and its members who want to be seen.'),
+        '404': failure('There is no such team.'),
+        '503': failure('The coordinator’s database does not answer.'),
+      },
+      {
+        name: 'team',
+        in: 'query',
+        required: false,
+        description: 'The number of a team.',
+        schema: { type: 'integer' },
+      },
+    ),
+    '/swarm/pictures/{name}.svg': get(
+      'Donors',
+      'A picture of what a donor did, by the name that the donor was given for it',
+      {
+        '200': { description: 'The picture.', content: { 'image/svg+xml': { schema: { type: 'string' } } } },
+        '404': failure('There is no such picture.'),
+      },
+      pathParameter('name', { schema: { type: 'string' } }),
+    ),
     '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
     '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
       '200': ok('Yes.'),

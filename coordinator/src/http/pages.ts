@@ -43,7 +43,7 @@ export async function registerPages(
     registerEmbed(app, donor, embedSites);
   }
   if (consoleRoot !== undefined && built.includes(consoleRoot)) {
-    for (const url of ['/console', '/playground', '/lab', '/docs']) {
+    for (const url of ['/console', '/playground', '/lab', '/docs', '/swarm']) {
       page(url, consoleRoot);
       // The pages name their files relative to themselves. So does this, since a proxy may have removed a prefix of the path.
       app.get<{ Params: { '*': string } }>(`${url}/*`, ({ params }, reply) =>

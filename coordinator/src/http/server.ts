@@ -17,6 +17,7 @@ import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
 import { registerShards } from './shards.ts';
+import { registerSwarm } from './swarm.ts';
 import { registerSignedMirrors } from './signed-mirrors.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
@@ -47,6 +48,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerShards(app, deps, metrics);
   if (deps.mirrors) registerSignedMirrors(app, deps, deps.mirrors);
   if (deps.donorInfo) registerDonorInfo(app, deps.donorInfo);
+  if (deps.swarmPage) registerSwarm(app, deps.swarmPage);
   registerHealth(app, { ...deps, version: VERSION });
   registerDocument(app, deps, limits);
   await registerPages(app, deps.staticRoots, deps);

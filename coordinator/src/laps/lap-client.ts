@@ -120,6 +120,11 @@ export class LapClient {
     this.#standing = new PeerStanding(this.#clock, () => options.link.stats().bytesReceived, options.share);
   }
 
+  /** Time that it has computed for laps of answers, as it says, and no longer than these took. */
+  get computedMs(): number {
+    return this.#computeMs;
+  }
+
   get inFlight(): number {
     return this.#pending.size;
   }

@@ -80,7 +80,7 @@ export interface DonorDay {
   donor: string;
   day: string;
 }
-export type DonorWork = 'tokens_helped' | 'verified_rows' | 'rows';
+export type DonorWork = 'tokens_helped' | 'verified_rows' | 'rows' | 'served_seconds' | 'busy_seconds';
 
 export const DONOR_DAYS: CounterBook<DonorDay, DonorWork> = {
   what: 'donor_days',
@@ -94,6 +94,8 @@ export const DONOR_DAYS: CounterBook<DonorDay, DonorWork> = {
           tokens_helped: eb('donor_days.tokens_helped', '+', eb.ref('excluded.tokens_helped')),
           verified_rows: eb('donor_days.verified_rows', '+', eb.ref('excluded.verified_rows')),
           rows: eb('donor_days.rows', '+', eb.ref('excluded.rows')),
+          served_seconds: eb('donor_days.served_seconds', '+', eb.ref('excluded.served_seconds')),
+          busy_seconds: eb('donor_days.busy_seconds', '+', eb.ref('excluded.busy_seconds')),
         })),
       )
       .execute(),

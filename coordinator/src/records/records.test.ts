@@ -1,13 +1,9 @@
-import { EventEmitter } from 'node:events';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EventLog } from '../base/event-log.ts';
 import { memoryDatabase } from '../database/testing/memory-database.ts';
 import type { SharedDatabase } from '../database/index.ts';
-import type { PeerSession } from '../swarm/peer-session.ts';
-import type { Swarm } from '../swarm/swarm.ts';
 import { Quarantine } from '../trust/quarantine.ts';
-import { DonorWork } from './donor-work.ts';
 import { Records } from './records.ts';
 import { deleteOld } from './retention.ts';
 
@@ -26,18 +22,6 @@ afterEach(async () => {
 
 const open = (events = new EventLog(), quarantine = new Quarantine()) =>
   Records.open(database, events, quarantine, 'host:8787').then((opened) => (records = opened));
-
-/** As much of a swarm as donors' work needs. */
-function fakeSwarm() {
-  const visits: Swarm['visits'] = new EventEmitter();
-  const join = (donorId: string, tokensHelped = 0) => {
-    const trust = { auditedRows: 0, failures: 0, usedRows: 0, record: { consecutiveRight: 0, verifiedRows: 0 } };
-    const peer = { donorId, donor: { tokensHelped, held: new Map() }, tokensHelped: 0, trust };
-    visits.emit('joined', peer as unknown as PeerSession);
-    return peer;
-  };
-  return { visits, join } as const;
-}
 
 describe('Records', () => {
   it('have events of before, in order and with their numbers, before those of this process', async () => {
@@ -109,48 +93,5 @@ describe('Records', () => {
     expect(await database.db.selectFrom('donors').select('donor').execute()).toEqual([{ donor: 'new' }]);
     expect(await database.db.selectFrom('donor_days').select('donor').execute()).toEqual([{ donor: 'new' }]);
     expect(await database.db.selectFrom('quarantine').select('key').execute()).toEqual([{ key: 'donor long' }]);
-  });
-});
-
-describe('DonorWork', () => {
-  it('adds what a donor did before, once, however late the database says it, and writes what it does now', async () => {
-    await open();
-    const { queue } = records;
-    await sql`insert into donor_days (donor, day, tokens_helped, verified_rows) values
-      ('d', '2020-01-01', 10, 5), ('d', '2020-01-02', 20.5, 6)`.execute(database.db);
-    const swarm = fakeSwarm();
-    const work = new DonorWork(database, queue, swarm as unknown as Swarm);
-    const one = swarm.join('d');
-    const again = swarm.join('d');
-    again.donor = one.donor;
-    // Before its totals are known.
-    one.tokensHelped = 3;
-    one.donor.tokensHelped = 3;
-    Object.assign(one.trust, { auditedRows: 4, failures: 1, usedRows: 9 });
-    one.trust.record.verifiedRows = 3;
-    work.sample();
-    expect(queue.rows).toBe(0);
-    await expect.poll(() => one.donor.tokensHelped).toBe(33.5);
-    expect(one.trust.record.verifiedRows).toBe(14);
-    work.sample();
-    work.sample();
-    swarm.visits.emit('left', one as unknown as PeerSession);
-    // Audits of its last rows end after it has left.
-    one.trust.auditedRows++;
-    work.close();
-    await queue.flush();
-    const today = database.db.selectFrom('donor_days').selectAll().where('day', '>', '2020-01-02');
-    expect(await today.execute()).toMatchObject([{ donor: 'd', tokens_helped: 3, verified_rows: 4, rows: 9 }]);
-    expect(await database.db.selectFrom('donors').select('donor').execute()).toEqual([{ donor: 'd' }]);
-  });
-
-  it('keeps nothing of donors that only join', async () => {
-    await open();
-    const swarm = fakeSwarm();
-    const work = new DonorWork(database, records.queue, swarm as unknown as Swarm);
-    const peer = swarm.join('visitor');
-    swarm.visits.emit('left', peer as unknown as PeerSession);
-    work.close();
-    expect(records.queue.rows).toBe(0);
   });
 });

@@ -1,9 +1,7 @@
 import type { EventLog } from '../base/event-log.ts';
 import { type Database, WriteQueue } from '../database/index.ts';
-import type { Swarm } from '../swarm/swarm.ts';
 import type { Quarantine } from '../trust/quarantine.ts';
 import type { Trust } from '../trust/trust.ts';
-import { DonorWork } from './donor-work.ts';
 import { keepEvents } from './events.ts';
 import { keepFindings, keepQuarantine } from './quarantine-records.ts';
 import { deleteOldRegularly } from './retention.ts';
@@ -44,10 +42,9 @@ export class Records {
     this.#stops.push(() => database.events.off('away', away).off('back', back), deleteOldRegularly(database));
   }
 
-  /** Keeps what tabs do. */
-  watch(swarm: Swarm, trust: Trust): void {
-    const donors = new DonorWork(this.database, this.queue, swarm);
-    this.#stops.push(keepFindings(trust, this.queue), () => donors.close());
+  /** Keeps what audits find. */
+  watch(trust: Trust): void {
+    this.#stops.push(keepFindings(trust, this.queue));
   }
 
   /** Writes what is left, within a few seconds. The database stays open. */

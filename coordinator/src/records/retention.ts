@@ -28,6 +28,10 @@ const days = (count: number): RawBuilder<unknown> => sql`make_interval(days => $
 function historyGone(stepS: number, after: number): [table: string, isGone: RawBuilder<unknown>][] {
   return [['history', sql`step_s = ${sql.lit(stepS)} and at < now() - ${days(after)}`]];
 }
+/** No browser of the account was here for so long. */
+const isForgotten = sql`not exists (select 1 from donors b
+  where coalesce(b.shared_with, b.donor) = coalesce(d.shared_with, d.donor)
+    and b.last_seen >= now() - ${days(RETENTION.donorDays)})`;
 
 /** What may go, as table, condition. All by the database's clock. */
 const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] = [
@@ -35,11 +39,13 @@ const GONE: readonly (readonly [table: string, isGone: RawBuilder<unknown>])[] =
   ['events', sql`id < (select id from events order by id desc offset ${sql.lit(RETENTION.events)} limit 1)`],
   ['findings', sql`at < now() - ${days(RETENTION.findingDays)}`],
   ['usage', sql`day < current_date - ${sql.lit(RETENTION.usageDays)}`],
-  ['donor_days', sql`donor in (select donor from donors where last_seen < now() - ${days(RETENTION.donorDays)})`],
+  ['donor_days', sql`donor in (select d.donor from donors d where ${isForgotten})`],
   [
     'donors',
-    sql`last_seen < now() - ${days(RETENTION.donorDays)} and not exists (select 1 from donor_days where donor_days.donor = donors.donor)`,
+    sql`donor in (select d.donor from donors d where ${isForgotten}) and not exists (select 1 from donor_days where donor_days.donor = donors.donor)`,
   ],
+  ['link_codes', sql`ends_at < now()`],
+  ['teams', sql`not exists (select 1 from donors where team = teams.id)`],
   ['quarantine', sql`at < now() - ${days(RETENTION.quarantineDays)} and (until is null or until < now())`],
   ['bans', sql`coalesce(lifted_at, until) < now() - ${days(RETENTION.banDays)}`],
   ['bans', sql`kind = 'lifted' and at < now() - ${days(RETENTION.quarantineDays)}`],

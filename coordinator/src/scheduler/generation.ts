@@ -54,6 +54,8 @@ export interface GenerationRequest {
   client?: string | undefined;
   /** Only requests with the same scope share computed prefixes. */
   cacheScope?: string | undefined;
+  /** A donor's, by which its requests have more turns than others' as long as it lasts. In tokens of answers. */
+  credit?: { readonly left: number; spend(tokens: number): void } | undefined;
   /** What is added to the model's matrices; undefined: nothing. */
   adapter?: ServedAdapter | undefined;
   /** false: no drafts for this answer, which is the same either way. */

@@ -1,13 +1,12 @@
 import type { ExpertIndex } from '@shoal/placement';
 
-/** Donors whose totals and experts are remembered. */
+/** Donors whose experts are remembered. */
 const MAX_DONORS = 10_000;
 /** Experts remembered for all donors together, 16 MB at 8 bytes each: one donor of a V3 swarm may hold thousands. */
 const MAX_EXPERTS = 2_000_000;
 
 /** The record of one donor (one browser profile), over all of its tabs and visits. */
 export interface DonorHistory {
-  tokensHelped: number;
   /** What each tab held when it left, by tab number: its browser still has those weights. */
   readonly held: Map<number, readonly ExpertIndex[]>;
 }
@@ -27,7 +26,7 @@ export class DonorRecords {
 
   /** A donor's history, created if needed. Peers keep theirs even if it is forgotten here. */
   of(donorId: string): DonorHistory {
-    const record = this.#records.get(donorId) ?? { tokensHelped: 0, held: new Map<number, readonly ExpertIndex[]>() };
+    const record = this.#records.get(donorId) ?? { held: new Map<number, readonly ExpertIndex[]>() };
     this.#seen(donorId, record);
     return record;
   }

@@ -79,8 +79,8 @@ describe('links to tabs of other coordinators', () => {
     // Its home counts it, once.
     for (let i = 0; i < 6; i++) linksOf(1).tick();
     await settle();
-    expect(tab.session).toMatchObject({ rows: 1, tokensHelped: 3 });
-    expect(tab.session.standing()).toMatchObject({ rows: 1, tokensHelped: 3, tokensHelpedTotal: 3 });
+    expect(tab.session).toMatchObject({ rows: 1, tokensHelped: 3, tokensForGuests: 3 });
+    expect(tab.session.standing()).toMatchObject({ rows: 1, tokensHelped: 3 });
     const { sent } = swarms[1]!.wireBytes;
     expect(sent).toBeGreaterThan(0);
     linksOf(1).close();

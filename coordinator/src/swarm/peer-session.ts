@@ -1,5 +1,5 @@
 import { capacityInExperts, type ExpertIndex, type PlacementPeer } from '@shoal/placement';
-import type { Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
+import type { Contribution, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
@@ -111,6 +111,9 @@ export class PeerSession implements LapPeer, PlannedTab {
   tokensHelped = 0;
   /** What it has done for other coordinators. */
   #rowsForGuests = 0;
+  tokensForGuests = 0;
+  /** What its donor has done in all; undefined until that is known. */
+  contribution: () => Contribution | undefined = () => undefined;
   rowsPerSecond = 0;
   /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
@@ -321,7 +324,11 @@ export class PeerSession implements LapPeer, PlannedTab {
 
   helped(tokens: number): void {
     this.tokensHelped += tokens;
-    this.donor.tokensHelped += tokens;
+  }
+
+  /** Time that it has computed for this coordinator, as it says, and no longer than its laps took. */
+  get busySeconds(): number {
+    return (this.#laps?.computedMs ?? 0) / 1000;
   }
 
   /** Rows that it has answered, for whichever coordinator. */
@@ -332,6 +339,7 @@ export class PeerSession implements LapPeer, PlannedTab {
   /** Credits what it has done for another coordinator. */
   workedFor({ rows, tokens }: RemoteWork): void {
     this.#rowsForGuests += rows;
+    this.tokensForGuests += tokens;
     this.helped(tokens);
   }
 
@@ -359,6 +367,7 @@ export class PeerSession implements LapPeer, PlannedTab {
   }
 
   standing(): Standing {
+    const contribution = this.contribution();
     return {
       phase: this.state === 'gone' ? 'draining' : this.state,
       epoch: this.epoch,
@@ -367,11 +376,10 @@ export class PeerSession implements LapPeer, PlannedTab {
       rows: this.rows,
       rowsPerSecond: this.rowsPerSecond,
       tokensHelped: this.tokensHelped,
-      tokensHelpedTotal: this.donor.tokensHelped,
+      ...(contribution && { contribution }),
       rttMs: this.link?.stats().rttMs ?? null,
       lapMs: this.#laps?.lapMs.quantile(0.5) ?? null,
       verifiedShare: this.verifiedShare,
-      verifiedRows: this.trust.record.verifiedRows,
     };
   }
 }

@@ -72,7 +72,7 @@ function peerIn(state: PeerState): PeerSession {
   const peer = new PeerSession({
     peerId: 'tab-1',
     donorId: 'donor',
-    donor: { tokensHelped: 0, held: new Map() },
+    donor: { held: new Map() },
     hello: helloOf('donor', 1),
     address: '',
     control: { assign: () => {}, standing: () => {}, dismiss: () => {} },

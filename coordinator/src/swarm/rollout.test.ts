@@ -43,7 +43,7 @@ function join(peerId: string, experts: number): PeerSession {
   const peer = new PeerSession({
     peerId,
     donorId: `donor of ${peerId}`,
-    donor: { tokensHelped: 0, held: new Map() },
+    donor: { held: new Map() },
     hello: helloOf(peerId, experts),
     address: '',
     control: { assign: (message) => void assigned.get(peerId)!.push(message), standing: () => {}, dismiss: () => {} },

@@ -54,6 +54,8 @@ export interface PeerView {
     /** Rows found right over all tabs of its donor since the coordinator started. */
     verifiedRows: number;
   };
+  /** What its donor has done in all, with its name, if it has one; absent until it is known. */
+  credit?: { name: string | null; tokens: number; rows: number; verifiedRows: number };
   /** Median lap time of each of the last 60 seconds; null without a lap. */
   lapHistoryMs: (number | null)[];
   /** Name of the coordinator that it signals with, where there are several. */

@@ -34,6 +34,16 @@ export type {
 } from './console.ts';
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
+export {
+  contributionAskSchema,
+  contributionReplySchema,
+  contributionRequestSchema,
+  contributionSchema,
+  figuresSchema,
+} from './contribution.ts';
+export type { Contribution, ContributionAsk, ContributionMade, ContributionReply } from './contribution.ts';
+export type { ContributionRequest, Figures, SwarmView, TeamView } from './contribution.ts';
+export { displayNameSchema, MAX_NAME_CHARS, nameKey } from './names.ts';
 export { type ControlMessage, parseControl } from './control.ts';
 export { DONOR_INFO_PATH, donorInfoSchema, type DonorInfo } from './donor-info.ts';
 export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type CombineFrame } from './frames/combine.ts';

@@ -1,5 +1,6 @@
 import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
+import { contributionSchema } from './contribution.ts';
 import { type Challenge, proofSchema } from './identity.ts';
 import { list } from './list.ts';
 import {
@@ -311,14 +312,12 @@ export const standingSchema = z.object({
   rowsPerSecond: z.number().nonnegative(),
   /** Tokens that passed through at least one of this donor's experts. */
   tokensHelped: count,
-  /** The same over all tabs of this donor, since the coordinator first saw it. */
-  tokensHelpedTotal: count,
+  /** What the donor has done in all; absent until it is known. */
+  contribution: contributionSchema.optional(),
   rttMs: z.number().nonnegative().nullable(),
   lapMs: z.number().nonnegative().nullable(),
   /** Share of experts that passed the known-answer test, 0 to 1; null before it. */
   verifiedShare: z.number().min(0).max(1).nullable(),
-  /** Rows that the coordinator recomputed and found right, over all tabs of this donor since it first saw it. */
-  verifiedRows: count,
 });
 export type Standing = z.infer<typeof standingSchema>;
 

@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { KEPT_PLEDGES } from '@shoal/peer';
 import { type DonorInfo, MAX_COORDINATORS } from '@shoal/protocol';
+import { Greeting, LinkAsked } from '../contribution/told.tsx';
 import type { DonorSession } from '../donor-session.ts';
 import { expectedOf } from '../expected.ts';
 import { formatBytes, formatCount, formatFigure, formatMemory, formatPlural } from '../format.ts';
@@ -26,6 +27,7 @@ export function ConsentView({ session }: { session: DonorSession }) {
   return (
     <>
       <h1>Lend part of your {word} to a language model that lives in many browser tabs.</h1>
+      <Greeting desk={session.desk} />
       {info && <OperatorCard info={info} />}
       {info === null && <p class="kept">The coordinator doesn’t answer at the moment, so its figures are missing.</p>}
       {needsInvite && (
@@ -34,6 +36,7 @@ export function ConsentView({ session }: { session: DonorSession }) {
           <InviteField session={session} />
         </section>
       )}
+      <LinkAsked desk={session.desk} />
       <form
         class="card consent"
         onSubmit={(event) => {

@@ -1,3 +1,4 @@
+import { Contribution } from '../contribution/contribution.tsx';
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatCount, formatDuration } from '../format.ts';
@@ -6,7 +7,7 @@ import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 
 export function FinishedView({ session }: { session: DonorSession }) {
-  const { visit, standing, pledgeBytes, keptBytes, device, exchangeMbit } = session.state.value;
+  const { visit, pledgeBytes, keptBytes, device, exchangeMbit } = session.state.value;
   const { startedMs = 0, endedMs = startedMs } = visit;
   const elsewhere = fetchedText(visit);
   const seconds = (endedMs - startedMs) / 1000;
@@ -17,7 +18,6 @@ export function FinishedView({ session }: { session: DonorSession }) {
         <dl class="figures">
           <Figure name="Tokens" value={formatCount(visit.tokensHelped)}>
             that you helped compute
-            {standing && `; ${formatCount(standing.tokensHelpedTotal)} in total`}
           </Figure>
           <Figure name="Time" value={formatDuration(seconds)} />
           <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
@@ -38,6 +38,7 @@ export function FinishedView({ session }: { session: DonorSession }) {
           ) : null}
         </div>
       </section>
+      <Contribution session={session} />
       <KeptWeights session={session} />
     </>
   );

@@ -1,8 +1,9 @@
+import { Contribution } from '../contribution/contribution.tsx';
+import { LinkAsked } from '../contribution/told.tsx';
 import type { DonorSession } from '../donor-session.ts';
 import { headline, leadText } from '../live-words.ts';
 import { restHeadline, restText } from '../limits/words.ts';
 import { Cached } from './cached-section.tsx';
-import { Contribution } from './contribution-section.tsx';
 import { Limits } from './limits-section.tsx';
 import { Work } from './work-section.tsx';
 
@@ -14,6 +15,7 @@ export function LiveView({ session }: { session: DonorSession }) {
       <p class="lead">{leadText(session.state.value)}</p>
       <Rest session={session} />
       <Work session={session} />
+      <LinkAsked desk={session.desk} />
       <Contribution session={session} />
       <Limits session={session} />
       <Cached session={session} />

@@ -19,6 +19,7 @@ const STATEMENTS = [
     add column credit_token_hash text unique,
     add column spent double precision not null default 0`,
   `create index donors_shared_with on donors (shared_with)`,
+  `create index donors_account on donors (coalesce(shared_with, donor))`,
   `create index donors_team on donors (team)`,
   `alter table teams
     add column name_key text unique,

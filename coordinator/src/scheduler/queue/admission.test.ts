@@ -181,3 +181,55 @@ describe('mixtures of adapters', () => {
     expect(reusedBy(mixedRequest('3', ids, 8, firstPassValue))).toBe(known);
   });
 });
+
+describe('credit', () => {
+  /** Turns of four clients that always wait, of whom the first has credit, until so many answers were given. */
+  function turns(left: number, answers: number): { turns: number[]; longestWait: number } {
+    const queue = admission({ numPages: 10_000, maxBatch: 1 });
+    const credit = {
+      left,
+      spend(tokens: number) {
+        this.left = Math.max(0, this.left - tokens);
+      },
+    };
+    let next = 1;
+    const submitOf = (client: number): void => {
+      const sequence = request(String(next++), 21, `client ${client}`);
+      if (client === 0) sequence.request.credit = credit;
+      submit(queue, sequence);
+    };
+    for (let client = 0; client < 4; client++) for (let i = 0; i < 2; i++) submitOf(client);
+    const had = [0, 0, 0, 0];
+    const lastTurn = [0, 0, 0, 0];
+    let longestWait = 0;
+    for (let turn = 1; turn <= answers; turn++) {
+      const [running] = queue.running;
+      const client = Number(running!.request.client!.split(' ')[1]);
+      had[client]!++;
+      longestWait = Math.max(longestWait, turn - lastTurn[client]!);
+      lastTurn[client] = turn;
+      queue.charge(running!, 20);
+      end(running!);
+      submitOf(client);
+      queue.update();
+    }
+    return { turns: had, longestWait };
+  }
+
+  it('gives its client four turns for one of the others, who wait a bounded time', () => {
+    const { turns: had, longestWait } = turns(1_000_000, 700);
+    expect(had[0]).toBeGreaterThanOrEqual(395);
+    expect(had[0]).toBeLessThanOrEqual(405);
+    for (const others of had.slice(1)) expect(others).toBeGreaterThanOrEqual(98);
+    // Without credit it is four: 4 + 3 turns, and a round of it at most before that.
+    expect(longestWait).toBeLessThanOrEqual(8);
+    expect(turns(0, 700).longestWait).toBeLessThanOrEqual(5);
+  });
+
+  it('is used up, and then its client is one of them', () => {
+    // For 50 answers.
+    const { turns: had } = turns(1_000, 700);
+    expect(had[0]! - had[1]!).toBeGreaterThan(20);
+    expect(had[0]! - had[1]!).toBeLessThanOrEqual(50);
+  });
+});

@@ -20,6 +20,9 @@ export interface AdmissionOptions {
   onAdmitted?: (sequence: Sequence) => void;
 }
 
+/** A request with credit is charged this part of what it costs, so its client has up to four turns while others have one. */
+const CREDIT_WEIGHT = 4;
+
 /** Requests without room in the KV cache that are skipped in one look at the queue. */
 const MAX_PASSED_OVER = 8;
 
@@ -42,7 +45,8 @@ export class Admission {
       maxQueue: options.maxQueue,
       clientOf,
       maxLead: options.maxContext * TOKEN_COST,
-      costOf: ({ request }) => request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST,
+      costOf: ({ request }) =>
+        (request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST) / weightOf(request),
     });
     const budget = options.forward.lendPages();
     const { drafterBytesPerToken = 0, maxRows } = options;
@@ -126,7 +130,9 @@ export class Admission {
 
   /** Charges the sequence's client for generated tokens. */
   charge(sequence: Sequence, tokens: number): void {
-    this.#queue.charge(clientOf(sequence), tokens * TOKEN_COST);
+    const { request } = sequence;
+    this.#queue.charge(clientOf(sequence), (tokens * TOKEN_COST) / weightOf(request));
+    request.credit?.spend(tokens);
   }
 
   /** Releases sequences that have ended, and admits waiting ones while there is room. */
@@ -155,7 +161,8 @@ export class Admission {
       const positions = this.#kvTokens(sequence.request) * cachesUnder(sequence.request.adapter);
       if (this.#openCaches(sequence)) {
         for (const earlier of passedOver) earlier.passedByPositions += positions;
-        this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache!.length) * PROMPT_COST);
+        const promptCost = (sequence.request.promptIds.length - sequence.cache!.length) * PROMPT_COST;
+        this.#queue.take(sequence, promptCost / weightOf(sequence.request));
         this.running.push(sequence);
         this.#options.onAdmitted?.(sequence);
         return true;
@@ -235,6 +242,9 @@ function allocatedBytes({ cache, firstPass, speculation }: Sequence): number {
   const own = (cache?.allocatedBytes ?? 0) + (firstPass?.cache.allocatedBytes ?? 0);
   return own + (speculation?.drafterStream?.cache?.allocatedBytes ?? 0);
 }
+
+/** While its credit lasts. */
+const weightOf = ({ credit }: GenerationRequest): number => (credit && credit.left > 0 ? CREDIT_WEIGHT : 1);
 
 function clientOf({ request }: Sequence): string {
   return request.client ?? '';

@@ -90,7 +90,7 @@ export class SimulatedHomes {
     const peer: PeerSession = new PeerSession({
       peerId: `tab-${++this.#numTabs}`,
       donorId: `donor of ${name}`,
-      donor: { tokensHelped: 0, held: new Map() },
+      donor: { held: new Map() },
       visit: 1 + (elsewhere?.visit ?? 0),
       hello,
       address: '',
