@@ -64,7 +64,12 @@ export class DeviceWorker {
     }
   }
 
-  /** The same with a channel to another tab. */
+  /** Ends the link to a coordinator, if there is one. */
+  detach(coordinator: string): void {
+    if (this.isRunning) this.post({ type: 'detach', coordinator });
+  }
+
+  /** As `handOver`, with a channel to another tab. */
   handOverTab(tab: string, channel: RTCDataChannel): void {
     try {
       this.post({ type: 'tab-channel', tab, channel }, [channel as unknown as Transferable]);

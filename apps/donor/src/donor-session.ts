@@ -46,11 +46,13 @@ export class DonorSession {
   readonly #fetched = new FetchedReport();
   /** What the donor allows besides memory. */
   readonly limits: LimitsKeeper | undefined;
+  readonly desk: ContributionDesk | undefined;
   readonly #limits: SessionLimits;
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
     this.limits = options.limits;
+    this.desk = options.desk;
     this.#figures = new VisitFigures(this.state, options.tabStorage);
     this.#book = new ConsentBook(options);
     this.#recovery = new Recovery(this.state, {
@@ -73,15 +75,11 @@ export class DonorSession {
     this.#exchange = new ExchangeSession(this.#worker, () => this.#connection);
     this.#guests = new GuestLinks({
       onLapChannel: (...given) => this.#handOver(...given),
-      onEnd: (coordinator) => this.#detach(coordinator),
+      onEnd: (coordinator) => this.#worker.detach(coordinator),
     });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     this.#set({ offersTabToTab: options.offersTabToTab ?? false, keepsNothing: options.keepsNothing ?? false });
     void this.#kept.measure();
-  }
-
-  get desk(): ContributionDesk | undefined {
-    return this.#options.desk;
   }
 
   /** Starts lending, once the donor has agreed. Until then the page does nothing. */
@@ -261,10 +259,6 @@ export class DonorSession {
     if (this.#worker.handOver(channel, isFurther, coordinator)) this.#set({ relayed: true });
   }
 
-  #detach(coordinator: string): void {
-    if (this.#worker.isRunning) this.#worker.post({ type: 'detach', coordinator });
-  }
-
   #onStanding(standing: Standing): void {
     if (standing.phase !== 'connecting') this.#connection?.channelOpened();
     this.#figures.readStanding(standing);
@@ -284,7 +278,7 @@ export class DonorSession {
   #onEnd(end: ConnectionEnd): void {
     this.#connection = undefined;
     this.#guests.loseHome();
-    this.#detach(HOME);
+    this.#worker.detach(HOME);
     this.#exchange.stop();
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
     this.#recovery.after(endProblem(end));
@@ -311,7 +305,7 @@ export class DonorSession {
     this.#connection?.leave();
     this.#connection = undefined;
     this.#guests.loseHome();
-    this.#detach(HOME);
+    this.#worker.detach(HOME);
     this.#exchange.stop();
   }
 
@@ -376,10 +370,8 @@ export class DonorSession {
 
   #onTrouble(trouble: Trouble): void {
     this.#connection?.send('trouble', trouble);
-    if (trouble.code === 'device-lost') {
-      // The worker is creating a new device; `ready` or `backend-gone` follows.
-      return this.#set({ phase: 'downloading', download: undefined });
-    }
+    // `ready` or `backend-gone` follows.
+    if (trouble.code === 'device-lost') return this.#set({ phase: 'downloading', download: undefined });
     this.#disconnect();
     this.#recovery.after(troubleProblem(trouble));
   }
