@@ -64,7 +64,7 @@ describe('the API with keys', () => {
       '/;/models',
     ];
     for (const spelling of [...spellings, ...repaired, ...dotted]) {
-      const response = await fetch(coordinator.url + spelling);
+      const response = await fetch(coordinator.url + spelling, { redirect: 'manual' });
       expect(response.status, spelling).not.toBe(200);
       expect(await response.text(), spelling).not.toContain('owned_by');
     }

@@ -147,7 +147,9 @@ describe('an encoder, packed and served by peers', () => {
     const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
     expect(Number(/^shoal_embeddings_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(1000);
     const snapshot = coordinator.snapshots.build();
-    expect(snapshot).toMatchObject({ requests: [], queuedRequests: 0 });
+    expect(snapshot.queuedRequests).toBe(0);
+    expect(snapshot.requests.filter(({ endedAgoMs }) => endedAgoMs === undefined)).toEqual([]);
+    expect(snapshot.requests[0]).toMatchObject({ client: 'key ann', state: 'finished' });
     expect(snapshot.flow.tokensTotal).toBe(coordinator.encoder!.counts.tokens);
   });
 

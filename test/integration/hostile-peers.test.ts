@@ -136,8 +136,9 @@ describe('LapClient: hostile tabs', () => {
 });
 
 /** A tab whose first lap is late is not waited for; but the attackers themselves are no reason to compute here. */
+const LATE_LAP_ASSIGNMENTS = 64;
 function expectFewLocal({ dispatcher: { figures } }: Core): void {
-  expect(figures.fallbackAssignments).toBeLessThan(0.02 * figures.tabAssignments);
+  expect(figures.fallbackAssignments).toBeLessThan(LATE_LAP_ASSIGNMENTS + 0.02 * figures.tabAssignments);
 }
 
 async function attackMany(attack: (n: number) => Promise<string | undefined>, from: number, to: number) {

@@ -44,10 +44,12 @@ export class DonorWork {
   readonly #options: DonorWorkOptions;
   readonly #reader: AccountReader | undefined;
   readonly #visits = new Map<PeerSession, Visit>();
+  /** How many of them each donor has. */
+  readonly #visitsOf = new Map<string, number>();
   /** Of donors that are here, or were here last, by donor. */
   readonly #accounts = new Map<string, Account>();
-  /** Donors whose account is being read. */
-  readonly #reading = new Set<string>();
+  /** Donors whose account is being read, and the end of that. */
+  readonly #reading = new Map<string, Promise<unknown>>();
   readonly #histories = new WeakSet<DonorHistory>();
   readonly #add: (key: { donor: string; day: string }, more: Record<string, number>) => void;
   readonly #seen: (row: { donor: string }) => void;
@@ -90,21 +92,38 @@ export class DonorWork {
       if (serves) serving.add(peer.donorId);
       if (serves) visit.servedSeconds += seconds;
       if (!this.#reading.has(peer.donorId) || this.#closed || isOver) this.#credit(peer, visit);
-      if (isOver) this.#visits.delete(peer);
+      if (isOver) this.#forget(peer);
     }
-    for (const donorId of this.#accounts.keys()) if (!this.#isHere(donorId)) this.#accounts.delete(donorId);
   }
 
   /** Writes what is known, and reads the donor's account anew, for this donor and all that share it. */
   async refresh(donorId: string): Promise<void> {
-    if (!this.#isHere(donorId) || this.#reading.has(donorId) || !this.#reader) return;
+    const reader = this.#reader;
+    if (!reader) return;
+    let donors = this.#sharing(donorId);
+    // What is being read already may have been asked for before a change.
+    for (let busy; (busy = donors.find((donor) => this.#reading.has(donor))); donors = this.#sharing(donorId))
+      await this.#reading.get(busy);
+    if (!this.#isHere(donorId)) return;
+    this.sample();
+    await this.#whileReading(donors, async () => {
+      for (const donor of donors) this.#take(donor, await reader.read(donor));
+    });
+  }
+
+  /** The donor, and those that are here and have the same account. */
+  #sharing(donorId: string): string[] {
     const account = this.#accounts.get(donorId);
     const sharing = [...this.#accounts].flatMap(([donor, its]) => (its === account && account ? [donor] : []));
-    const donors = [...new Set([donorId, ...sharing])];
-    this.sample();
-    for (const donor of donors) this.#reading.add(donor);
+    return [...new Set([donorId, ...sharing])];
+  }
+
+  async #whileReading(donors: readonly string[], read: () => Promise<void>): Promise<void> {
+    const reading = read();
+    const ended = reading.catch(() => {});
+    for (const donor of donors) this.#reading.set(donor, ended);
     try {
-      for (const donor of donors) this.#take(donor, await this.#reader.read(donor));
+      await reading;
     } finally {
       for (const donor of donors) this.#reading.delete(donor);
     }
@@ -158,12 +177,21 @@ export class DonorWork {
   }
 
   #isHere(donorId: string): boolean {
-    for (const { donorId: donor } of this.#visits.keys()) if (donor === donorId) return true;
-    return false;
+    return this.#visitsOf.has(donorId);
+  }
+
+  #forget(peer: PeerSession): void {
+    const { donorId } = peer;
+    this.#visits.delete(peer);
+    const left = this.#visitsOf.get(donorId)! - 1;
+    if (left > 0) return void this.#visitsOf.set(donorId, left);
+    this.#visitsOf.delete(donorId);
+    this.#accounts.delete(donorId);
   }
 
   readonly #joined = (peer: PeerSession): void => {
     this.#visits.set(peer, { work: new ConfirmedWork(), credited: noFigures(), servedSeconds: 0, isSeen: false });
+    this.#visitsOf.set(peer.donorId, (this.#visitsOf.get(peer.donorId) ?? 0) + 1);
     peer.contribution = () => this.view(peer.donorId, peer.tokenId !== peer.donorId);
     if (!this.#accounts.has(peer.donorId)) void this.#recall(peer);
     else this.#recallTrust(peer);
@@ -172,28 +200,31 @@ export class DonorWork {
   readonly #left = (peer: PeerSession): void => {
     const visit = this.#visits.get(peer);
     if (!visit) return;
+    // No audit of it can come any more, and strangers may come and go without end.
+    if (peer.rows === 0) return this.#forget(peer);
     visit.leftMs = performance.now();
     if (visit.isSeen) this.#seen({ donor: peer.donorId });
   };
 
   async #recall(peer: PeerSession): Promise<void> {
+    const { donorId } = peer;
+    const reader = this.#reader;
+    if (!reader) return void this.#accounts.set(donorId, new Account(newAccount(donorId)));
+    if (!this.#reading.has(donorId)) await this.#whileReading([donorId], () => this.#recallKept(peer, reader));
+  }
+
+  /** Tries until the database answers, or the donor has left. */
+  async #recallKept(peer: PeerSession, reader: AccountReader): Promise<void> {
     const { donorId, tokenId } = peer;
-    if (!this.#reader) return void this.#accounts.set(donorId, new Account(newAccount(donorId)));
-    if (this.#reading.has(donorId)) return;
-    this.#reading.add(donorId);
-    try {
-      while (!this.#closed && this.#isHere(donorId)) {
-        try {
-          // What the browser did before it had a key is its own, as its token proves.
-          if (tokenId !== donorId) await this.#reader.adopt(donorId, tokenId);
-          this.#take(donorId, await this.#reader.read(donorId));
-          return this.#recallTrust(peer);
-        } catch {
-          await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
-        }
+    while (!this.#closed && this.#isHere(donorId)) {
+      try {
+        // What the browser did before it had a key is its own, as its token proves.
+        if (tokenId !== donorId) await reader.adopt(donorId, tokenId);
+        this.#take(donorId, await reader.read(donorId));
+        return this.#recallTrust(peer);
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
       }
-    } finally {
-      this.#reading.delete(donorId);
     }
   }
 
@@ -216,6 +247,6 @@ export class DonorWork {
   #refreshNext(): void {
     const donors = [...this.#accounts.keys()];
     const donorId = donors[this.#nextRefresh++ % Math.max(1, donors.length)];
-    if (donorId !== undefined) void this.refresh(donorId).catch(() => {});
+    if (donorId !== undefined && !this.#reading.has(donorId)) void this.refresh(donorId).catch(() => {});
   }
 }
