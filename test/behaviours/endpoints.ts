@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { type Behaviour, llama, vllm } from './behaviour.ts';
 import { assert, isText, matches } from './check.ts';
 import { chat, STORY } from './servers.ts';
@@ -111,8 +112,12 @@ export const endpoints: readonly Behaviour[] = [
     askedBy: [llama('test_security', 'test_access_static_assets_without_api_key')],
     says: 'Where keys are required, the pages are served without one.',
     run: async ({ scripted }) => {
-      const server = await scripted({ says: 'ok', keys: true });
-      matches(await server.get('/docs'), { status: 200 });
+      const server = await scripted({
+        says: 'ok',
+        keys: true,
+        deps: { staticRoots: { donor: resolve('apps/donor/dist'), console: resolve('apps/console/dist') } },
+      });
+      for (const page of ['/', '/playground', '/docs']) matches(await server.get(page), { status: 200 });
     },
   },
   {
