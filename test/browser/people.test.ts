@@ -139,7 +139,8 @@ describe('donor, operator and developer', () => {
     await eventually(() => page.locator('body').textContent()).toContain('2 tabs hold every expert');
     const [first, second] = network.coordinator.swarm.peers.map((peer) => peer.peerId);
     await page.getByRole('button', { name: first! }).click();
-    await page.getByRole('button', { name: 'Drain' }).click();
+    await page.getByRole('button', { name: 'Drain…' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Drain' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('on 1 tab');
     // It gets no more work and leaves when its laps are done.
     await eventually(() => page.getByRole('button', { name: first! }).count()).toBe(0);
