@@ -118,11 +118,13 @@ describe('shoal donate, where it is refused', () => {
   it('says what is wrong and what to do, by its exit code too', async () => {
     const link = `${url}/#invite=invite-for-class`;
     const runs = [
+      new Started(url, '--yes', '--hours', 'at night'),
       new Started(url, '--yes', '--device', 'cpu'),
       new Started(url, '--yes', '--device', 'cpu', '--invite', link),
     ];
     const ended = await Promise.all(runs.map((run) => run.ended()));
     expect(ended).toEqual([
+      [2, expect.stringContaining('--hours takes hours such as 22:00-07:00, not "at night"')],
       [1, expect.stringMatching(/This swarm is invite-only\. refused with invite\. Give the invitation.* --invite/)],
       [1, expect.stringMatching(/refused with version\..* The coordinator is version 99\.0\.0, this is \d/)],
     ]);

@@ -11,6 +11,7 @@ const MEAN_A_DATE: readonly string[] = [
   'apps/console/src/console/peer-state.tsx',
   'apps/donor/src/coordinator-connection.ts',
   'apps/donor/src/main.tsx',
+  'apps/donor/src/terminal/disk-limits.ts',
   'apps/donor/src/terminal/disk-shard-cache.ts',
   'apps/donor/src/views/problem-view.tsx',
   'coordinator/src/access/budgets.ts',

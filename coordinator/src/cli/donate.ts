@@ -1,8 +1,19 @@
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { totalmem } from 'node:os';
-import { DiskShardCache, type FoundDevice, findDevice, readInvite, termsText, visit } from '@shoal/donor/terminal';
-import { choice, path, SIZE, SWITCH, type ValueKind } from '../base/option-values.ts';
+import {
+  DiskShardCache,
+  type FoundDevice,
+  findDevice,
+  limitsOf,
+  readDays,
+  readHours,
+  readInvite,
+  termsText,
+  visit,
+} from '@shoal/donor/terminal';
+import { MIN_SHARE } from '@shoal/protocol';
+import { choice, integer, path, SIZE, SWITCH, type ValueKind } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { OWN_DIRS } from '../base/places.ts';
 import { UsageError } from '../base/usage-error.ts';
@@ -14,14 +25,19 @@ const CHECK_TIMEOUT_MS = 15_000;
 const MAX_DEFAULT_BYTES = 2 ** 30;
 const DEFAULT_SHARE = 1 / 8;
 
-const INVITE: ValueKind<string> = {
-  value: 'TOKEN',
-  parse: (given) => {
-    const token = readInvite(given);
-    if (token === undefined) throw new UsageError(`takes an invitation, or the link that ends in one, not "${given}"`);
-    return token;
-  },
-};
+/** What a reader of texts understands. `takes`: what the error says it has to be. */
+function readBy<T>(value: string, takes: string, read: (given: string) => T | undefined): ValueKind<T> {
+  const parse = (given: string): T => {
+    const found = read(given);
+    if (found === undefined) throw new UsageError(`takes ${takes}, not "${given}"`);
+    return found;
+  };
+  return { value, parse };
+}
+
+const INVITE = readBy('TOKEN', 'an invitation, or the link that ends in one', readInvite);
+const HOURS = readBy('HH:MM-HH:MM', 'hours such as 22:00-07:00', readHours);
+const DAYS = readBy('DAYS', 'days such as mon-fri, or sat,sun', readDays);
 
 const OPTIONS = {
   memory: option('memory', SIZE, {
@@ -33,6 +49,17 @@ const OPTIONS = {
     help: 'what is lent',
   }),
   invite: option('invite', INVITE, { defaultText: 'none', help: 'invitation, where the swarm wants one' }),
+  share: option('share', integer(Math.round(100 * MIN_SHARE), 100), {
+    defaultText: '100',
+    help: 'most that it works, in percent of the time',
+  }),
+  hours: option('hours', HOURS, { defaultText: 'all day', help: "when it lends, by this machine's clock" }),
+  days: option('days', DAYS, { defaultText: 'every day', help: 'days on which lending begins' }),
+  dayBytes: option('traffic-per-day', SIZE, {
+    defaultText: 'no limit',
+    help: 'most traffic of all donors of this user',
+  }),
+  monthBytes: option('traffic-per-month', SIZE, { defaultText: 'no limit', help: 'the same for a month' }),
   cacheDir: option('cache', path('DIR'), {
     default: join(OWN_DIRS.cache, 'donor'),
     defaultText: "in the user's cache folder",
@@ -71,19 +98,28 @@ async function donate(options: OptionValues<typeof OPTIONS>, io: CommandIo, oper
   if (!options.yes && !io.stdin?.isTTY) {
     throw new UsageError('asks for agreement, and there is no terminal to ask on: read the terms, and add --yes');
   }
+  const limits = limitsGiven(options);
   const version = await checkCoordinator(url);
   const found: FoundDevice & { why?: string } = await findDevice(options.device);
   if (found.why !== undefined) io.stderr.write(`No GPU to lend (${found.why}), so it is the processor.\n`);
   const pledgeBytes = options.memory ?? Math.min(MAX_DEFAULT_BYTES, Math.floor(totalmem() * DEFAULT_SHARE));
   const keptBytes = await new DiskShardCache(options.cacheDir).sizeBytes();
-  io.stdout.write(`${termsText({ ...found, url, pledgeBytes, keptBytes, cacheDir: options.cacheDir })}\n`);
+  io.stdout.write(`${termsText({ ...found, url, pledgeBytes, keptBytes, cacheDir: options.cacheDir, limits })}\n`);
   if (!options.yes && !(await agrees(io))) throw new DeclinedError('Nothing is lent.');
   try {
-    await lend({ ...options, url, pledgeBytes, device: found.device }, io);
+    await lend({ ...options, url, limits, pledgeBytes, device: found.device }, io);
   } catch (error) {
     throw version === VERSION || (error as { code?: string }).code !== 'version'
       ? error
       : new Error(`${(error as Error).message} The coordinator is version ${version}, this is ${VERSION}.`);
+  }
+}
+
+function limitsGiven({ share, ...given }: OptionValues<typeof OPTIONS>): ReturnType<typeof limitsOf> {
+  try {
+    return limitsOf({ sharePercent: share, ...given });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
   }
 }
 
@@ -93,6 +129,7 @@ class DeclinedError extends Error {}
 type Lending = Pick<OptionValues<typeof OPTIONS>, 'invite' | 'cacheDir' | 'dataDir'> & {
   url: URL;
   pledgeBytes: number;
+  limits: ReturnType<typeof limitsOf>;
   device: FoundDevice['device'];
 };
 
@@ -105,15 +142,12 @@ async function lend(lending: Lending, io: CommandIo): Promise<void> {
     say('Finishing what is being computed. Ctrl-C again leaves at once.');
   });
   try {
-    await visit(
-      { ...lending, invite: lending.invite },
-      {
-        say,
-        show: isTerminal ? (line) => void io.stderr.write(`\r\u001B[K${line}`) : undefined,
-        finish: stop.signal,
-        leave: leave.signal,
-      },
-    );
+    await visit(lending, {
+      say,
+      show: isTerminal ? (line) => void io.stderr.write(`\r\u001B[K${line}`) : undefined,
+      finish: stop.signal,
+      leave: leave.signal,
+    });
   } finally {
     stop.close();
   }

@@ -8,9 +8,13 @@ export interface LapCounters {
 
 /** Laps of about as many rows are compared. Below this many, a second says nothing. */
 const MIN_LAPS = 5;
-/** Laps that take this many times as long as they usually do. Half as fast may be the GPU's own clock, which follows its load. */
+/**
+ * Laps that take this many times as long as they can. Twice as long is not yet a sign: a GPU's clock falls by about half when its load
+ * is light, and another program that is as busy as the tab, such as a second tab of the donor's, takes half of its time. Beyond that,
+ * somebody waits for frames. A reasoned bound, not one that was measured on GPUs with games.
+ */
 const SLOW_FACTOR = 3;
-/** Seconds in a row that are so slow. */
+/** Seconds in a row that are so slow: opening a program or a page with pictures is over by then. */
 const SLOW_SECONDS = 8;
 /** Seconds that have to be known first. */
 const MIN_SECONDS = 20;

@@ -20,6 +20,11 @@ export function restHeadline(rest: Rest, unixMs: number): string {
   return rest.untilMs === undefined ? 'Resting' : `Resting until ${clockText(rest.untilMs, unixMs)}`;
 }
 
+/** `You lend at other hours.` */
+export function restReason({ why }: Rest): string {
+  return REASONS[why];
+}
+
 /** Why it rests, and what follows. */
 export function restText({ why, untilMs }: Rest): string {
   const next = untilMs === undefined ? 'It goes on by itself as soon as it may.' : 'It goes on by itself.';

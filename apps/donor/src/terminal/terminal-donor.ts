@@ -4,9 +4,12 @@ import type { Device } from '../device.ts';
 import { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { rememberInvite } from '../invite.ts';
+import type { LimitsState } from '../limits/limits-keeper.ts';
+import type { LimitSettings } from '../limits/settings.ts';
 import { createBackend, findDevice } from './devices.ts';
 import { type ClaimedIdentity, claimDiskIdentity } from './disk-identity.ts';
 import { DiskShardCache } from './disk-shard-cache.ts';
+import { DiskLimits } from './disk-limits.ts';
 import { LocalWorker } from './local-worker.ts';
 import { MemoryStorage } from './memory-storage.ts';
 
@@ -18,13 +21,16 @@ export interface TerminalDonorOptions {
   invite: string | undefined;
   /** Folder of the weights. */
   cacheDir: string;
-  /** Folder of the identity. */
+  /** What the donor allows besides memory. */
+  limits: LimitSettings;
+  /** Folder of the identity, and of the traffic that was used. */
   dataDir: string;
   onState: (state: DonorState) => void;
 }
 
 /** Time for a goodbye to be sent before the process ends. */
 const LAST_WORDS_MS = 500;
+const EVALUATE_INTERVAL_MS = 1_000;
 
 /** The donor page's own session in Node: the same signalling, laps and reconnection, with a cache on disk. */
 export class TerminalDonor {
@@ -32,6 +38,8 @@ export class TerminalDonor {
   readonly #rtc: RtcImplementation;
   readonly #identity: ClaimedIdentity;
   readonly #options: TerminalDonorOptions;
+  readonly #limits: DiskLimits;
+  readonly #evaluating: ReturnType<typeof setInterval>;
 
   /** Throws a TransportError where no WebRTC loads, and an Error where too many donors of this user run. */
   static async open(options: TerminalDonorOptions): Promise<TerminalDonor> {
@@ -54,6 +62,7 @@ export class TerminalDonor {
     const browserStorage = new MemoryStorage();
     if (options.invite !== undefined) rememberInvite(browserStorage, options.invite);
     const cache = new DiskShardCache(options.cacheDir);
+    this.#limits = new DiskLimits({ dir: options.dataDir, settings: options.limits });
     this.#session = new DonorSession({
       coordinator: coordinatorUrl(options.url.href),
       createWorker: () =>
@@ -69,12 +78,18 @@ export class TerminalDonor {
       browserStorage,
       initialPledgeBytes: options.pledgeBytes,
       initialDevice: options.device,
+      limits: this.#limits.keeper,
     });
+    this.#evaluating = setInterval(() => this.#limits.keeper.evaluate(), EVALUATE_INTERVAL_MS);
     this.#session.state.subscribe(options.onState);
   }
 
   get state(): DonorState {
     return this.#session.state.value;
+  }
+
+  get limits(): LimitsState {
+    return this.#limits.keeper.state.value;
   }
 
   lend(): Promise<void> {
@@ -89,7 +104,9 @@ export class TerminalDonor {
 
   /** Leaves at once; resolves when the coordinator has had time to hear of it. */
   async close(): Promise<void> {
+    clearInterval(this.#evaluating);
     this.#session.stop();
+    this.#limits.close();
     await this.#identity.release();
     await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
     this.#rtc.close();

@@ -1,4 +1,5 @@
 import type { DonorPhase, DonorState } from '../donor-state.ts';
+import type { LimitsState } from '../limits/limits-keeper.ts';
 import type { Problem } from '../problems.ts';
 import { TerminalDonor, type TerminalDonorOptions } from './terminal-donor.ts';
 import { farewell, problemText, stateLine } from './words.ts';
@@ -40,16 +41,17 @@ export async function visit(options: Omit<TerminalDonorOptions, 'onState'>, io: 
   let settle = (_state: DonorState): void => {};
   const over = new Promise<DonorState>((resolve) => (settle = resolve));
   let hasBegun = false;
-  const donor = await TerminalDonor.open({
+  let donor: TerminalDonor | undefined;
+  donor = await TerminalDonor.open({
     ...options,
     onState: (state) => {
       // Until it lends, the phase is `consent` as well.
       if (!(hasBegun ||= state.phase !== 'consent')) return;
       if (OVER.has(state.phase)) settle(state);
-      else reporter.take(state);
+      else reporter.take(state, donor?.limits);
     },
   });
-  const ticker = setInterval(() => hasBegun && reporter.take(donor.state), SHOW_INTERVAL_MS);
+  const ticker = setInterval(() => hasBegun && reporter.take(donor.state, donor.limits), SHOW_INTERVAL_MS);
   try {
     await donor.lend();
     onAbort(io.finish, () => donor.finish());
@@ -80,9 +82,9 @@ class Reporter {
     this.#io = io;
   }
 
-  take(state: DonorState): void {
+  take(state: DonorState, limits: LimitsState | undefined): void {
     const { show, say } = this.#io;
-    if (show) return show(stateLine(state));
+    if (show) return show(stateLine(state, limits));
     // Work comes and goes by the second, which would fill a log.
     const now = state.phase === 'waiting' || state.phase === 'working' ? 'lending' : state.phase;
     const nowMs = performance.now();
@@ -90,7 +92,7 @@ class Reporter {
     if (now === this.#told && nowMs - this.#toldMs < everyMs) return;
     this.#told = now;
     this.#toldMs = nowMs;
-    say(stateLine(state));
+    say(stateLine(state, limits));
   }
 
   end(): void {

@@ -2,9 +2,13 @@ import { KEPT_PLEDGES } from '@shoal/peer';
 import { DEVICE_WORD } from '../device.ts';
 import { type DonorState, isLive } from '../donor-state.ts';
 import { formatBytes, formatDuration, formatFigure, formatLayers, formatMemory, formatPlural } from '../format.ts';
+import type { LimitsState } from '../limits/limits-keeper.ts';
+import type { LimitSettings } from '../limits/settings.ts';
+import { restHeadline, restReason } from '../limits/words.ts';
 import type { Problem } from '../problems.ts';
 import { PHASE_WORD } from '../tab-sign.ts';
 import type { FoundDevice } from './devices.ts';
+import { limitsText } from './limit-words.ts';
 
 /** What the donor is asked to agree to, before anything is downloaded. */
 export interface Terms extends FoundDevice {
@@ -12,12 +16,14 @@ export interface Terms extends FoundDevice {
   pledgeBytes: number;
   keptBytes: number;
   cacheDir: string;
+  limits: LimitSettings;
 }
 
 /** The terms, as the donor page has them, a line for each. */
-export function termsText({ url, device, adapter, pledgeBytes, keptBytes, cacheDir }: Terms): string {
+export function termsText({ url, device, adapter, pledgeBytes, keptBytes, cacheDir, limits }: Terms): string {
   const word = DEVICE_WORD[device];
   const name = [adapter.vendor, adapter.architecture, adapter.description].filter(Boolean).join(' ');
+  const limited = limitsText(limits);
   const lines: [string, string][] = [
     ['Lend to', url.href],
     [
@@ -33,6 +39,7 @@ export function termsText({ url, device, adapter, pledgeBytes, keptBytes, cacheD
         (keptBytes > 0 ? `, where ${formatBytes(keptBytes)} are now` : ''),
     ],
     ['Traffic', 'a few kilobytes for each token that it helps with, and hardly any without work; it is shown here'],
+    ...(limited === undefined ? [] : [['Limits', limited] satisfies [string, string]]),
     ['Power', `while answers are computed, the ${word} works hard; between them it is idle`],
     [
       'Privacy',
@@ -45,8 +52,10 @@ export function termsText({ url, device, adapter, pledgeBytes, keptBytes, cacheD
 }
 
 /** One line about the present state. */
-export function stateLine(state: DonorState): string {
+export function stateLine(state: DonorState, limits?: LimitsState): string {
   const { phase, problem, retryAtMs } = state;
+  const rest = limits?.decision.rest;
+  if (phase === 'resting' && rest) return `${restHeadline(rest, limits.circumstances.unixMs)}. ${restReason(rest)}`;
   const word = PHASE_WORD[phase];
   if (phase === 'downloading') return `${word}${downloadText(state)}`;
   if (phase === 'away' && problem) {
