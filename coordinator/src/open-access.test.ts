@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Access } from './access/access.ts';
 import { entry } from './access/testing/fixtures.ts';
@@ -9,6 +10,7 @@ import { runAccess, runUsage } from './cli/access-commands.ts';
 import type { CommandIo } from './cli/command.ts';
 import { entryCommands } from './cli/entry-commands.ts';
 import { type Config, defaultConfig } from './config.ts';
+import { AccountBook } from './contribution/account-book.ts';
 import { type Database, shareDatabase, WriteQueue } from './database/index.ts';
 import { memoryDatabase } from './database/testing/memory-database.ts';
 import { startServer, type TestServer } from './http/testing/harness.ts';
@@ -40,7 +42,8 @@ async function openDoors(own: Database, config: Partial<Config> = {}): Promise<D
   const quarantine = new Quarantine();
   const { settings, bans, close: closeGovernment } = await openGovernment(whole, own, quarantine);
   applyInviteOnly(settings, access);
-  const http = await httpAccess({ access, books, events, settings, bans, quarantine, kept, modelId: 'fake-model' });
+  const parts = { access, books, events, settings, bans, quarantine, kept };
+  const http = await httpAccess({ ...parts, contributions: new AccountBook(own), modelId: 'fake-model' });
   const server = await startServer({ script: () => ({ ids: [97, 98] }) }, { access: http });
   const close = async (): Promise<void> => {
     await server.app.close();
@@ -177,6 +180,24 @@ describe('administration', () => {
     expect(await ask('DELETE', `/admin/bans/${made!.id}`, admin)).toMatchObject({ status: 404, code: 'not_found' });
     expect(await ask('DELETE', '/admin/quarantines/donor%20x', admin)).toMatchObject({ status: 404 });
     expect(await ask('GET', '/admin/bans', undefined)).toMatchObject({ status: 401 });
+  });
+
+  it('takes donors’ names away and dissolves teams, as events say', async () => {
+    const { adminToken: admin } = doors.books;
+    await sql`insert into teams (name, name_key) values ('Night owls', 'night owls')`.execute(database.db);
+    const { rows } = await sql<{ id: number }>`select id from teams where name_key = 'night owls'`.execute(database.db);
+    await sql`insert into donors (donor, name, name_key, listed, team) values ('d1', 'Ann', 'ann', true, ${rows[0]!.id})`.execute(
+      database.db,
+    );
+    expect(await ask('DELETE', '/admin/names/ANN', undefined)).toMatchObject({ status: 401 });
+    expect(await ask('DELETE', '/admin/names/ANN', admin)).toMatchObject({ status: 200, json: { done: true } });
+    expect(doors.events.all().at(-1)!.text).toBe('The operator (first, 127.0.0.1) took the name ANN from a donor');
+    expect(await ask('DELETE', '/admin/names/ANN', admin)).toMatchObject({ status: 404, code: 'not_found' });
+    expect(await ask('DELETE', `/admin/teams/${rows[0]!.id}`, admin)).toMatchObject({ status: 200 });
+    expect(doors.events.all().at(-1)!.text).toMatch(/ dissolved the team \d+$/);
+    expect(await ask('DELETE', '/admin/teams/Night%20owls', admin)).toMatchObject({ status: 404, code: 'not_found' });
+    const left = await sql`select name, listed, team from donors where donor = 'd1'`.execute(database.db);
+    expect(left.rows).toEqual([{ name: null, listed: false, team: null }]);
   });
 
   it('makes keys that open the API, limits them while they are used, and revokes them', async () => {

@@ -117,6 +117,7 @@ export interface HttpAccessOptions {
   bans: Bans;
   quarantine: Pick<Quarantine, 'list'>;
   kept: Kept | undefined;
+  contributions?: AdminAccess['names'];
   /** The model whose usage it is where no adapter is named. */
   modelId: string;
   /** What is counted with other coordinators. */
@@ -132,7 +133,7 @@ function sharedBudgets({ newBucket }: SharedParts): MakeBudget {
 
 /** The access rules as the HTTP server uses them. */
 export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess & { close(): void }> {
-  const { access, books, events, settings, bans, quarantine, kept, modelId, shared } = options;
+  const { access, books, events, settings, bans, quarantine, kept, modelId, shared, contributions } = options;
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new NetworkBuckets(limit(), HOUR_MS, {
     newBucket: shared && ((key, ...rest) => shared.newBucket(`shards ${key}`, ...rest)),
@@ -171,6 +172,7 @@ export async function httpAccess(options: HttpAccessOptions): Promise<HttpAccess
       settings,
       bans,
       quarantines: () => quarantine.list(),
+      names: kept && contributions,
       book: (by) => books.book(by),
       note(request, admin, what) {
         const text = `The operator (${admin}, ${access.addressOf(request)}) ${what}`;

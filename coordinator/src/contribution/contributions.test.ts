@@ -36,7 +36,7 @@ afterAll(() => database.close());
 /** A tab joins, and its donor's account is known. */
 async function join(donorId: string, tokenId?: string) {
   const peer = swarm.join(donorId, tokenId);
-  await expect.poll(() => peer.contribution()).toBeDefined();
+  await expect.poll(() => peer.contribution(), { timeout: 60_000 }).toBeDefined();
   return peer;
 }
 const ask = (donor: string, request: ContributionRequest): Promise<ContributionReply> =>

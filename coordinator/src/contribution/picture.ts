@@ -24,8 +24,9 @@ const LETTER_WIDTH = 0.58;
 export function pictureOf({ name, team, tokens, week, seconds, model }: PictureFacts): string {
   const who = name ?? 'A donor';
   const hours = (seconds / 3600).toFixed(seconds < 360_000 ? 1 : 0);
+  const lent = seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${hours} hours`;
   const sum = `${count.format(Math.floor(tokens))} tokens`;
-  const more = `${count.format(Math.floor(week))} in the last seven days · ${hours} hours lent`;
+  const more = `${count.format(Math.floor(week))} in the last seven days · ${lent} lent`;
   const where = `${team === null ? '' : `${team} · `}${model} on Shoal`;
   const lines = [line(who, 44, 20, 600), line(sum, 84, 30, 700), line(more, 112, 14, 400), line(where, 136, 13, 400)];
   return `<svg xmlns="http://www.w3.org/2000/svg" width="400" height="160" viewBox="0 0 400 160" role="img" aria-label="${escaped(`${who} helped with ${sum}`)}">

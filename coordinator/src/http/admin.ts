@@ -14,6 +14,7 @@ import { usageCsv, usageWindow } from '../access/usage-query.ts';
 import { keyNameOf } from './api-access.ts';
 import { parseBody } from './body.ts';
 import { registerBans } from './admin-bans.ts';
+import { registerNames } from './admin-names.ts';
 import { registerSettings } from './admin-settings.ts';
 import type { AdminAccess, OperatorRefusal, SignedInAdmin, WatchAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
@@ -58,6 +59,7 @@ export function registerAdmin(app: FastifyInstance, admin: AdminAccess, watch?: 
   registerUsage(app, bookOf, admin);
   registerSettings(app, admin, adminOf);
   registerBans(app, admin, adminOf);
+  registerNames(app, admin, adminOf);
   if (watch) registerWatch(app, watch, (request) => adminOf(request).name);
 }
 

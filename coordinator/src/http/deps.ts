@@ -109,6 +109,8 @@ export interface AdminAccess {
   bans: Bans;
   /** Whom wrong results keep out, and until when in epoch milliseconds. */
   quarantines(): { key: string; untilMs: number }[];
+  /** What donors call themselves; both say whether there was such a one, and reject while the database is away. Without it, nobody has a name. */
+  names?: { clearName(name: string): Promise<boolean>; dissolveTeam(id: number): Promise<boolean> } | undefined;
   /** The books, in which `by` makes the changes. */
   book(by: string): AccessBook;
   /** Tells everyone at the console what an admin did. */

@@ -43,13 +43,16 @@ const withBody = (summary: string, schema: object, responses: object) => ({
   responses: { ...responses, ...changes },
 });
 
-const lifting = (summary: string) => ({
+const lifting = (summary: string) => ending(summary, 'All that are kept out.');
+const takingAway = (summary: string) => ending(summary, 'It is done, and an event says so.');
+
+const ending = (summary: string, answer: string) => ({
   summary,
   tags: ['Operation'],
   ...OPERATOR,
   responses: {
     ...refusals,
-    '200': ok('All that are kept out.'),
+    '200': ok(answer),
     '404': failure('There is none of this name in force.'),
     '503': failure('`database_away`: nothing was changed.'),
   },
@@ -134,6 +137,14 @@ export function adminPaths() {
     '/admin/quarantines/{key}': {
       ...pathParameter('key', { schema: { type: 'string' } }),
       delete: lifting('End a quarantine'),
+    },
+    '/admin/names/{name}': {
+      ...pathParameter('name', { schema: { type: 'string' } }),
+      delete: takingAway('Take a name from a donor; what it did stays counted'),
+    },
+    '/admin/teams/{id}': {
+      ...pathParameter('id', { schema: { type: 'integer' } }),
+      delete: takingAway('Dissolve a team; its members keep what they did'),
     },
     ...watchPaths({ viewer: VIEWER, operator: OPERATOR, refusals }),
     '/admin/settings': {

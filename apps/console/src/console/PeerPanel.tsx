@@ -35,6 +35,13 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
           {formatNumber(peer.trust.failures)} wrong · {formatNumber(peer.trust.verifiedRows)} rows of donor {peer.donor}{' '}
           verified in total
         </p>
+        {peer.credit && (
+          <p class="muted">
+            Its donor{peer.credit.name !== null && <bdi> {peer.credit.name}</bdi>} has helped with{' '}
+            {formatNumber(Math.floor(peer.credit.tokens))} tokens in all; {formatNumber(peer.credit.verifiedRows)} of{' '}
+            {formatNumber(peer.credit.rows)} rows were verified.
+          </p>
+        )}
       </div>
       <div>
         <h3>Events of this tab</h3>

@@ -47,6 +47,11 @@ export function SwarmPage() {
           {fault.value}
         </p>
       )}
+      {fault.value && teamAsked !== null && (
+        <p>
+          <a href="./swarm">See the whole swarm</a>
+        </p>
+      )}
       {team.value && <Team team={team.value} />}
       {known && teamAsked === null && <Swarm view={known} />}
     </Shell>
@@ -75,13 +80,16 @@ function Swarm({ view: known }: { view: SwarmView }) {
           <p>
             {plural(totals.donors, 'donor')} helped with {formatNumber(Math.floor(totals.total.tokens))} tokens,{' '}
             {formatNumber(Math.floor(totals.week.tokens))} of them in the last seven days.{' '}
-            {formatNumber(totals.total.verifiedRows)} of their results were computed again and found right.
+            {formatNumber(totals.total.verifiedRows)} of their results were re-checked, all correct.
           </p>
+        )}
+        {known.kept && contributors.length === 0 && (
+          <p class="muted">Nobody is listed by name yet: donors choose that on the page where they lend.</p>
         )}
         <p>
           <a href="./">Lend a GPU</a>
           {known.inviteOnly
-            ? ' (you need an invitation of the operator)'
+            ? ' (you need an invitation from the operator)'
             : ' from a browser, without an installation'}{' '}
           · <a href="./playground">Try the model</a>
         </p>
@@ -106,6 +114,7 @@ function Swarm({ view: known }: { view: SwarmView }) {
           noted="Members"
         />
       )}
+      {contributors.length + teams.length > 0 && <Counted />}
       {!known.kept && <p class="muted">This coordinator keeps nothing, so there are no names and no teams.</p>}
     </>
   );
@@ -126,9 +135,17 @@ function Team({ team: { id, members, week, total, contributors = [] } }: { team:
       {contributors.length > 0 && (
         <Ranking title="Members who want to be seen" rows={contributors.map((one) => ({ ...one, note: '' }))} />
       )}
+      {contributors.length > 0 && <Counted />}
     </>
   );
 }
+
+const Counted = () => (
+  <p class="muted">
+    The figures are tokens that were computed with a donor’s help. A token counts once a check has confirmed the
+    results.
+  </p>
+);
 
 interface Rank {
   name: string;
@@ -174,9 +191,6 @@ function Ranking({ title, rows, noted }: { title: string; rows: readonly Rank[];
           </tbody>
         </table>
       </div>
-      <p class="muted">
-        In tokens helped with. Only those count whose results were checked, or were followed by one that was.
-      </p>
     </section>
   );
 }

@@ -40,7 +40,9 @@ function NameForm({ account, desk }: Props) {
       </label>
       <label class="check">
         <input type="checkbox" checked={listed} onChange={(event) => setListed(event.currentTarget.checked)} />
-        Show it to everybody on <a href="./swarm">the swarm’s page</a>
+        <span>
+          Show it to everybody on <a href="./swarm">the swarm’s page</a>
+        </span>
       </label>
       <button type="submit" disabled={desk.isBusy.value}>
         Save the name
@@ -91,13 +93,12 @@ function TeamForm({ account: { team }, desk }: Props) {
 }
 
 function Elsewhere({ account, desk }: Props) {
-  const { link, picture, token } = desk.made.value;
   const isBusy = desk.isBusy.value;
   return (
     <div>
       <p class="hint">
-        A link adds another browser to your account: open it there within 15 minutes. It works once. The picture shows
-        your name and figures to whoever has its address.
+        A link lets another browser of yours count together with this one: open it there within 15 minutes. It works
+        once. The picture shows your name and figures to whoever has its address.
         {account.credit !== null &&
           ` With your credit (${formatCount(account.credit)} tokens left) your requests to the API come sooner: send the token in the header X-Shoal-Credit.`}
       </p>
@@ -126,43 +127,46 @@ function Elsewhere({ account, desk }: Props) {
           </button>
         )}
       </div>
-      {link && <code>{here(`./#link=${link.code}`)}</code>}
-      {picture && (
-        <a href={`./swarm/pictures/${picture}.svg`}>
-          <code>{here(`./swarm/pictures/${picture}.svg`)}</code>
-        </a>
-      )}
-      {token && <code>{token}</code>}
     </div>
   );
+}
+
+/** What the last request made, under the sentence that says what it is. */
+export function Made({ desk }: { desk: ContributionDesk }) {
+  const { link, picture, token } = desk.made.value;
+  const made = link ? here(`./#link=${link.code}`) : picture ? here(`./swarm/pictures/${picture}.svg`) : token;
+  if (!made) return null;
+  return <p class="made">{picture ? <a href={made}>{made}</a> : <code>{made}</code>}</p>;
 }
 
 function Deletion({ desk }: { desk: ContributionDesk }) {
   const [isSure, setSure] = useState(false);
   return (
     <div>
-      <p class="hint">
-        Deleting forgets your name, your browsers and all that they did. What stays for a while: the event log’s lines
-        about your tabs, with their addresses (30 days), and what audits found wrong, if anything (a year). Your tab
-        goes on lending, and counts from zero.
-      </p>
       {isSure ? (
-        <div class="actions">
-          <button
-            type="button"
-            class="danger"
-            disabled={desk.isBusy.value}
-            onClick={() => void desk.ask({ do: 'delete' }, 'All of it is deleted.').then(() => setSure(false))}
-          >
-            Delete it for good
-          </button>
-          <button type="button" onClick={() => setSure(false)}>
-            Keep it
-          </button>
-        </div>
+        <>
+          <p class="hint">
+            This forgets your name, your browsers and all that they did. What stays for a while: the event log’s lines
+            about your tabs, with their addresses (30 days), and what audits found wrong, if anything (a year). Your tab
+            goes on lending, and counts from zero.
+          </p>
+          <div class="actions">
+            <button
+              type="button"
+              class="danger"
+              disabled={desk.isBusy.value}
+              onClick={() => void desk.ask({ do: 'delete' }, 'All of it is deleted.').then(() => setSure(false))}
+            >
+              Delete it for good
+            </button>
+            <button type="button" onClick={() => setSure(false)}>
+              Keep it
+            </button>
+          </div>
+        </>
       ) : (
         <button type="button" onClick={() => setSure(true)}>
-          Delete what I did
+          Delete what I did…
         </button>
       )}
     </div>

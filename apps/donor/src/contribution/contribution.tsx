@@ -1,10 +1,10 @@
 import type { Contribution as Account, Figures } from '@shoal/protocol';
 import type { DonorSession } from '../donor-session.ts';
-import { formatCount } from '../format.ts';
-import { AccountForms } from './account-forms.tsx';
+import { formatCount, formatDuration } from '../format.ts';
+import { AccountForms, Made } from './account-forms.tsx';
 import type { ContributionDesk } from './desk.ts';
 import { Told } from './told.tsx';
-import { checkedText, energyOf, formatHours } from './words.ts';
+import { checkedText, energyOf } from './words.ts';
 
 /** What the donor's tabs have done so far, and what it can do about it. */
 export function Contribution({ session }: { session: DonorSession }) {
@@ -20,6 +20,7 @@ export function Contribution({ session }: { session: DonorSession }) {
         <p class="hint">The coordinator is still looking up what you did before.</p>
       )}
       <Told desk={desk} />
+      <Made desk={desk} />
     </section>
   );
 }
@@ -32,7 +33,7 @@ function Known({ account, desk }: { account: Account; desk: ContributionDesk }) 
       <p>
         {name === null ? 'Thank you. ' : `Thank you, ${name}. `}
         {checkedText(total)}
-        {team && ` You work for ${team.name}.`}
+        {team && ` You are in the team ${team.name}.`}
         {browsers > 1 && ` ${browsers} browsers of yours are counted together.`}
       </p>
       <table class="periods">
@@ -40,7 +41,7 @@ function Known({ account, desk }: { account: Account; desk: ContributionDesk }) 
           <tr>
             <td />
             <th scope="col">Tokens helped</th>
-            <th scope="col">Hours</th>
+            <th scope="col">Time lent</th>
             <th scope="col">Energy</th>
           </tr>
         </thead>
@@ -51,7 +52,7 @@ function Known({ account, desk }: { account: Account; desk: ContributionDesk }) 
         </tbody>
       </table>
       <p class="hint">
-        A token counts once your results for it are confirmed by a check. Energy is an estimate: it assumes{' '}
+        A token counts once a check has confirmed your results. The energy is an estimate:{' '}
         <input
           type="number"
           class="watts"
@@ -61,7 +62,7 @@ function Known({ account, desk }: { account: Account; desk: ContributionDesk }) 
           value={watts}
           onInput={({ currentTarget }) => desk.setWatts(currentTarget.valueAsNumber)}
         />{' '}
-        watts while your device computes, and nothing in between. Days are those of UTC.
+        watts while your device computes, and nothing in between. A day begins at midnight UTC.
       </p>
       {!kept && (
         <p class="note">
@@ -84,7 +85,7 @@ function Period({ name, figures, watts }: { name: string; figures: Figures; watt
     <tr>
       <th scope="row">{name}</th>
       <td>{formatCount(Math.floor(figures.tokens))}</td>
-      <td>{formatHours(figures.servedSeconds)}</td>
+      <td>{formatDuration(figures.servedSeconds)}</td>
       <td>{energyOf(figures, watts)}</td>
     </tr>
   );

@@ -7,6 +7,7 @@ import { TableBar } from '../../table/TableBar.tsx';
 import { bansChanges, nowMs, role } from '../connection.ts';
 import { bans, changeBans, fault, readBans, result } from './bans-state.ts';
 import { LengthField, ReasonField } from './LengthField.tsx';
+import { PublicNames } from './PublicNames.tsx';
 
 const ROWS = 20;
 /** Quarantines begin and bans end without a word. */
@@ -43,7 +44,10 @@ export function BansSection() {
       {role.value?.role === 'viewer' ? (
         <p class="muted">An operator can keep others out, and let these in again.</p>
       ) : (
-        <NewBan />
+        <>
+          <NewBan />
+          <PublicNames />
+        </>
       )}
     </section>
   );

@@ -39,6 +39,19 @@ export async function changeBans(
   }
 }
 
+/** Takes a donor's name away, or dissolves a team; `result` says why not. */
+export async function takeAway(kind: 'names' | 'teams', which: string): Promise<boolean> {
+  try {
+    await askAdmin('DELETE', `${kind}/${encodeURIComponent(which)}`);
+    const text = kind === 'names' ? `No donor is called ${which} any more.` : `Team ${which} is dissolved.`;
+    result.value = { ok: true, text };
+    return true;
+  } catch (error) {
+    result.value = { ok: false, text: wordsOf(error) };
+    return false;
+  }
+}
+
 effect(() => {
   if (link.value.state !== 'signed-out') return;
   bans.value = null;
