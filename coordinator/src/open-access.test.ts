@@ -350,7 +350,7 @@ describe('the commands', () => {
       };
       expect(await runAccess(['import', path, '--url', filed.server.url, '--token', 'token-of-otto'], io)).toBe(0);
       expect(out).toContain('Copied 2 entries');
-      await expect.poll(() => complete('key-of-kim').then(({ status }) => status), { timeout: 20_000 }).toBe(200);
+      await expect.poll(() => complete('key-of-kim').then(({ status }) => status), { timeout: 90_000 }).toBe(200);
     } finally {
       await filed.close();
     }

@@ -6,7 +6,7 @@ import { makeSnapshot } from './console-fake-data.ts';
 import { connectChromium } from './shared-chromium.ts';
 
 const VIEWPORT = { width: 1280, height: 900 };
-const PAGE_TIMEOUT_MS = 20_000;
+const PAGE_TIMEOUT_MS = 90_000;
 
 // The current test's, set by `useFakeCoordinator`.
 export let browser: Browser;

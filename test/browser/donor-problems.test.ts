@@ -141,18 +141,17 @@ describe('what can go wrong, in the donor’s terms', () => {
     const donor = await coordinator.donor();
     donor.standing({ phase: 'draining' });
     await expectProblem('The operator is freeing this tab. Thank you!', 'being-freed');
-    const drained = { code: 'drained', message: 'It comes back by itself.', retry: true } as const;
-    donor.dismiss({ ...drained, retryAfterMs: 600_000 });
+    const freed = { code: 'drained', message: 'It comes back by itself.', retry: true } as const;
+    donor.dismiss({ ...freed, retryAfterMs: 100 });
+    await eventually(() => coordinator.hellos.length).toBe(2);
+    await waitForPhase(page, 'waiting');
+    // For longer than any machine takes to look at it.
+    (await coordinator.donor()).dismiss({ ...freed, retryAfterMs: 3_600_000 });
     await waitForPhase(page, 'away');
     expect(await page.getByRole('status').textContent()).toContain('Resting');
     expect(await page.getByRole('button').allTextContents()).not.toContain('Try again now');
     await check('freed');
-    // The network is back, so it needn't wait; after that, it comes back when it was told to.
-    await page.evaluate(() => dispatchEvent(new Event('online')));
-    await waitForPhase(page, 'waiting');
-    (await coordinator.donor()).dismiss({ ...drained, retryAfterMs: 100 });
-    await eventually(() => coordinator.hellos.length).toBe(3);
-    await waitForPhase(page, 'waiting');
+    expect(coordinator.hellos.length).toBe(2);
   });
 
   it('a failed self-test', async () => {

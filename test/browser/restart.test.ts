@@ -77,8 +77,8 @@ it('DonorSession: a coordinator that restarts in mid-answer ends the stream with
   const port = await freePort();
   const first = await serve(port);
   browser = new DonorBrowser(await connectChromium());
-  await browser.open(`http://127.0.0.1:${port}`, 64);
-  await browser.open(`http://127.0.0.1:${port}`, 64);
+  await browser.open(`http://127.0.0.1:${port}`, 64, 'cpu');
+  await browser.open(`http://127.0.0.1:${port}`, 64, 'cpu');
   await served(port);
   expect(await metric(port, 'shoal_shard_downloads_total')).toBe(320);
 

@@ -157,7 +157,7 @@ describe('transport: a tab with four connections', () => {
   /** The tab has noticed too: frames sent on the lost channel are lost, new ones are not. */
   const echoedAgain = (): Promise<void> => {
     const late = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 500));
-    return expect.poll(() => Promise.race([echo(256 * 1024), late()]), { timeout: 20_000 }).toBe(true);
+    return expect.poll(() => Promise.race([echo(256 * 1024), late()]), { timeout: 90_000 }).toBe(true);
   };
 
   describe('that stay open, then are closed one by one', () => {
@@ -216,7 +216,7 @@ describe('transport: a tab with four connections', () => {
       link.onFrame = (frame) => echoed.push(frame);
       network.cut(2);
       await link.send(patterned(256 * 1024, 1));
-      await expect.poll(() => link.channels.length, { timeout: 20_000 }).toBe(3);
+      await expect.poll(() => link.channels.length, { timeout: 90_000 }).toBe(3);
       expect(lost).toHaveBeenCalledTimes(1);
       await echoedAgain();
       for (let i = 0; i < 10; i++) expect(await echo(256 * 1024)).toBe(true);

@@ -19,7 +19,7 @@ beforeAll(async () => {
   const out = join(dir, 'tiny-stories.gguf');
   await exportGguf({ modelDir: tiny.checkpoint.dir, out, type: 'f32' });
   llama = await openLlamaCpp(out, { contextSize: 512, threads: 2 });
-}, 120_000);
+});
 
 afterAll(async () => {
   await llama?.close();

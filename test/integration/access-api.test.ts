@@ -133,7 +133,7 @@ describe('the API with keys', () => {
             (answer) => answer.choices.length,
             () => 0,
           ),
-        { timeout: 20_000 },
+        { timeout: 90_000 },
       )
       .toBe(1);
   });

@@ -44,7 +44,7 @@ it('npm run dev serves pages and API at one address, restarts the coordinator, a
     await exited;
   }
   // Its own process group must be empty.
-  await until('all of its processes to end', () => !groupLives(dev.pid!), 5_000);
+  await until('all of its processes to end', () => !groupLives(dev.pid!));
 });
 
 function groupLives(pid: number): boolean {

@@ -83,14 +83,14 @@ describe.skipIf(process.platform === 'win32')('a coordinator that is told to sto
     expect(await response.text()).toContain('data: [DONE]');
     expect(await one.exited).toEqual([0, null]);
     expect(one.said).toContain('Stopped.');
-    await until('all of its processes to end', () => one.isGone, 10_000);
+    await until('all of its processes to end', () => one.isGone);
   });
 
   it('ends when npm is killed and cannot tell it', async () => {
     const one = new Started(NPM_START);
     await one.url();
     one.child.kill('SIGKILL');
-    await until('all of its processes to end', () => one.isGone, 20_000);
+    await until('all of its processes to end', () => one.isGone);
     expect(one.said).toContain('Stopped.');
   });
 

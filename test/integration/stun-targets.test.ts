@@ -124,7 +124,7 @@ it('lets a tab go that found no way by UDP, and names the cause and the remedy t
   const counts = { host: 2, srflx: 0, relay: 0 };
   const checks = { sent: 40, answered: 0, heard: 0 };
   socket.emit('no-path', { waitedMs: 15_000, own: counts, theirs: counts, checks, turn: { state: 'none' } });
-  await until('the tab to be gone', () => !coordinator.swarm.peers.some((peer) => peer.peerId === peerId), 20_000);
+  await until('the tab to be gone', () => !coordinator.swarm.peers.some((peer) => peer.peerId === peerId));
   const event = coordinator.events.all().find(({ text }) => text.startsWith(peerId) && text.includes('no way'));
   expect(event).toMatchObject({
     level: 'warning',

@@ -161,7 +161,7 @@ export function hello(donorToken: string, pledgeBytes: number, tab?: number): He
 }
 
 /** Waits until `condition` holds, or fails naming `what`. The bound catches hanging tests and measures no speed. */
-export async function until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, timeoutMs = 90_000): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > deadlineMs) throw new Error(`Waited ${timeoutMs / 1000} s for ${what}`);

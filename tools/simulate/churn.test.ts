@@ -22,7 +22,7 @@ describe('simulateChurn', () => {
   let shoal: ChurnResult;
   beforeAll(async () => {
     shoal = await simulateChurn(model, options);
-  }, 60_000);
+  });
 
   it('gives the same figures for the same seed, and others for another', async () => {
     const { planMs: _, ...figures } = shoal;

@@ -45,8 +45,8 @@ describe('Probes', () => {
     const options = { disks, publicUrl: await serve(ENDED), database: undefined, tabOffsetsMs: () => [] };
     const probes = new Probes(options);
     ends.push(() => probes.close());
-    await expect.poll(() => probes.found.disks.length, { timeout: 20_000 }).toBe(1);
-    await expect.poll(() => probes.found.certificate, { timeout: 20_000 }).toBeDefined();
+    await expect.poll(() => probes.found.disks.length, { timeout: 90_000 }).toBe(1);
+    await expect.poll(() => probes.found.certificate, { timeout: 90_000 }).toBeDefined();
     expect(probes.found.disks[0]!.freeBytes).toBeGreaterThan(0);
     expect(probes.found.clock).toEqual({ databaseMs: null, tabsMs: null });
   });

@@ -84,7 +84,7 @@ describe('an embedded database', () => {
     other.cut();
     await notify('missed');
     other.heal();
-    await expect.poll(() => heard, { timeout: 10_000 }).toEqual(['one', 'resumed']);
+    await expect.poll(() => heard, { timeout: 90_000 }).toEqual(['one', 'resumed']);
     expect(away).toEqual(['The line to the database is cut']);
     expect(other.isAway).toBe(false);
     await notify('two');

@@ -106,7 +106,7 @@ describe('Grammars', () => {
     const outcome = await waiting.catch((error: unknown) => error);
     // It may have answered just before.
     if (!Array.isArray(outcome)) expect(outcome).toMatchObject({ reason: 'failed' });
-    await vi.waitFor(() => expect(grammars.figures.grammars).toBe(0));
+    await expect.poll(() => grammars.figures.grammars).toBe(0);
     await expect(open.masks([])).rejects.toMatchObject({ name: 'GrammarError', reason: 'failed' });
     await expect(open.allowedDrafts([])).rejects.toMatchObject({ reason: 'failed' });
     open.accept(97);

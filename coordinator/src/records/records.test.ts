@@ -66,7 +66,7 @@ describe('Records', () => {
       .catch(() => {});
     database.heal();
     await expect
-      .poll(() => events.all().map(({ text }) => text), { timeout: 10_000 })
+      .poll(() => events.all().map(({ text }) => text), { timeout: 90_000 })
       .toEqual([
         expect.stringMatching(/^The database does not answer/),
         expect.stringMatching(/^The database is back after \d+ s/),

@@ -69,7 +69,7 @@ describe.each(settings)('answers whose constraints are late at random, %s', (_, 
     expect(clock.expired).toBeGreaterThan(20);
     expect(failures).toEqual([]);
     if (setting.mode !== 'off') expect(scheduler.speculation.totals.accepted).toBeGreaterThan(10);
-    await vi.waitFor(() => expect([scheduler.running, scheduler.kvBytesInUse]).toEqual([[], 0]));
+    await expect.poll(() => [scheduler.running, scheduler.kvBytesInUse]).toEqual([[], 0]);
   });
 
   it('report the same log-probabilities, laps and limits of devices as when they are in time', async () => {
@@ -160,7 +160,7 @@ describe('a constraint that does not answer', () => {
     const { constraint } = held();
     const abort = new AbortController();
     const end = ending(scheduler.submit(hostile(constraint, { signal: abort.signal })));
-    await vi.waitFor(() => expect(forward.passes).toEqual([6]));
+    await expect.poll(() => forward.passes).toEqual([6]);
     await turns(3 * GRACE);
     expect(scheduler.running).toHaveLength(1);
     abort.abort();

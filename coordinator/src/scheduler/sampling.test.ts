@@ -149,6 +149,6 @@ describe('answers in batches', () => {
     });
     await Promise.all(work);
     expect(scheduler.speculation.totals.accepted).toBeGreaterThan(50);
-    await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
+    await expect.poll(() => scheduler.kvBytesInUse).toBe(0);
   });
 });

@@ -8,7 +8,7 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import { smallWeights } from '@shoal/model/testing';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { GenerationError, type GenerationEvent, type GenerationRequest } from './generation.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { lapsOf, NO_DRAFTS, testLimits } from './testing/options.ts';
@@ -352,7 +352,7 @@ describe('on a paged KV cache', () => {
     await collect(shoal.submit(request('second', { promptIds: [...long, 14], maxTokens: 1 })));
     expect(rows).toEqual([13, 2]);
     expect(shoal.prefix).toEqual({ positions: 27, reused: 12 });
-    await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));
+    await expect.poll(() => shoal.kvBytesInUse).toBe(0);
     expect(shoal.kvBytesKept).toBeGreaterThan(0);
     shoal.forgetPrefixes();
     await collect(shoal.submit(request('third', { promptIds: long, maxTokens: 1 })));
@@ -373,6 +373,6 @@ describe('on a paged KV cache', () => {
     expect(() => shoal.submit(request('d', { promptIds: long, maxTokens: 27 }))).toThrow(/holds only 32/);
     lap.open();
     await Promise.all(accepted);
-    await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));
+    await expect.poll(() => shoal.kvBytesInUse).toBe(0);
   });
 });

@@ -34,7 +34,7 @@ describe('requests with a source', () => {
       expect(sourcePasses.length).toBeLessThan(25);
       const sourceTokens = asked.reduce((sum, { sourceLength = 0 }) => sum + sourceLength, 0);
       expect(sourcePasses.reduce((a, b) => a + b, 0)).toBe(sourceTokens);
-      await vi.waitFor(() => expect(world.scheduler.kvBytesInUse).toBe(0));
+      await expect.poll(() => world.scheduler.kvBytesInUse).toBe(0);
     },
   );
 
@@ -74,7 +74,7 @@ describe('requests with a source', () => {
     const abort = new AbortController();
     const asked = { promptIds: [1, 2, 3, 0], sourceLength: 3, maxTokens: 3 };
     const cancelled = collect(scheduler.submit(request('gone', { ...asked, signal: abort.signal })));
-    await vi.waitFor(() => expect(forward.sourcePasses).toEqual([3]));
+    await expect.poll(() => forward.sourcePasses).toEqual([3]);
     abort.abort();
     await expect(cancelled).rejects.toThrow(GenerationError);
     lap = undefined;
@@ -87,6 +87,6 @@ describe('requests with a source', () => {
     const [whole, faulty] = ['a', 'b'].map((id) => collect(scheduler.submit(request(id, asked))));
     await expect(faulty).rejects.toThrow(/not finite/);
     expect(idsOf((await whole!).events)).toEqual(expected(request('a', asked)).ids);
-    await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
+    await expect.poll(() => scheduler.kvBytesInUse).toBe(0);
   });
 });

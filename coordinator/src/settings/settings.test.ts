@@ -128,7 +128,7 @@ describe('settings in a database', () => {
     expect(settings[1]!.view(true).away).toEqual(expect.any(String));
     await settings[0]!.change({ replicas: 3 }, 'otto');
     second.heal();
-    await expect.poll(() => settings[1]!.get('replicas'), { timeout: 20_000 }).toBe(3);
+    await expect.poll(() => settings[1]!.get('replicas'), { timeout: 90_000 }).toBe(3);
     expect(settings[1]!.view(true).away).toBeNull();
   });
 });

@@ -113,7 +113,7 @@ describe('several homes with one plan', () => {
       expect(unsettled(sim), `seed ${seed}`).toEqual([]);
     }
     expect(moves).toBeGreaterThan(20);
-  }, 60_000);
+  });
 });
 
 const fetched = ({ homes }: SimulatedHomes): number => homes.reduce((sum, home) => sum + home.fetched, 0);
@@ -259,5 +259,5 @@ describe('several homes, whatever happens to them', () => {
       expect(unsettled(sim), `seed ${seed}`).toEqual([]);
     }
     expect(takeovers).toBeGreaterThan(2);
-  }, 60_000);
+  });
 });

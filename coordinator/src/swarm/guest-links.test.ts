@@ -44,7 +44,7 @@ beforeEach(() => {
 afterEach(() => swarms.forEach((swarm) => swarm.close()));
 
 const clusterOf = ({ members, lease, bus }: MemoryMember) => ({ members, lease, bus });
-const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 10_000);
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 90_000);
 const idOf = (member: number): string => cluster.members[member]!.members.self.id;
 const linksOf = (member: number) => swarms[member]!.guests!.links;
 const peersOf = (member: number) => [...linksOf(member).peers()];

@@ -8,7 +8,7 @@ import { FakeTab, serves, smallSwarm } from './testing/fake-tab.ts';
 
 let swarm: Swarm;
 let why: (tab: SentAwayTab) => SentAway | undefined;
-const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 10_000);
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 90_000);
 const join = (donorToken: string): FakeTab => FakeTab.join(swarm, { donorToken }).connect(swarm);
 
 beforeEach(() => {

@@ -28,7 +28,7 @@ afterEach(() => {
 });
 
 const join = (options?: Parameters<typeof FakeTab.join>[1]): FakeTab => FakeTab.join(swarm, options).connect(swarm);
-const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 10_000);
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 90_000);
 const texts = (): string[] => events.all().map(({ text }) => text);
 
 describe('Swarm: a tab that joins', () => {

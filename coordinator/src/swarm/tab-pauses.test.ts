@@ -21,7 +21,7 @@ const ALL = LAYERS.length * EXPERTS;
 const HOUR_MS = 3_600_000;
 const REST = { share: 1, rest: { why: 'schedule', forMs: 9 * HOUR_MS } } as const;
 const join = (options?: Parameters<typeof FakeTab.join>[1]): FakeTab => FakeTab.join(swarm, options).connect(swarm);
-const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 20_000);
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 90_000);
 
 describe('a tab that rests by its limits', () => {
   it('gives what it has to others, is not sent away, and serves the same again when it goes on', async () => {

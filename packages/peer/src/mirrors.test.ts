@@ -138,7 +138,7 @@ describe('Mirrors', () => {
     const controller = new AbortController();
     answers['first.example'] = (_, signal) => new Promise((_resolve, reject) => onAbort(signal, reject));
     const download = store.download(names[0]!, { onBytes: () => {} }, controller.signal);
-    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    await expect.poll(() => asked).toHaveLength(1);
     controller.abort();
     await expect(download).rejects.toMatchObject({ reason: 'cancelled' });
     expect(mirrors.takeFaults()).toEqual([]);

@@ -148,7 +148,7 @@ describe('a draft model', () => {
       });
       await Promise.all(work);
       expect(scheduler.speculation.counts['draft-model'].accepted[1]).toBeGreaterThan(0);
-      await vi.waitFor(() => expect([scheduler.kvBytesInUse, engine!.kvBytes.inUse]).toEqual([0, 0]));
+      await expect.poll(() => [scheduler.kvBytesInUse, engine!.kvBytes.inUse]).toEqual([0, 0]);
     },
   );
 });

@@ -257,7 +257,7 @@ describe('drafts in batches', () => {
       expect(scheduler.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
       // Drafts beside the first were right too.
       expect(forward.moved).toBeGreaterThan(10);
-      await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
+      await expect.poll(() => scheduler.kvBytesInUse).toBe(0);
       // All pages are free again.
       const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
       const answers = await Promise.all(whole.map((each) => collect(scheduler.submit(each))));
@@ -301,14 +301,14 @@ describe('drafts in batches', () => {
       });
       await Promise.all(work);
       for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
-      await vi.waitFor(() => expect([scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]));
+      await expect.poll(() => [scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]);
       // Ended by a drain that waits for nothing, while a pass still writes.
       const cut = [0, 1].map((i) => collect(scheduler.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
       const outcomes = Promise.allSettled(cut);
       await new Promise(setImmediate);
       await scheduler.drain(0);
       for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
-      await vi.waitFor(() => expect([scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]));
+      await expect.poll(() => [scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]);
     },
   );
 });

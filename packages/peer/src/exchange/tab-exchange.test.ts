@@ -123,7 +123,7 @@ describe('TabExchange', () => {
     expect(coordinator).toEqual([]);
     expect(taker.fetched).toEqual({ tab: 4 * SHARD_BYTES });
     expect(giver.given).toBe(4 * SHARD_BYTES);
-    await vi.waitFor(() => expect(taker.seeks.flatMap(({ have }) => have)).toHaveLength(4));
+    await expect.poll(() => taker.seeks.flatMap(({ have }) => have)).toHaveLength(4);
   });
 
   it('waits for a link that is still being opened, and for a shard that nobody has yet', async () => {
@@ -132,7 +132,7 @@ describe('TabExchange', () => {
     let asked = 0;
     taker.answer = (seek) => (asked++ === 0 ? { routes: [] } : from('giver')(seek));
     const loading = load(taker, names.slice(0, 1));
-    await vi.waitFor(() => expect(asked).toBe(2));
+    await expect.poll(() => asked).toBe(2);
     link('taker', 'giver');
     expect(await loading).toBe(1);
     expect(coordinator).toEqual([]);
@@ -147,7 +147,7 @@ describe('TabExchange', () => {
     expect(await load(taker, names.slice(0, 1))).toBe(1);
     expect(coordinator).toEqual([{ tab: 'taker', sha256: names[0] }]);
     const fault = { tab: 'giver', shard: names[0]!.slice(0, 16), fault: 'wrong-bytes' };
-    await vi.waitFor(() => expect(taker.seeks.flatMap(({ faults }) => faults)).toEqual([fault]));
+    await expect.poll(() => taker.seeks.flatMap(({ faults }) => faults)).toEqual([fault]);
   });
 
   it('asks the coordinator for what the other tab lacks, or does not send', async () => {
@@ -158,7 +158,7 @@ describe('TabExchange', () => {
     expect(await load(taker, names.slice(0, 1))).toBe(1);
     giver.isIdle = false;
     const loading = load(taker, names.slice(1, 2));
-    await vi.waitFor(() => expect(taker.seeks.length).toBeGreaterThan(1));
+    await expect.poll(() => taker.seeks.length).toBeGreaterThan(1);
     wire.die('abrupt');
     expect(await loading).toBe(1);
     await vi.waitFor(() =>
@@ -222,7 +222,7 @@ describe('TabExchange', () => {
       const wire = memoryChannelPair();
       giver.exchange.attach('stranger', wire.b);
       for (const [i, frame] of frames.entries()) wire.a.send(message(i, frame));
-      await vi.waitFor(() => expect(wire.b.readyState).toBe('closed'));
+      await expect.poll(() => wire.b.readyState).toBe('closed');
     }
   });
 });
