@@ -13,10 +13,12 @@ interface ChartProps {
   heightPx: number;
   /** Where a value is not one of the last seconds: start of the first, seconds of each, and what all of them are. */
   times?: { fromMs: number; stepS: number; name: string };
+  /** Whether the values are whole numbers of things, so that their axis has no halves. */
+  isCount?: boolean;
 }
 
 /** A small line chart of the last seconds, newest on the right, with gaps for missing values. */
-export function Chart({ values, unit, label, heightPx, times }: ChartProps) {
+export function Chart({ values, unit, label, heightPx, times, isCount = false }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const width = useWidth(box);
@@ -34,7 +36,7 @@ export function Chart({ values, unit, label, heightPx, times }: ChartProps) {
 
   useEffect(() => {
     if (!box.current || width === 0) return;
-    const made = new uPlot(options(width, heightPx, times?.stepS), data, box.current);
+    const made = new uPlot(options(width, heightPx, times?.stepS, isCount), data, box.current);
     plot.current = made;
     return () => {
       plot.current = null;
@@ -73,7 +75,10 @@ function timeText(atS: number, stepS: number): string {
     : time.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
 }
 
-function options(width: number, height: number, stepS: number | undefined): uPlot.Options {
+/** Steps of an axis that counts things. */
+const WHOLE_STEPS = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+
+function options(width: number, height: number, stepS: number | undefined, isCount: boolean): uPlot.Options {
   const axis = {
     stroke: token('muted'),
     font: '11px system-ui, sans-serif',
@@ -96,7 +101,13 @@ function options(width: number, height: number, stepS: number | undefined): uPlo
         values: (_plot, at) =>
           at.map((v) => (stepS === undefined ? (v === 0 ? 'now' : `−${formatNumber(-v)} s`) : timeText(v, stepS))),
       },
-      { ...axis, size: 44, space: 28, values: (_plot, at) => at.map((v) => formatCount(v)) },
+      {
+        ...axis,
+        size: 44,
+        space: 28,
+        ...(isCount && { incrs: WHOLE_STEPS }),
+        values: (_plot, at) => at.map((v) => formatCount(v)),
+      },
     ],
     series: [
       {},

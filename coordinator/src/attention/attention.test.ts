@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Attention, united } from './attention.ts';
 import type { Found, Rule } from './facts.ts';
 import { coverageOf } from './gather.ts';
+import { Recent } from './recent.ts';
 import { calmFacts, factsWith } from './testing/calm-facts.ts';
 
 const FOUND: Found = { severity: 'warning', text: 'it is so', remedy: 'Mend it.', href: '#map' };
@@ -76,6 +77,20 @@ describe('united', () => {
     const theirs = { ...item, severity: 'urgent', sinceMs: 9 } as const;
     const own = { ...item, key: 'k b', severity: 'warning', sinceMs: 1, coordinator: 'b' } as const;
     expect(united([[mine], [theirs, own]])).toEqual([{ ...theirs, sinceMs: 5 }, own]);
+  });
+});
+
+describe('Recent', () => {
+  it('counts no work of the times without tabs, and none that is older than five minutes', () => {
+    const recent = new Recent();
+    const look = (seconds: number, work: number, fallback: number, tabsServe: boolean) =>
+      recent.facts(seconds * SECOND_MS, { work, fallback, refused: 0 }, tabsServe).work;
+    look(0, 0, 0, false);
+    expect(look(5, 900, 900, false)).toEqual({ all: 0, fallback: 0 });
+    expect(look(10, 1_000, 1_000, true)).toEqual({ all: 0, fallback: 0 });
+    expect(look(15, 1_500, 1_020, true)).toEqual({ all: 500, fallback: 20 });
+    expect(look(20, 2_000, 1_500, false)).toEqual({ all: 500, fallback: 20 });
+    expect(look(400, 3_000, 2_500, false)).toEqual({ all: 0, fallback: 0 });
   });
 });
 

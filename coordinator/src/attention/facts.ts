@@ -48,7 +48,7 @@ export interface CoverageFacts {
 export interface RecentFacts {
   /** First tokens of the last ten minutes. */
   firstTokens: { count: number; p95Ms: number | null };
-  /** (row, expert) products for answers of the last five minutes: all, and those that no tab could do. */
+  /** (row, expert) products for answers of the last five minutes, while tabs served: all, and those that no tab could do. */
   work: { all: number; fallback: number };
   /** Requests refused in the last five minutes because the queue was full. */
   refused: number;

@@ -84,12 +84,14 @@ export class FactGatherer {
     const nowMs = steadyUnixMs();
     const refused = Object.values((encoder ?? scheduler).refusals).reduce((sum, count) => sum + count, 0);
     const work = figures.tabAssignments + figures.fallbackAssignments + figures.localLayerAssignments;
+    const tabs = this.#tabs();
+    const counted = { work, fallback: figures.fallbackAssignments, refused };
     return {
       nowMs,
       startedMs: this.#startedMs,
-      tabs: this.#tabs(),
+      tabs,
       coverage: this.#coverage(),
-      recent: this.#recent.facts(nowMs, { work, fallback: figures.fallbackAssignments, refused }),
+      recent: this.#recent.facts(nowMs, counted, tabs.serving > 0),
       speed: this.#speed(),
       machine: this.#machine(nowMs),
     };

@@ -17,6 +17,9 @@ export interface Counted {
 export class Recent {
   readonly #minutes = new Map<number, WaitCounts>();
   #counted: (Counted & { atMs: number })[] = [];
+  /** Work of the times in which tabs served: what the coordinator does while there are none is no tab's failure. */
+  readonly #withTabs = { work: 0, fallback: 0 };
+  #last: { now: Counted; tabsServe: boolean } | undefined;
 
   firstToken(nowMs: number, ms: number): void {
     const minute = Math.floor(nowMs / MINUTE_MS);
@@ -25,10 +28,15 @@ export class Recent {
     addWait(counts, ms);
   }
 
-  /** The facts of the last minutes, with the counters as they are now. */
-  facts(nowMs: number, now: Counted): RecentFacts {
+  /** The facts of the last minutes, with the counters as they are now, and whether any tab serves now. */
+  facts(nowMs: number, now: Counted, tabsServe: boolean): RecentFacts {
+    if (this.#last?.tabsServe && tabsServe) {
+      this.#withTabs.work += now.work - this.#last.now.work;
+      this.#withTabs.fallback += now.fallback - this.#last.now.fallback;
+    }
+    this.#last = { now, tabsServe };
     this.#counted = this.#counted.filter(({ atMs }) => nowMs - atMs <= WORK_MS);
-    this.#counted.push({ ...now, atMs: nowMs });
+    this.#counted.push({ refused: now.refused, ...this.#withTabs, atMs: nowMs });
     const before = this.#counted[0]!;
     const first = Math.floor(nowMs / MINUTE_MS) - FIRST_TOKEN_MINUTES + 1;
     const waits = noWaits();
@@ -38,7 +46,7 @@ export class Recent {
     }
     return {
       firstTokens: { count: waitsIn(waits), p95Ms: waitQuantile(waits, 0.95) },
-      work: { all: now.work - before.work, fallback: now.fallback - before.fallback },
+      work: { all: this.#withTabs.work - before.work, fallback: this.#withTabs.fallback - before.fallback },
       refused: now.refused - before.refused,
     };
   }

@@ -28,7 +28,7 @@ export function ReasonField({ reason }: { reason: Signal<string> }) {
   const id = useId();
   return (
     <div>
-      <label for={id}>Reason (the donor reads it; may be empty)</label>{' '}
+      <label for={id}>Reason, as the donor reads it</label>{' '}
       <input
         id={id}
         type="text"

@@ -72,6 +72,7 @@ function Read({ read }: { read: History }) {
               unit={unit}
               label={name}
               heightPx={130}
+              isCount={unit === 'requests'}
               times={{ fromMs, stepS, name: RANGE_NAMES[read.range].toLowerCase() }}
             />
           </div>

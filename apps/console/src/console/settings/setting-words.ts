@@ -8,11 +8,11 @@ export function valueWords({ kind }: SettingForm, value: SettingValue): string {
   return value === '' ? 'nothing' : `“${value}”`;
 }
 
-/** Where the value is from, and what it overrides. `day`: of the change. */
+/** Where the value is from, and what it overrides; empty for Shoal’s own default. `day`: of the change. */
 export function sourceWords({ form, default: initial, defaultFrom, changed, value }: SettingView, day: string): string {
   const isOwn = defaultFrom === 'Shoal';
   const said = valueWords(form, initial);
-  if (changed === null) return isOwn ? 'The default.' : `As ${defaultFrom} says.`;
+  if (changed === null) return isOwn ? '' : `As ${defaultFrom} says.`;
   const set = `Set by ${changed.by}, ${day}.`;
   if (isOwn) return `${set} The default is ${said}.`;
   return value === initial
