@@ -5,7 +5,9 @@ const TOKEN_BYTES = 24;
 
 /** A new secret, in characters that need no escaping in links and headers. */
 export function newToken(): string {
-  return randomBytes(TOKEN_BYTES).toString('base64url');
+  const token = randomBytes(TOKEN_BYTES).toString('base64url');
+  // A command line takes a value that begins with a hyphen for an option.
+  return token.startsWith('-') ? newToken() : token;
 }
 
 /** The stored form of a token. A random token needs neither salt nor stretching. */
