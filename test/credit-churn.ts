@@ -85,15 +85,8 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
       await delay(50);
     }
     for (const token of tokens) if (!here.has(token)) await join(token);
-    // Rows of probation are counted while it runs, so nothing would be compared at one moment.
-    const isTested = ({ session }: VirtualDonor): boolean =>
-      session.state === 'gone' || session.trust.phase !== 'probation';
-    const testedByMs = performance.now() + 300_000;
-    for (let i = 0; ![...here.values()].every(isTested); i++) {
-      if (performance.now() > testedByMs) throw new Error('Tabs were on probation for 5 minutes');
-      await answer(core, GOLDEN[i % GOLDEN.length]!.prompt_ids, { maxTokens: 16 });
-    }
     await until('audits to end', () => core.trust.counts.pending === 0, 120_000);
+    await settled(() => [...here.values()].reduce((sum, { session: { trust } }) => sum + trust.auditedRows, 0));
     const credits = await creditsOf(core, here, tokens);
     options.onRound?.(`part ${part + 1}: ${done.answers} answers, ${done.joins} joins, ${done.crashes} crashes`);
     for (const token of here.keys()) await leave(token);
@@ -103,6 +96,17 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
       return { ...done, credited: credits.reduce((sum, { database }) => sum + database.tokens, 0) };
   }
   throw new Error('A number of restarts below 0 was given.');
+}
+
+/** Comparisons of rows of probation go on after the last answer: waits until none has ended for three seconds. */
+async function settled(comparedRows: () => number): Promise<void> {
+  const startMs = performance.now();
+  for (let before = Number.NaN; before !== comparedRows();) {
+    if (performance.now() - startMs > 300_000)
+      throw new Error('Rows were compared for five minutes after the last answer.');
+    before = comparedRows();
+    await delay(3_000);
+  }
 }
 
 /** Of all donors, as the page, the console and the database have it, at one moment. */
