@@ -55,7 +55,7 @@ export class Attention {
     const found = rule.check(facts, known?.isRaised ?? false);
     const { nowMs } = facts;
     if (!found) {
-      // What nobody has seen yet begins anew: it must hold without a break.
+      // What has not been shown yet begins anew: it must hold without a break.
       if (known && (!known.isRaised || nowMs - known.lastSeenMs >= rule.clearAfterMs)) this.#conditions.delete(rule);
       return;
     }

@@ -10,7 +10,7 @@ interface Point {
 
 /**
  * Which work of a visit earns credit: tokens that came before a row that was audited and right. What follows the last such row waits
- * for the next one, and is nobody's credit if the tab is found to compute wrongly, or leaves. A lie is found within 99 rows
+ * for the next one, and is credited to no donor if the tab is found to compute wrongly, or leaves. A lie is found within 99 rows
  * (MIN_AUDIT_SHARE), so a liar's credit ends before its first wrong row but for these.
  */
 export class ConfirmedWork {

@@ -82,7 +82,7 @@ it('lets nobody ask with a signature that is another’s, of another socket, or 
   }
   for (const malformed of [undefined, 7, {}, { ...overheard, request: 'x'.repeat(2_000) }])
     expect(await connect().send(malformed)).toMatchObject({ message: expect.stringMatching('does not know') });
-  // Figures are nobody's to name.
+  // Figures can't be named by a donor.
   const socket = connect();
   const inflated = mallory.ask(socket.challenge, '{"do":"work","tokens":1000000}');
   expect(await socket.send(inflated)).toMatchObject({ ok: false, message: expect.stringMatching('does not know') });

@@ -191,7 +191,7 @@ export class PeerSession implements LapPeer, PlannedTab {
     return true;
   }
 
-  /** It loads nothing now, which is nobody's fault: once it goes on, its time begins anew. */
+  /** It loads nothing now, and is not to blame: once it goes on, its time begins anew. */
   noteResting(): void {
     this.#lacking = undefined;
   }

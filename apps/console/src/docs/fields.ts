@@ -13,7 +13,7 @@ type Schemas = ApiDocument['schemas'];
 
 /** Deeper fields are said to be objects, and no more. */
 const MAX_DEPTH = 3;
-/** JSON's largest whole numbers, which zod writes as limits, tell nobody anything. */
+/** JSON's largest whole numbers, which zod writes as limits, say nothing. */
 const LARGE = 2 ** 31 - 1;
 const MAX_VALUES = 12;
 

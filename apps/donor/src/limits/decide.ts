@@ -18,7 +18,7 @@ export interface Circumstances {
 
 export interface Rest {
   why: RestReason;
-  /** In milliseconds of Unix; undefined if nobody knows. */
+  /** In milliseconds of Unix; undefined if it isn't known. */
   untilMs: number | undefined;
 }
 
@@ -39,7 +39,7 @@ const RESERVE = 0.01;
 /** Pure: the same arguments give the same decision. */
 export function decide(settings: LimitSettings, now: Circumstances): Decision {
   const rests = restsOf(settings, now);
-  // Of several reasons, the one that lasts longest. One whose end nobody knows is named if there is no other.
+  // Of several reasons, the one that lasts longest. One without a known end is named if there is no other.
   const rest = rests.reduce<Rest | undefined>((a, b) => (a && (a.untilMs ?? 0) >= (b.untilMs ?? 0) ? a : b), undefined);
   return {
     share: settings.sharePercent / 100,
