@@ -143,8 +143,8 @@ describe('donor, operator and developer', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Drain' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('on 1 tab');
     // It gets no more work and leaves when its laps are done.
-    await eventually(() => page.getByRole('button', { name: first! }).count()).toBe(0);
-    await page.getByRole('button', { name: second! }).click();
+    await eventually(() => page.getByRole('button', { name: first!, exact: true }).count()).toBe(0);
+    await page.getByRole('button', { name: second!, exact: true }).click();
     await page.getByRole('button', { name: 'Remove…' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('Serving alone');

@@ -213,6 +213,8 @@ describe('health and documents', () => {
       '/admin/bans/{id}': ['parameters', 'delete'],
       '/admin/quarantines/{key}': ['parameters', 'delete'],
       '/admin/history': ['get'],
+      '/admin/names/{name}': ['parameters', 'delete'],
+      '/admin/teams/{id}': ['parameters', 'delete'],
       '/admin/settings': ['get', 'patch'],
       '/admin/usage': ['get'],
       '/v1/models': ['get'],
