@@ -86,3 +86,12 @@ export async function expectAccessible(page: Page, what: string): Promise<void> 
     await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
   }
 }
+
+/** Opens the console of the fake coordinator as an operator. */
+export async function signIn(): Promise<void> {
+  await page.goto(`${fake.url}/console#token=${fake.token}`);
+  await page.locator('.verdict').waitFor();
+}
+
+/** The tabs that the console's table shows, in its order. */
+export const rowIds = (): Promise<string[]> => page.locator('.peers .disclose .id').allTextContents();

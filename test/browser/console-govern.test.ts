@@ -1,18 +1,12 @@
 import type { ConsoleSnapshot } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { eventually, fake, page, useFakeCoordinator } from './console-browser.ts';
+import { eventually, fake, page, rowIds, signIn, useFakeCoordinator } from './console-browser.ts';
 import { makeEvents, makeSnapshot } from './console-fake-data.ts';
 
 useFakeCoordinator();
 beforeEach(() => {
   fake.events = makeEvents();
 });
-
-const signIn = async (): Promise<void> => {
-  await page.goto(`${fake.url}/console#token=${fake.token}`);
-  await page.locator('.verdict').waitFor();
-};
-const rowIds = (): Promise<string[]> => page.locator('.peers .disclose .id').allTextContents();
 
 describe('governing', () => {
   it('changes settings, says what they override, and shows a refusal beside the setting', async () => {

@@ -1,12 +1,7 @@
 import { expect, describe, it } from 'vitest';
-import { eventually, fake, page, useFakeCoordinator } from './console-browser.ts';
+import { eventually, fake, page, signIn, useFakeCoordinator } from './console-browser.ts';
 
 useFakeCoordinator();
-
-const signIn = async (): Promise<void> => {
-  await page.goto(`${fake.url}/console#token=${fake.token}`);
-  await page.locator('.verdict').waitFor();
-};
 
 describe('history', () => {
   it('shows charts of a range and a coordinator, the same figures as a table, and gaps as gaps', async () => {

@@ -1,19 +1,23 @@
 import { text } from 'node:stream/consumers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { accessFaults } from './access-faults.ts';
-import { eventually, expectAccessible, expectFits, fake, page, useFakeCoordinator, WIDTHS } from './console-browser.ts';
+import {
+  eventually,
+  expectAccessible,
+  expectFits,
+  fake,
+  page,
+  rowIds,
+  signIn,
+  useFakeCoordinator,
+  WIDTHS,
+} from './console-browser.ts';
 import { makeEvents, makeSnapshot, peerIds } from './console-fake-data.ts';
 
 useFakeCoordinator();
 beforeEach(() => {
   fake.events = makeEvents();
 });
-
-const signIn = async (): Promise<void> => {
-  await page.goto(`${fake.url}/console#token=${fake.token}`);
-  await page.locator('.verdict').waitFor();
-};
-const rowIds = (): Promise<string[]> => page.locator('.peers .disclose .id').allTextContents();
 
 describe('signing in', () => {
   it('says that a wrong token is wrong, and why, and takes the right one', async () => {

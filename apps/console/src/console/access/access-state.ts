@@ -1,13 +1,10 @@
-import { effect, signal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import type { AccessKind, AccessView, EntryChange, MadeEntry, NewEntry, UsageReport, UsageRow } from '@shoal/protocol';
 import type { Result } from '../adapter-words.ts';
-import { link } from '../connection.ts';
-import { askAdmin, Refused } from './admin-api.ts';
+import { askAdmin, attempt } from './admin-api.ts';
+import { adminView, forgetAtSignOut } from './admin-view.ts';
 
-/** As the coordinator last told it; null before. */
-export const access = signal<AccessView | null>(null);
-/** Why the lists could not be read the last time. */
-export const fault = signal<string | null>(null);
+export const { view: access, fault, read: readAccess } = adminView<AccessView>('access');
 /** What came of the last command. */
 export const result = signal<Result | null>(null);
 /** The entry that was made last, with its token. The page forgets it when told to, or when it is left. */
@@ -19,15 +16,6 @@ export interface KeyFigures {
   month: ReadonlyMap<string, UsageRow>;
 }
 export const figures = signal<KeyFigures | null>(null);
-
-export async function readAccess(): Promise<void> {
-  try {
-    access.value = await askAdmin<AccessView>('GET', 'access');
-    fault.value = null;
-  } catch (error) {
-    fault.value = wordsOf(error);
-  }
-}
 
 /** Figures that can't be read now stay as they were; the lists' own fault says what is the matter. */
 export async function readFigures(): Promise<void> {
@@ -69,21 +57,11 @@ export function revoke(kind: AccessKind, name: string): Promise<boolean> {
   });
 }
 
-/** Runs a command that returns what is told of it. */
-export async function commanded(work: () => Promise<string>): Promise<boolean> {
-  try {
-    result.value = { ok: true, text: await work() };
-  } catch (error) {
-    result.value = { ok: false, text: wordsOf(error) };
-    return false;
-  }
-  await readAccess();
-  return true;
+/** Runs a command that returns what is told of it, and reads the lists again if that was done. */
+export async function commanded(command: () => Promise<string>): Promise<boolean> {
+  const { ok } = (result.value = await attempt(command));
+  if (ok) await readAccess();
+  return ok;
 }
 
-const wordsOf = (error: unknown): string => (error instanceof Refused ? error.message : String(error));
-
-effect(() => {
-  if (link.value.state !== 'signed-out') return;
-  for (const one of [access, figures, fault, result, made]) one.value = null;
-});
+forgetAtSignOut(figures, result, made);

@@ -1,9 +1,22 @@
+import type { Result } from '../adapter-words.ts';
 import { signedInToken } from '../connection.ts';
 
 const DEADLINE_MS = 15_000;
 
 /** What the coordinator said of a request; the message is for the operator. */
 export class Refused extends Error {}
+
+/** What went wrong, for the operator. */
+export const wordsOf = (error: unknown): string => (error instanceof Refused ? error.message : String(error));
+
+/** Runs a command that returns what is told of it. */
+export async function attempt(command: () => Promise<string>): Promise<Result> {
+  try {
+    return { ok: true, text: await command() };
+  } catch (error) {
+    return { ok: false, text: wordsOf(error) };
+  }
+}
 
 /** Asks the coordinator under /admin, as the one who is signed in. Rejects with a Refused. */
 export async function askAdmin<Answer>(method: string, path: string, body?: object): Promise<Answer> {

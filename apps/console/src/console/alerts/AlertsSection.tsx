@@ -2,7 +2,7 @@ import { signal } from '@preact/signals';
 import type { AlertsView } from '@shoal/protocol';
 import { useEffect } from 'preact/hooks';
 import { formatNumber, plural } from '../../format.ts';
-import { askAdmin, Refused } from '../access/admin-api.ts';
+import { askAdmin, attempt } from '../access/admin-api.ts';
 import type { Result } from '../adapter-words.ts';
 import { role } from '../connection.ts';
 import { notifyFault, notifying, setNotifying } from './notify.ts';
@@ -24,17 +24,15 @@ async function readAlerts(): Promise<void> {
 async function sendTest(): Promise<void> {
   isTesting.value = true;
   result.value = null;
-  try {
+  result.value = await attempt(async () => {
     await askAdmin('POST', 'alerts/test');
-    result.value = { ok: true, text: 'The test message was delivered.' };
-  } catch (error) {
-    result.value = { ok: false, text: error instanceof Refused ? error.message : String(error) };
-  }
+    return 'The test message was delivered.';
+  });
   isTesting.value = false;
   await readAlerts();
 }
 
-/** Who is told when something needs attention and nobody looks. */
+/** How operators are told of what needs attention: by a webhook, and by notifications of this browser. */
 export function AlertsSection() {
   useEffect(() => {
     void readAlerts();

@@ -1,6 +1,6 @@
 import { effect, signal } from '@preact/signals';
 import type { History, HistoryRange } from '@shoal/protocol';
-import { askAdmin, Refused } from '../access/admin-api.ts';
+import { askAdmin, wordsOf } from '../access/admin-api.ts';
 import { link } from '../connection.ts';
 
 /** Between two readings: a sample is a minute long. */
@@ -25,7 +25,7 @@ export async function readHistory(): Promise<void> {
     history.value = read;
     fault.value = null;
   } catch (error) {
-    if (mine === reading) fault.value = error instanceof Refused ? error.message : String(error);
+    if (mine === reading) fault.value = wordsOf(error);
   }
 }
 

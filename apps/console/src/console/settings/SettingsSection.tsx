@@ -4,7 +4,7 @@ import { useEffect, useId } from 'preact/hooks';
 import { formatDay, formatTime } from '../../format.ts';
 import { role, settingsChanges } from '../connection.ts';
 import { fieldText, sourceWords, valueOf, valueWords } from './setting-words.ts';
-import { changeSetting, fault, readSettings, results, settings } from './settings-state.ts';
+import { changeSetting, fault, lastChange, readSettings, settings } from './settings-state.ts';
 
 /** What operators change while coordinators run. Every change is an event, and holds at all coordinators of the database. */
 export function SettingsSection() {
@@ -45,7 +45,7 @@ export function SettingsSection() {
 function Setting({ setting, canChange }: { setting: SettingView; canChange: boolean }) {
   const { name, title, help, form, value, changed, locked } = setting;
   const [titleId, helpId] = [useId(), useId()];
-  const result = results.value[name];
+  const result = lastChange.value?.name === name ? lastChange.value.result : undefined;
   return (
     <form class="setting" aria-labelledby={titleId} onSubmit={(event) => event.preventDefault()} data-setting={name}>
       <div>

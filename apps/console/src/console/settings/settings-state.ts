@@ -1,42 +1,20 @@
-import { effect, signal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import type { SettingsView, SettingValue } from '@shoal/protocol';
-import { askAdmin, Refused } from '../access/admin-api.ts';
+import { askAdmin, attempt } from '../access/admin-api.ts';
+import { adminView, forgetAtSignOut } from '../access/admin-view.ts';
 import type { Result } from '../adapter-words.ts';
-import { link } from '../connection.ts';
 
-/** As the coordinator last told it; null before. */
-export const settings = signal<SettingsView | null>(null);
-/** Why they could not be read the last time. */
-export const fault = signal<string | null>(null);
-/** What came of the last change, by setting. */
-export const results = signal<Readonly<Record<string, Result>>>({});
+export const { view: settings, fault, read: readSettings } = adminView<SettingsView>('settings');
+/** What came of the last change, and of which setting. */
+export const lastChange = signal<{ name: string; result: Result } | null>(null);
+forgetAtSignOut(lastChange);
 
-const wordsOf = (error: unknown): string => (error instanceof Refused ? error.message : String(error));
-
-export async function readSettings(): Promise<void> {
-  try {
-    settings.value = await askAdmin<SettingsView>('GET', 'settings');
-    fault.value = null;
-  } catch (error) {
-    fault.value = wordsOf(error);
-  }
-}
-
-/** Changes a setting; null is its default. Returns whether that was done; `results` says why not. */
+/** Changes a setting; null is its default. Returns whether that was done; `lastChange` says why not. */
 export async function changeSetting(name: string, value: SettingValue | null, said: string): Promise<boolean> {
-  try {
+  const result = await attempt(async () => {
     settings.value = await askAdmin<SettingsView>('PATCH', 'settings', { [name]: value });
-    results.value = { [name]: { ok: true, text: said } };
-    return true;
-  } catch (error) {
-    results.value = { [name]: { ok: false, text: wordsOf(error) } };
-    return false;
-  }
+    return said;
+  });
+  lastChange.value = { name, result };
+  return result.ok;
 }
-
-effect(() => {
-  if (link.value.state !== 'signed-out') return;
-  settings.value = null;
-  fault.value = null;
-  results.value = {};
-});
