@@ -7,10 +7,12 @@ import type { Config } from './config.ts';
 import type { Core } from './core.ts';
 import { DatabaseHistory, historyOf, MemoryHistory, Sampler } from './history/index.ts';
 import type { WatchAccess } from './http/index.ts';
+import { answerWork } from './laps/lap-figures.ts';
 import { lapsPerPass } from './local-experts/choose-layers.ts';
 import { expertMemoryOf } from './local-experts/local-experts.ts';
 import type { JoinedCluster } from './open-cluster.ts';
 import { databasePlace } from './open-database.ts';
+import { refusedBy } from './scheduler/generation.ts';
 
 /** What looks after a coordinator while nobody looks at it. */
 export interface Watch extends WatchAccess {
@@ -95,10 +97,10 @@ function openHistory(core: Core, { cluster }: JoinedCluster) {
         tokens: encoder ? encoder.counts.tokens : scheduler.tokens,
         laps: figures.laps,
         bytes: wire.sent + wire.received,
-        work: figures.tabAssignments + figures.fallbackAssignments + figures.localLayerAssignments,
+        work: answerWork(figures),
         fallback: figures.fallbackAssignments,
         errors,
-        refused: Object.values((encoder ?? scheduler).refusals).reduce((sum, count) => sum + count, 0),
+        refused: refusedBy(encoder ?? scheduler),
       };
     },
     levels: () => ({

@@ -14,6 +14,7 @@ import {
 } from '@shoal/protocol';
 import { type Kysely, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
+import { changeAndTell, unchangedText } from '../database/reader.ts';
 import type { Tables } from '../database/tables.ts';
 import { type AccessBook, AccessError, aNoun, type Imported } from './access-book.ts';
 import type { AccessFile } from './access-file.ts';
@@ -163,11 +164,9 @@ export class DatabaseBook implements AccessBook {
   /** A transaction after which all coordinators read the rules again. One at a time, so that what it looks up stays true. */
   #write<T>(work: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
     return reaching(() =>
-      this.#database.db.transaction().execute(async (db) => {
+      changeAndTell(this.#database.db, ACCESS_CHANNEL, async (db) => {
         await sql`select pg_advisory_xact_lock(hashtext(${ACCESS_CHANNEL}))`.execute(db);
-        const result = await work(db);
-        await sql`select pg_notify(${ACCESS_CHANNEL}, '')`.execute(db);
-        return result;
+        return work(db);
       }),
     );
   }
@@ -183,8 +182,7 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
       const message = 'Two entries have the same token; give each a token of its own (npx shoal token).';
       throw new AccessError('name-taken', message, { cause: error });
     }
-    const message = `The database did not answer, so nothing was changed (${(error as Error).message}). Try again.`;
-    throw new AccessError('away', message, { cause: error });
+    throw new AccessError('away', unchangedText(error), { cause: error });
   }
 }
 

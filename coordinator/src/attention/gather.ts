@@ -2,10 +2,12 @@ import { steadyUnixMs } from '../base/clock.ts';
 import { foreignNetworks } from '../base/address.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
+import { answerWork } from '../laps/lap-figures.ts';
 import type { ExpertThread } from '../local-experts/expert-thread.ts';
 import type { WeightsHealth } from '../local-experts/weights-health.ts';
 import type { Records } from '../records/index.ts';
 import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
+import { refusedBy } from '../scheduler/generation.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -82,10 +84,12 @@ export class FactGatherer {
     const { scheduler, encoder, dispatcher } = this.#sources;
     const { figures } = dispatcher;
     const nowMs = steadyUnixMs();
-    const refused = Object.values((encoder ?? scheduler).refusals).reduce((sum, count) => sum + count, 0);
-    const work = figures.tabAssignments + figures.fallbackAssignments + figures.localLayerAssignments;
     const tabs = this.#tabs();
-    const counted = { work, fallback: figures.fallbackAssignments, refused };
+    const counted = {
+      work: answerWork(figures),
+      fallback: figures.fallbackAssignments,
+      refused: refusedBy(encoder ?? scheduler),
+    };
     return {
       nowMs,
       startedMs: this.#startedMs,

@@ -6,17 +6,7 @@ import type { BanView } from '@shoal/protocol';
 export const MAX_BANS = 2_000;
 
 /** A donor, one of its tabs, or a network that operators keep out. Times are dates in epoch milliseconds. */
-export interface Ban {
-  id: number;
-  /** A ban ends visits at once. A drain lets others take over first, and the tab come back when it ends. */
-  kind: 'ban' | 'drain';
-  /** `donor HASH` (or `donor HASH HASH`, see BannedTab), `tab HASH/NUMBER` or `network NETWORK`. */
-  subject: string;
-  /** The tab that it was made for, for people. */
-  label: string;
-  /** Told to the donor; may be empty. */
-  reason: string;
-  by: string;
+export interface Ban extends Omit<BanView, 'at' | 'until'> {
   atMs: number;
   /** Infinity: until it is lifted. */
   untilMs: number;

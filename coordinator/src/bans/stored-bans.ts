@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import type { Database, Tables } from '../database/index.ts';
-import { TableReader } from '../database/reader.ts';
+import { changeAndTell, TableReader, unchangedText } from '../database/reader.ts';
 import { type Ban, BanError, type Bans, type BanStore, MAX_BANS, type NewBan } from './bans.ts';
 
 /** Told whenever bans in the database have changed. */
@@ -60,14 +60,9 @@ export class StoredBans implements BanStore {
   async #write<T>(work: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
     let result: T;
     try {
-      result = await this.#database.db.transaction().execute(async (db) => {
-        const done = await work(db);
-        await sql`select pg_notify(${CHANNEL}, '')`.execute(db);
-        return done;
-      });
+      result = await changeAndTell(this.#database.db, CHANNEL, work);
     } catch (error) {
-      const message = `The database did not answer, so nothing was changed (${(error as Error).message}). Try again.`;
-      throw new BanError('away', message, { cause: error });
+      throw new BanError('away', unchangedText(error), { cause: error });
     }
     await this.#reader?.refresh();
     return result;

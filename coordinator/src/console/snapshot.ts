@@ -11,7 +11,7 @@ import type {
 import { steadyUnixMs } from '../base/clock.ts';
 import type { SampleWindow } from '../base/sample-window.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
-import type { LapFigures } from '../laps/lap-figures.ts';
+import { answerWork } from '../laps/lap-figures.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import type { EncoderScheduler } from '../scheduler/encoder/encoder-scheduler.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -258,11 +258,6 @@ export class SnapshotBuilder {
 
 function waitOf(recentMs: SampleWindow): WaitView {
   return { p50: recentMs.quantile(0.5), p95: recentMs.quantile(0.95) };
-}
-
-/** Row × expert products of answers, on tabs and on the coordinator. */
-function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments }: LapFigures): number {
-  return tabAssignments + fallbackAssignments + localLayerAssignments;
 }
 
 function counted(count: number, noun: string): string {

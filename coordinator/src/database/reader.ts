@@ -1,4 +1,6 @@
+import { type Kysely, sql } from 'kysely';
 import type { Database } from './database.ts';
+import type { Tables } from './tables.ts';
 
 /** How soon a failed reading is tried again, beside whenever the database is told to be back. */
 const RETRY_MS = 5_000;
@@ -12,6 +14,23 @@ export interface TableReaderOptions {
   /** The database has become reachable or unreachable. */
   onAway?: (away: string | null) => void;
 }
+
+/** Changes tables in one transaction, with which all who read them (`TableReader`) are told. Rejects where nothing was changed. */
+export function changeAndTell<T>(
+  db: Kysely<Tables>,
+  channel: string,
+  change: (db: Kysely<Tables>) => Promise<T>,
+): Promise<T> {
+  return db.transaction().execute(async (transaction) => {
+    const result = await change(transaction);
+    await sql`select pg_notify(${channel}, '')`.execute(transaction);
+    return result;
+  });
+}
+
+/** What an admin is told whose change was rejected with this error. */
+export const unchangedText = (error: unknown): string =>
+  `The database did not answer, so nothing was changed (${(error as Error).message}). Try again.`;
 
 /**
  * Keeps what is in memory as it is in the database, whichever program changes it there: reads it again whenever the channel is

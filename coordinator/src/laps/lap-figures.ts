@@ -80,3 +80,10 @@ export class LapFigures {
     this.wireMs.add(partMs - queueMs - computeMs);
   }
 }
+
+/** (row, expert) assignments of answers, on tabs and on the coordinator. */
+export function answerWork(
+  figures: Pick<LapFigures, 'tabAssignments' | 'fallbackAssignments' | 'localLayerAssignments'>,
+): number {
+  return figures.tabAssignments + figures.fallbackAssignments + figures.localLayerAssignments;
+}

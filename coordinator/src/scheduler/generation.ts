@@ -122,6 +122,11 @@ export interface GenerationService {
  */
 export type Refusal = 'queue-full' | 'share-full' | 'too-late';
 
+/** Requests that a scheduler has rejected since its start. */
+export function refusedBy({ refusals }: { readonly refusals: Readonly<Record<Refusal, number>> }): number {
+  return Object.values(refusals).reduce((sum, count) => sum + count, 0);
+}
+
 export type GenerationErrorReason =
   | Refusal
   | 'context-length'

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import type { Database, Tables } from '../database/index.ts';
-import { TableReader } from '../database/reader.ts';
+import { changeAndTell, TableReader, unchangedText } from '../database/reader.ts';
 import { entryOf, SETTING_NAMES, type SettingChanges, type SettingName } from './entries.ts';
 import { type Chosen, type Settings, SettingsError, type SettingsStore } from './settings.ts';
 
@@ -37,14 +37,11 @@ export class StoredSettings implements SettingsStore {
 
   async write(changes: SettingChanges, by: string): Promise<void> {
     try {
-      await this.#database.db.transaction().execute(async (db) => {
+      await changeAndTell(this.#database.db, CHANNEL, async (db) => {
         for (const [name, value] of Object.entries(changes)) await put(db, PREFIX + name, value, by);
-        await sql`select pg_notify(${CHANNEL}, '')`.execute(db);
       });
     } catch (error) {
-      const why = (error as Error).message;
-      const message = `The database did not answer, so nothing was changed (${why}). Try again.`;
-      throw new SettingsError('away', message, undefined, { cause: error });
+      throw new SettingsError('away', unchangedText(error), undefined, { cause: error });
     }
     await this.#reader?.refresh();
   }

@@ -22,7 +22,7 @@ export type PeerEvent =
 /** States in which a peer that serves experts is given laps. A draining peer serves until others have taken over. */
 export const READY_STATES: ReadonlySet<PeerState> = new Set(['waiting', 'working', 'draining']);
 
-/** Whether the tab takes part no longer, for now, since its donor or its limits want it so. */
+/** Whether its donor, or its limits, have stopped the tab for a while. */
 export const isStopped = (state: PeerState): boolean => state === 'paused' || state === 'resting';
 
 type Row = Readonly<Partial<Record<PeerEvent, PeerState>>>;

@@ -39,12 +39,13 @@ export type NewBan = z.infer<typeof newBanSchema>;
 
 export interface BanView {
   id: number;
-  /** A drain lets its tab come back by itself when it ends. */
+  /** A ban ends visits at once. A drain lets others take over first, and the tab come back by itself when it ends. */
   kind: 'ban' | 'drain';
-  /** `donor HASH`, `tab HASH/NUMBER` or `network NETWORK`. */
+  /** `donor HASH` (or `donor HASH HASH`: of its key and of its token), `tab HASH/NUMBER` or `network NETWORK`. */
   subject: string;
   /** The tab that it was made for, or empty. */
   label: string;
+  /** Told to the donor; may be empty. */
   reason: string;
   by: string;
   /** ISO times; `until` is null if it lasts until it is lifted. */
