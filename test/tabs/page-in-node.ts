@@ -15,6 +15,7 @@ import {
 import { loadRtc } from '@shoal/transport/node';
 import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
+import { MemoryStorage } from '../../apps/donor/src/memory-storage.ts';
 import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
 import { FaultyChannel } from './faulty-channel.ts';
 import { type Adversary, adverseSend, flood, isFlood, neverLoads } from '../chaos/adversaries.ts';
@@ -320,26 +321,3 @@ const ADAPTER: AdapterInfo = {
 
 /** The page's name for a processor (apps/donor/src/worker.ts), whose bounds apply when answers are audited. */
 const PROCESSOR: AdapterInfo = { ...ADAPTER, vendor: 'cpu', architecture: 'wasm', description: '1 thread' };
-
-/** localStorage and sessionStorage for the lifetime of the process. */
-class MemoryStorage implements Storage {
-  readonly #entries = new Map<string, string>();
-  get length(): number {
-    return this.#entries.size;
-  }
-  clear(): void {
-    this.#entries.clear();
-  }
-  getItem(key: string): string | null {
-    return this.#entries.get(key) ?? null;
-  }
-  key(index: number): string | null {
-    return [...this.#entries.keys()][index] ?? null;
-  }
-  removeItem(key: string): void {
-    this.#entries.delete(key);
-  }
-  setItem(key: string, value: string): void {
-    this.#entries.set(key, value);
-  }
-}

@@ -1,20 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { rememberConsent, standingConsent, withdrawConsent } from './consent.ts';
 import { initialPledgeBytes, nearestStop, PLEDGE_STOPS_BYTES, rememberPledge } from './pledge.ts';
+import { MemoryStorage } from './memory-storage.ts';
 
 const MIB = 2 ** 20;
-
-class MemoryStorage implements Storage {
-  readonly #entries = new Map<string, string>();
-  get length(): number {
-    return this.#entries.size;
-  }
-  clear = (): void => this.#entries.clear();
-  getItem = (key: string): string | null => this.#entries.get(key) ?? null;
-  key = (index: number): string | null => [...this.#entries.keys()][index] ?? null;
-  removeItem = (key: string): void => void this.#entries.delete(key);
-  setItem = (key: string, value: string): void => void this.#entries.set(key, value);
-}
 
 let storage: MemoryStorage;
 beforeEach(() => {

@@ -33,6 +33,20 @@ export function cpuAdapter(threads: number): AdapterInfo {
   };
 }
 
+/** Describes a GPU's adapter as the coordinator takes it. */
+export function gpuAdapter({ info, limits }: GPUAdapter): AdapterInfo {
+  return {
+    vendor: info.vendor.slice(0, MAX_TEXT_CHARS),
+    architecture: info.architecture.slice(0, MAX_TEXT_CHARS),
+    description: info.description.slice(0, MAX_TEXT_CHARS),
+    isFallbackAdapter: info.isFallbackAdapter ?? false,
+    maxBufferBytes: limits.maxBufferSize,
+    maxStorageBindingBytes: limits.maxStorageBufferBindingSize,
+  };
+}
+/** Limit of the signalling schema. */
+const MAX_TEXT_CHARS = 200;
+
 /** Whether the browser may have WebGPU, without asking it for a GPU. Over plain HTTP browsers hide it, so we can't tell. */
 export function mayHaveWebGpu(): boolean {
   return 'gpu' in navigator || !isSecureContext;

@@ -1,24 +1,21 @@
 import './csp.ts';
-import { coordinatorUrl, openStorage } from '@shoal/protocol/page';
+import { coordinatorUrl } from '@shoal/protocol/page';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { App } from './app.tsx';
+import { browserSession } from './browser-session.ts';
 import { askContribution } from './contribution/ask.ts';
 import { openBrowserKey } from './contribution/browser-key.ts';
 import { ContributionDesk, takeLinkRequest } from './contribution/desk.ts';
 import { isAutomatic, standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
-import { mayHaveWebGpu } from './device.ts';
-import { claimIdentity } from './donor-identity.ts';
 import { watchInfo } from './info-watch.ts';
 import { takeInvite } from './invite.ts';
 import { LimitsKeeper } from './limits/limits-keeper.ts';
 import { systemLocalTime } from './limits/local-time.ts';
 import { BrowserSensors } from './limits/sensors.ts';
 import { offersTabToTab } from './offers.ts';
-import { initialPledgeBytes } from './pledge.ts';
 import { tabsOfThisBrowser } from './shared-pledge.ts';
-import { openShardCache } from './shard-cache.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
@@ -26,12 +23,11 @@ import './views.css';
 import './limits.css';
 import './contribution/contribution.css';
 
-const browserStorage = openStorage(() => localStorage);
-const tabStorage = openStorage(() => sessionStorage);
+const coordinator = coordinatorUrl(document.baseURI);
+const ofBrowser = browserSession(coordinator);
+const { browserStorage, tabStorage } = ofBrowser;
 takeInvite({ storage: browserStorage, location, history });
 
-const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
-const coordinator = coordinatorUrl(document.baseURI);
 const openKey = () => openBrowserKey(coordinator);
 const limits = new LimitsKeeper({
   storage: browserStorage,
@@ -43,22 +39,10 @@ const limits = new LimitsKeeper({
 const desk = new ContributionDesk({ openKey, ask: askContribution(coordinator), storage: browserStorage });
 desk.asked.value = takeLinkRequest({ location, history });
 const session = new DonorSession({
-  coordinator,
-  createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
-  cache: openShardCache(window).cache,
-  claimIdentity: async () => {
-    const locks = navigator.locks as LockManager | undefined;
-    const identity = await claimIdentity({ browserStorage, tabStorage, locks });
-    return { ...identity, prove: await openKey() };
-  },
+  ...ofBrowser,
   desk,
-  tabStorage,
-  browserStorage,
   // A tab that a program opened lends what its own address says.
   sharingTabs: isAutomatic(location, navigator.webdriver) ? undefined : tabsOfThisBrowser(),
-  keepsNothing: tabStorage.isLost || browserStorage.isLost,
-  initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
-  initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
   offersTabToTab: offersTabToTab(document),
   limits,
 });

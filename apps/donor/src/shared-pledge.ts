@@ -62,7 +62,7 @@ export class SharedPledge {
     this.#looking = setInterval(() => void this.#count(), LOOK_AGAIN_MS);
   }
 
-  /** This tab lends no longer, for now. */
+  /** This tab has stopped lending, at least for a while. */
   leave(): void {
     if (!this.#release) return;
     this.#release();

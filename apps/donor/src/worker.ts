@@ -1,13 +1,10 @@
 import './csp.ts';
 import { createWasmBackend, createWebGpuBackend, hasWasmSimd } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
-import { cpuAdapter, type Device, lentThreads } from './device.ts';
+import { cpuAdapter, type Device, gpuAdapter, lentThreads } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 import { openShardCache } from './shard-cache.ts';
 import { TabHost } from './tab-host.ts';
-
-/** Limit of the signalling schema. */
-const MAX_TEXT_CHARS = 200;
 
 function post(message: FromWorker): void {
   self.postMessage(message);
@@ -19,16 +16,7 @@ async function probe(device: Device): Promise<AdapterInfo | ProbeFailure> {
   if (device === 'cpu') return hasWasmSimd() ? cpuAdapter(lentThreads()) : 'no-wasm';
   if (!('gpu' in navigator)) return 'no-webgpu';
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) return 'no-adapter';
-  const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
-  return {
-    vendor: vendor.slice(0, MAX_TEXT_CHARS),
-    architecture: architecture.slice(0, MAX_TEXT_CHARS),
-    description: description.slice(0, MAX_TEXT_CHARS),
-    isFallbackAdapter: isFallbackAdapter ?? false,
-    maxBufferBytes: adapter.limits.maxBufferSize,
-    maxStorageBindingBytes: adapter.limits.maxStorageBufferBindingSize,
-  };
+  return adapter ? gpuAdapter(adapter) : 'no-adapter';
 }
 
 const { cache, isLost } = openShardCache(self);

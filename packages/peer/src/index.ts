@@ -1,7 +1,14 @@
 export { type Allowance, AllowanceWatch } from './allowance.ts';
 export { ExpertRunner, HOME, type LapBackend } from './expert-runner.ts';
 export type { FetchedBytes } from './fetch-tally.ts';
-export { EXPERT_KINDS, KEPT_PLEDGES, PeerHost, type PeerHostOptions, type PeerHostStats } from './peer-host.ts';
+export {
+  EXPERT_KINDS,
+  KEPT_PLEDGES,
+  PeerHost,
+  type PeerHostOptions,
+  type PeerHostStats,
+  trafficOf,
+} from './peer-host.ts';
 export type { PeerModel } from './peer-model.ts';
 export { ShardCacheError } from './errors.ts';
 export { RelayedChannel, relayChannel } from './relayed-channel.ts';

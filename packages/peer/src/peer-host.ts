@@ -113,7 +113,7 @@ export class PeerHost {
       onAdapted: (adapted) => options.events.onAdapted?.(adapted),
     });
     this.#allowed = new AllowanceWatch({
-      trafficBytes: () => this.#trafficBytes(),
+      trafficBytes: () => trafficOf({ ...this.#runner.counters, fetched: this.#fetched.bytes }),
       onSpent: () => {
         this.#rest();
         options.events.onSpent?.();
@@ -208,12 +208,6 @@ export class PeerHost {
     this.#runner.refuseWaiting();
     this.#applying?.abort();
     this.#isInterrupted = true;
-  }
-
-  #trafficBytes(): number {
-    const { bytesSent, bytesReceived } = this.#runner.counters;
-    const { coordinator, mirror, tab, given } = this.#fetched.bytes;
-    return bytesSent + bytesReceived + coordinator + mirror + tab + given;
   }
 
   stats(): PeerHostStats {
@@ -388,6 +382,13 @@ export class PeerHost {
 function isCancelled(error: unknown): boolean {
   return error instanceof ShardError && error.reason === 'cancelled';
 }
+
+/** Bytes that a tab has sent and received, of laps and of weights: what its donor's limits of traffic count. */
+export function trafficOf({ bytesSent, bytesReceived, fetched }: Traffic): number {
+  const { coordinator, mirror, tab, given } = fetched;
+  return bytesSent + bytesReceived + coordinator + mirror + tab + given;
+}
+type Traffic = Pick<PeerHostStats, 'bytesSent' | 'bytesReceived' | 'fetched'>;
 
 /** `hello.expertKinds` of tabs that compute with this package. */
 export const EXPERT_KINDS: string[] = allExpertKinds(QUANTS);

@@ -98,7 +98,7 @@ function Elsewhere({ account, desk }: Props) {
     <div>
       <p class="hint">
         A link lets another browser of yours count together with this one: open it there within 15 minutes. It works
-        once. The picture shows your name and figures to whoever has its address.
+        once. The picture shows your name and figures to anyone who has its address.
         {account.credit !== null &&
           ` With your credit (${formatCount(account.credit)} tokens left) your requests to the API come sooner: send the token in the header X-Shoal-Credit.`}
       </p>

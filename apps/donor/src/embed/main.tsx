@@ -1,14 +1,10 @@
 import '../csp.ts';
 import { DONOR_INFO_PATH, type DonorInfo, donorInfoSchema } from '@shoal/protocol';
-import { coordinatorUrl, openStorage } from '@shoal/protocol/page';
+import { coordinatorUrl } from '@shoal/protocol/page';
 import { effect, signal } from '@preact/signals';
 import { render } from 'preact';
-import { openBrowserKey } from '../contribution/browser-key.ts';
-import { mayHaveWebGpu } from '../device.ts';
-import { claimIdentity } from '../donor-identity.ts';
+import { browserSession } from '../browser-session.ts';
 import { DonorSession } from '../donor-session.ts';
-import { initialPledgeBytes } from '../pledge.ts';
-import { openShardCache } from '../shard-cache.ts';
 import { EmbedView } from './embed-view.tsx';
 import { type EmbedMessage, type EmbedState, STATE_OF_PHASE } from './embed-messages.ts';
 import '../theme.css';
@@ -17,28 +13,9 @@ import './embed.css';
 // Alone in a tab, the whole page is of more use.
 if (window.parent === window) location.replace('./');
 
-// Browsers keep a frame's data for each site apart, or block it.
-const browserStorage = openStorage(() => localStorage);
-const tabStorage = openStorage(() => sessionStorage);
-const keepsNothing = browserStorage.isLost || tabStorage.isLost;
-const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
 const coordinator = coordinatorUrl(document.baseURI);
-const session = new DonorSession({
-  coordinator,
-  createWorker: () => new Worker(new URL('../worker.ts', import.meta.url), { type: 'module' }),
-  cache: openShardCache(window).cache,
-  claimIdentity: async () => {
-    // Where data is blocked, locks are refused too.
-    const locks = keepsNothing ? undefined : (navigator.locks as LockManager | undefined);
-    const identity = await claimIdentity({ browserStorage, tabStorage, locks });
-    return { ...identity, prove: await openBrowserKey(coordinator) };
-  },
-  tabStorage,
-  browserStorage,
-  keepsNothing,
-  initialPledgeBytes: initialPledgeBytes(browserStorage, deviceMemoryGib),
-  initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
-});
+// Browsers keep a frame's data for each site apart, or block it.
+const session = new DonorSession(browserSession(coordinator));
 // A reload doesn't lend again: what was agreed to holds for the frame that was seen.
 const info = signal<DonorInfo | undefined>(undefined);
 

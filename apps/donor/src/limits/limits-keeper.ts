@@ -1,6 +1,7 @@
-import type { Allowance, PeerHostStats } from '@shoal/peer';
+import { type Allowance, type PeerHostStats, trafficOf } from '@shoal/peer';
 import { MAX_REST_MS, type TabPromise } from '@shoal/protocol';
 import { signal } from '@preact/signals';
+import { Tally } from '../tally.ts';
 import { type Circumstances, decide, type Decision } from './decide.ts';
 import { HoursWatch } from './hours.ts';
 import { dateOf, type LocalTime, monthOf, nextDay, nextMonth } from './local-time.ts';
@@ -56,8 +57,7 @@ export class LimitsKeeper {
   #settings: LimitSettings;
   #book: TrafficBook;
   #obeyer: LimitsObeyer | undefined;
-  /** Traffic of the present worker. */
-  #trafficBytes = 0;
+  readonly #traffic = new Tally();
   /** Ends of this day and month, which are looked up once. */
   #ends: { date: string; dayEndsMs: number | undefined; monthEndsMs: number | undefined } | undefined;
   #told = '';
@@ -98,22 +98,17 @@ export class LimitsKeeper {
   }
 
   /** Counters of the worker, once a second. */
-  readStats({ bytesSent, bytesReceived, fetched, laps, rows, computeUs }: PeerHostStats): void {
-    const { coordinator, mirror, tab, given } = fetched;
-    const trafficBytes = bytesSent + bytesReceived + coordinator + mirror + tab + given;
-    // A new worker counts from 0.
-    const added = trafficBytes >= this.#trafficBytes ? trafficBytes - this.#trafficBytes : trafficBytes;
-    this.#trafficBytes = trafficBytes;
+  readStats(stats: PeerHostStats): void {
     const { unixMs, local } = this.#options;
     const nowMs = unixMs();
-    this.#book.add(added, local(nowMs), nowMs);
-    this.#otherProgram.read({ laps, rows, computeUs }, nowMs);
+    this.#book.add(this.#traffic.read(trafficOf(stats)), local(nowMs), nowMs);
+    this.#otherProgram.read(stats, nowMs);
     this.evaluate();
   }
 
   /** The worker's counters begin at 0. */
   restartWorker(): void {
-    this.#trafficBytes = 0;
+    this.#traffic.restart();
   }
 
   /** Whether the tab is to rest now. */

@@ -1,21 +1,14 @@
 import type { PeerHostStats } from '@shoal/peer';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LimitsKeeper } from './limits-keeper.ts';
-import type { Sensors } from './sensors.ts';
+import { NO_SENSORS } from './sensors.ts';
 import { writeSettings, UNLIMITED } from './settings.ts';
-import { MemoryStorage, zoned } from './testing/limits-rig.ts';
+import { MemoryStorage } from '../memory-storage.ts';
+import { zoned } from './testing/limits-rig.ts';
 
 const USUAL_US = 2_000;
 const LAPS_A_SECOND = 10;
 const ROWS_A_LAP = 8;
-const NO_SENSORS: Sensors = {
-  tellsBattery: false,
-  tellsIdle: false,
-  battery: () => undefined,
-  isInUse: () => undefined,
-  askForIdle: () => Promise.resolve(false),
-  watch: () => {},
-};
 
 let nowMs: number;
 let counters: { laps: number; rows: number; computeUs: number };

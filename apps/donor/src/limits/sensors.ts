@@ -11,6 +11,16 @@ export interface Sensors {
   watch(needs: { battery: boolean; idle: boolean }, onChange: () => void): void;
 }
 
+/** Where nothing is told. */
+export const NO_SENSORS: Sensors = {
+  tellsBattery: false,
+  tellsIdle: false,
+  battery: () => undefined,
+  isInUse: () => undefined,
+  askForIdle: () => Promise.resolve(false),
+  watch: () => {},
+};
+
 /** https://w3c.github.io/battery/ */
 interface BatteryManager extends EventTarget {
   charging: boolean;

@@ -5,7 +5,8 @@ import { LimitsKeeper } from './limits-keeper.ts';
 import { dateOf, type LocalTime, monthOf } from './local-time.ts';
 import type { Sensors } from './sensors.ts';
 import { type LimitSettings, UNLIMITED } from './settings.ts';
-import { MemoryStorage, zoned } from './testing/limits-rig.ts';
+import { MemoryStorage } from '../memory-storage.ts';
+import { zoned } from './testing/limits-rig.ts';
 
 const SECOND_MS = 1_000;
 const HOUR_MS = 3_600_000;

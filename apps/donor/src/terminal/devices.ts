@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { hasWasmSimd } from '@shoal/peer';
 import { createDawnBackend, createWasmBackend, openDawn } from '@shoal/peer/node';
 import type { AdapterInfo } from '@shoal/protocol';
-import { cpuAdapter, type Device, lentThreads } from '../device.ts';
+import { cpuAdapter, type Device, gpuAdapter, lentThreads } from '../device.ts';
 import type { TabPlace } from '../tab-host.ts';
 
 /** A device of this machine that can be lent, as the coordinator and people are told of it. */
@@ -15,8 +15,6 @@ export interface FoundDevice {
 export class NoDeviceError extends Error {
   override name = 'NoDeviceError';
 }
-
-const MAX_TEXT_CHARS = 200;
 
 /** What a Vulkan driver's absence looks like is all the same to Dawn: no adapter. */
 const NO_ADAPTER =
@@ -45,19 +43,7 @@ function cpu(): FoundDevice {
 }
 
 async function gpu(): Promise<FoundDevice> {
-  const adapter = await requestAdapter();
-  const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
-  return {
-    device: 'gpu',
-    adapter: {
-      vendor: vendor.slice(0, MAX_TEXT_CHARS),
-      architecture: architecture.slice(0, MAX_TEXT_CHARS),
-      description: description.slice(0, MAX_TEXT_CHARS),
-      isFallbackAdapter: isFallbackAdapter ?? false,
-      maxBufferBytes: adapter.limits.maxBufferSize,
-      maxStorageBindingBytes: adapter.limits.maxStorageBufferBindingSize,
-    },
-  };
+  return { device: 'gpu', adapter: gpuAdapter(await requestAdapter()) };
 }
 
 async function requestAdapter(): Promise<GPUAdapter> {

@@ -2,21 +2,11 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LimitsKeeper } from '../limits/limits-keeper.ts';
 import { type LocalTime, systemLocalTime } from '../limits/local-time.ts';
-import type { Sensors } from '../limits/sensors.ts';
+import { NO_SENSORS } from '../limits/sensors.ts';
 import { type LimitSettings, type LimitsStorage, SETTINGS_KEY } from '../limits/settings.ts';
 
 /** How often traffic is written down: within the time in which another donor takes this one to be running (`TrafficBook`). */
 const WRITE_EVERY_MS = 5_000;
-
-/** Node tells nothing of batteries, nor whether anybody uses the machine. */
-const NO_SENSORS: Sensors = {
-  tellsBattery: false,
-  tellsIdle: false,
-  battery: () => undefined,
-  isInUse: () => undefined,
-  askForIdle: () => Promise.resolve(false),
-  watch: () => {},
-};
 
 interface DiskLimitsOptions {
   /** Folder of this user's donors, which share a budget of traffic as the tabs of a browser do. It is made if need be. */

@@ -11,7 +11,7 @@ import { type ClaimedIdentity, claimDiskIdentity } from './disk-identity.ts';
 import { DiskShardCache } from './disk-shard-cache.ts';
 import { DiskLimits } from './disk-limits.ts';
 import { LocalWorker } from './local-worker.ts';
-import { MemoryStorage } from './memory-storage.ts';
+import { MemoryStorage } from '../memory-storage.ts';
 
 export interface TerminalDonorOptions {
   /** The coordinator's address. A path before `donor-info` and the others ends with a slash. */

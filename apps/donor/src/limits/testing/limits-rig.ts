@@ -1,18 +1,4 @@
 import type { LocalTime } from '../local-time.ts';
-import type { LimitsStorage } from '../settings.ts';
-
-/** As a browser's, which all tabs share. */
-export class MemoryStorage implements LimitsStorage {
-  readonly items = new Map<string, string>();
-
-  getItem(key: string): string | null {
-    return this.items.get(key) ?? null;
-  }
-
-  setItem(key: string, value: string): void {
-    this.items.set(key, value);
-  }
-}
 
 /** The wall clock of a time zone, as the zones' database has it. */
 export function zoned(timeZone: string): LocalTime {
